@@ -152,7 +152,7 @@ func TestTaskIsUnderstoodOrRefused(t *testing.T) {
 		{plain, `{"dataSize":null}`, "must be a number"},
 		{plain, `{"dataSize":1,"complexity":true,"deadline":[],"policy":7}`, "complexity ="},
 		{plain, `{"dataSize":1,"complexity":true,"deadline":[],"policy":7}`, "policy ="},
-		{plain, `{"dataSize":1} {"dataSize":2}`, "something follows"},
+		{plain, `{"dataSize":1} {"dataSize":2}`, "unexpected data"},
 		{plain, `{"dataSize":1e999}`, "dataSize ="},
 	} {
 		rec := answer(t, guard{}, http.MethodPost, "/task", c.contentType, c.body)
@@ -169,7 +169,7 @@ func TestParametersAreUnderstoodOrRefused(t *testing.T) {
 		{"GET", "/decisions?limit=3&limit=4", "repeated 2 times"},
 		{"GET", "/decisions?limit=", "must be a whole number"},
 		{"GET", "/decisions?limit=1e2", "must be a whole number"},
-		{"GET", "/decisions?limit=%zz", "cannot be read"},
+		{"GET", "/decisions?limit=%zz", "parsing the query"},
 		{"GET", "/decisions?target=cluod", "must be local or cloud"},
 		{"GET", "/decisions?policy=luck", "use one of"},
 		{"GET", "/ui/data?since=-1", "must be the number"},

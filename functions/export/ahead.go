@@ -6,41 +6,41 @@ import (
 	"app-offload/functions/link"
 )
 
-// Ahead is how much of a link's time is filled in advance, Config.LinkAhead: the rule by which batches are taken from the scheduler, and
-// how large they are. The simulator of the lab plays by it, too.
+// Ahead is how much of the link's time is filled in advance, Config.LinkAhead. It determines when batches are taken from the scheduler and their
+// size. The lab's simulator uses it, too.
 type Ahead time.Duration
 
-// of is how much of this link's time may be filled in advance. Less than a few round trips would leave it idle between
-// an acknowledgement and the next batch.
+// of returns how much of this link's time may be filled in advance. Less than a few round trips would leave the link idle between an acknowledgement
+// and the next batch.
 func (a Ahead) of(l *link.Link) time.Duration {
 	return max(time.Duration(a), min(roundTrips*l.BaseTrip(), mostAhead))
 }
 
 const (
-	roundTrips = 6               // at least so many of them are filled in advance,
-	mostAhead  = 2 * time.Second // but not more than this for their sake
+	roundTrips = 6               // this many round trips are filled in advance,
+	mostAhead  = 2 * time.Second // but at most this much time
 )
 
 const (
-	unmeasuredAhead = 64 << 10 // bytes on a link of which nothing is known yet: it may be a slow one
-	leastBatch      = 4 << 10  // below this, smaller batches help no link
+	unmeasuredAhead = 64 << 10 // bytes for a link without a measurement, which may be slow
+	leastBatch      = 4 << 10  // smaller batches do not help any link
 )
 
-// Room is how many bytes of records of those that are not acknowledged have still to leave, and up to how many another batch is taken.
+// Room returns the bytes of unacknowledged records that have not left yet, and the bound below which another batch is taken.
 //
-// A batch fills a half of what may be ahead, so the other half must be free. What has left by now is not ahead, although its
-// acknowledgement takes a round trip longer: else the link would stand idle for one after each message that is longer than that half.
+// A batch fills half of the time that may be ahead, so the other half must be free. Bytes that have left by now do not count, although their
+// acknowledgement takes another round trip: otherwise the link would be idle that long after each message larger than that half.
 func (a Ahead) Room(l *link.Link, unacked int, now time.Time) (leaving, most int) {
 	return unacked - l.Records(l.Left(now)), l.Carries(a.of(l)/2, unmeasuredAhead)
 }
 
-// Limit is the most bytes of records in the next batch.
+// Limit returns the maximum bytes of records in the next batch.
 func (a Ahead) Limit(l *link.Link) int {
 	return max(l.Carries(a.of(l)/2, unmeasuredAhead/4), leastBatch)
 }
 
-// Until is when to look for room again, while the oldest message leaves; 0 where none does, so that only an acknowledgement brings room.
-// The records in a message may be more or fewer than usual, so room may come later than the time that is left says.
+// Until returns how long to wait before checking for room again while the oldest message leaves. It returns 0 if none is leaving, so that only an
+// acknowledgement makes room. Messages may contain more or fewer records than usual, so room may come later than predicted.
 func (a Ahead) Until(l *link.Link, now time.Time) time.Duration {
 	leaves := l.Leaves(now)
 	if leaves == 0 {

@@ -2,26 +2,26 @@ package export
 
 import "time"
 
-// class is what the window knows of the batches of one class. Brokers and their rules judge by topic, and a class has a topic, so what
-// passes of one class proves nothing for another.
+// class is the window's state of one class. Brokers apply their rules by topic, and each class has its own topic, so a class that passes proves
+// nothing for another.
 type class struct {
-	heard    bool // the consumer has receipted something of it: it can read the topic
-	trusted  bool // the same, and nothing since is overdue
+	heard    bool // the consumer has receipted a batch of it, so it can read the topic
+	trusted  bool // heard, and no later receipt is overdue
 	acks     uint64
 	receipts uint64
 	heardAt  time.Time     // of the latest receipt
 	delay    time.Duration // smoothed time from acknowledgement to receipt
-	silent   time.Time     // since when receipts are missing while other classes get theirs; zero when they are not
-	isolated int           // records of it that were refused
+	silent   time.Time     // since when receipts are missing while other classes get theirs; zero if they are not
+	isolated int           // isolated records of it
 
-	// Of the latest look.
-	first  *entry    // of the window that is not swallowed
+	// Set by the latest call of look.
+	first  *entry    // its first entry in the window that is not swallowed
 	oldest time.Time // earliest acknowledgement without a receipt
-	count  int       // of its entries
-	former bool      // one of them was acknowledged on an earlier connection and has no receipt
+	count  int       // its entries
+	former bool      // an entry was acknowledged on an earlier connection and has no receipt
 }
 
-// maxClasses bounds what is remembered of classes that no configuration knows any more.
+// maxClasses bounds the classes remembered after they left the configuration.
 const maxClasses = 1024
 
 func (w *window) class(name string) *class {
@@ -44,7 +44,7 @@ func (w *window) class(name string) *class {
 	return c
 }
 
-// look sums up what the window has of each class.
+// look summarizes the window's entries by class.
 func (w *window) look() {
 	for _, c := range w.classes {
 		c.first, c.oldest, c.count, c.former = nil, time.Time{}, 0, false
@@ -62,16 +62,15 @@ func (w *window) look() {
 	}
 }
 
-// swallowed reports whether a single record was published so often in vain that the next one is to be tried before it.
+// swallowed reports whether a single record was published so often without a receipt that the next entry is tried before it.
 func (e *entry) swallowed() bool { return len(e.records) == 1 && e.vain >= silentTries }
 
-// silentTries is how often a batch is repeated before it may itself be why no receipts come: some brokers acknowledge what they throw
-// away.
+// silentTries is the number of repetitions after which a batch itself may be the reason that no receipts arrive: some brokers acknowledge messages
+// they discard.
 const silentTries = 5
 
-// may reports whether a batch may be published as far as the consumer is concerned. Of a class that it has not receipted yet, or no
-// longer, only the first batch goes: the broker forgets what comes before the subscription stands, and the rest would arrive first.
-// The caller has looked.
+// may reports whether the consumer's state allows to publish a batch. Of a class that it has not receipted yet, or no longer receipts, only the first
+// batch is published: the broker discards messages from before the subscription, and later batches would arrive first. The caller has called look.
 func (w *window) may(e *entry, now time.Time) bool {
 	c := w.class(e.class)
 	switch {
@@ -90,8 +89,8 @@ func (w *window) owes(c *class) bool {
 	return !w.repeat.asked.IsZero() && !c.oldest.IsZero() && !c.oldest.After(w.repeat.asked)
 }
 
-// late reports whether the consumer may be gone: a receipt takes long, and no other has come meanwhile. New batches wait then, so that
-// they do not arrive before those that have to be repeated.
+// late reports whether the consumer may be gone: a receipt takes long, and no other has arrived meanwhile. New batches wait then, so that they do not
+// arrive before those to be repeated.
 func (c *class) late(now time.Time) bool {
 	since := c.oldest
 	if c.heardAt.After(since) {
@@ -102,16 +101,16 @@ func (c *class) late(now time.Time) bool {
 
 const leastLate = time.Second
 
-// quiet reports whether no receipt is to be expected soon.
+// quiet reports whether no receipt of the class is expected soon.
 func (w *window) quiet(name string, now time.Time) bool {
 	c := w.class(name)
 	return c.late(now)
 }
 
-// classShare is the part of the window that one class may fill.
+// classShare is the share of the window that one class may fill.
 const classShare = 0.75
 
-// excluded lists the classes of which no further batch is to be taken.
+// excluded returns the classes of which no further batch may be taken.
 func (w *window) excluded(now time.Time) map[string]bool {
 	w.look()
 	out := map[string]bool{}
@@ -132,7 +131,7 @@ func (w *window) excluded(now time.Time) map[string]bool {
 	return out
 }
 
-// receipted books a receipt of a class.
+// receipted records a receipt of a class.
 func (c *class) receipted(e *entry, now time.Time) {
 	if e.phase == acked {
 		c.delay += (now.Sub(e.ackedAt) - c.delay) / 8
@@ -141,7 +140,7 @@ func (c *class) receipted(e *entry, now time.Time) {
 	c.receipts++
 }
 
-// giveBack takes entries out of the window, for the spool to take back.
+// giveBack removes entries from the window and returns their records to the spool.
 func (w *window) giveBack(which func(*entry) bool) {
 	kept := w.entries[:0]
 	for _, e := range w.entries {
@@ -160,31 +159,31 @@ func (w *window) giveBack(which func(*entry) bool) {
 	w.entries = kept
 }
 
-// repeat is what came of announcements.
+// repeat is the state of repetitions that announcements ask for.
 type repeat struct {
-	asked time.Time // when the latest announcement came that is still to be followed; zero without one
+	asked time.Time // when the latest announcement arrived that is not followed yet; zero if there is none
 	due   time.Time
 	last  time.Time
 	pause time.Duration
 }
 
 const (
-	repeatPause = 2 * time.Second // each repetition doubles it, so that twice this lies between the first two
+	repeatPause = 2 * time.Second // each repetition doubles it, so twice this is between the first two
 	repeatMost  = time.Minute
 )
 
-// announced books that the subscription of a consumer stands. All that was published before goes again, in order, at once or when
-// the latest repetition lies far enough back.
+// announced records that a consumer has subscribed. All batches published before are published again, in order: immediately, or when the latest
+// repetition is long enough ago.
 func (w *window) announced(now time.Time) {
 	r := &w.repeat
 	if now.Sub(r.last) > 2*r.pause {
-		r.pause = repeatPause // it was calm in between
+		r.pause = repeatPause // there was no announcement for a while
 	}
 	r.asked, r.due = now, r.last.Add(r.pause)
 	w.follow(now)
 }
 
-// follow repeats what an announcement asks for, once it is due.
+// follow repeats the batches that an announcement asks for, once it is due.
 func (w *window) follow(now time.Time) {
 	r := &w.repeat
 	if r.asked.IsZero() || now.Before(r.due) {
@@ -207,7 +206,7 @@ func (w *window) follow(now time.Time) {
 	r.asked, r.last, r.pause = time.Time{}, now, min(2*r.pause, repeatMost)
 }
 
-// aside is what has to be dropped, and why.
+// aside is a record to be dropped, with the reason.
 type aside struct {
 	seqs   []uint64
 	class  string

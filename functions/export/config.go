@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/mqtt"
 )
 
-// The words of Confirm and of Oversized. Those of AuthMode are mqtt's.
+// The values of Confirm and of Oversized. Those of AuthMode are in package mqtt.
 const (
 	ConfirmReceipt = "receipt"
 	ConfirmPuback  = "puback"
@@ -18,66 +18,65 @@ const (
 	OversizedDrop = "drop"
 )
 
-// Config says how batches reach the broker. The words are those of the configuration file.
+// Config configures how batches reach the broker.
 type Config struct {
-	// Broker is the URL of the MQTT broker: tcp://, ssl://, ws:// or wss://, or another scheme of mqtt.Schemes, with a host, and a port where it is not 1883, 8883, 80 or
-	// 443 respectively; several of one cluster are separated by commas and tried in turn.
+	// Broker is the URL of the MQTT broker: tcp://, ssl://, ws:// or wss://, or another scheme of mqtt.Schemes, with a host, and a port unless it is
+	// 1883, 8883, 80 or 443 respectively. Several brokers of one cluster are separated by commas and tried in turn.
 	Broker string
-	// ClientID is the name this node has at the broker; it must be the same after a restart and unique there. Empty is
-	// "app-offload-" and the node's name, in which the characters . * and > are replaced, as NATS refuses them.
+	// ClientID is the client id of this node at the broker. It must be unique there and the same after a restart. Empty means "app-offload-" and the
+	// node's name, in which the characters . * and > are replaced, since NATS rejects them.
 	ClientID string
-	// AuthMode is how the node proves who it is: none, usernamepassword, cacert or clientcert.
+	// AuthMode is how the node authenticates: none, usernamepassword, cacert or clientcert.
 	AuthMode string
-	// SecretName is the name under which the secret store keeps username, password, clientcert, clientkey and cacert. Not
-	// used when AuthMode is "none".
+	// SecretName is the name of the secret with username, password, clientcert, clientkey and cacert. It is not used if AuthMode is "none".
 	SecretName string
-	// SkipCertVerify accepts any certificate of the broker. For trials only: it gives up what TLS protects.
+	// SkipCertVerify accepts any certificate of the broker. For tests only: it removes the protection of TLS.
 	SkipCertVerify bool
-	// Confirm is when a record leaves the spool: "receipt" on the consumer's word that it has stored it, "puback" as soon
-	// as the broker has it. A broker may lose what it acknowledged; only "receipt" survives that.
+	// Confirm is when a record leaves the spool: "receipt" when the consumer confirms that it has stored it, "puback" as soon as the broker
+	// acknowledges it. A broker may lose messages it acknowledged; only "receipt" survives that.
 	Confirm string
-	// ReceiptTimeout is how long an acknowledged batch waits for its receipt before it is sent again, e.g. "30s". The wait
-	// doubles with every repetition, up to twenty times this.
+	// ReceiptTimeout is how long an acknowledged batch waits for its receipt before it is sent again, such as "30s". The wait doubles with every
+	// repetition, up to twenty times this.
 	ReceiptTimeout string
-	// AckTimeout is how long the broker may acknowledge nothing while something is on its way, before the connection is
-	// given up as hung. It doubles with each time in a row, up to eight times this.
+	// AckTimeout is how long the broker may acknowledge nothing while messages are in flight, before the connection counts as hung and is closed. It
+	// doubles with each hang in a row, up to eight times this.
 	AckTimeout string
-	// ConnectTimeout bounds connection, TLS handshake and subscription, together each.
+	// ConnectTimeout is the time limit for connection and TLS handshake together, and for each subscription.
 	ConnectTimeout string
-	// KeepAlive is the time without traffic after which the connection is tried, in whole seconds.
+	// KeepAlive is the time without traffic after which the connection is checked with a ping, in whole seconds.
 	KeepAlive string
-	// BackoffMin and BackoffMax bound the wait before the next connection attempt: a random part of a bound that starts at
-	// the first, doubles with each failure and ends at the second.
+	// BackoffMin and BackoffMax limit the wait before the next connection attempt: a random part of a bound that starts at the first, doubles with
+	// each failure and ends at the second.
 	BackoffMin string
 	// BackoffMax is the largest bound of that wait.
 	BackoffMax string
-	// ReleaseAfter is how long the link may be gone before the batches under way are given back to the spool, which frees
-	// their memory. "0s" is at once.
+	// ReleaseAfter is how long the link may be down before the batches in flight are returned to the spool, which frees their memory. "0s" returns
+	// them immediately.
 	ReleaseAfter string
-	// MaxInflight is the most batches that may be under way: sent or acknowledged, but not yet confirmed. From 16 on the exporter uses as many
-	// as the measured rate and delay of confirmations need.
+	// MaxInflight is the maximum number of batches in flight: sent or acknowledged, but not yet confirmed. Above 16 the exporter uses as many as the
+	// measured rate and delay of confirmations need.
 	MaxInflight int `within:"1 1024"`
-	// MaxInflightKiB bounds the same in KiB of records; one batch always fits.
+	// MaxInflightKiB is the same limit in KiB of records; one batch always fits.
 	MaxInflightKiB int `within:"1 1048576"`
-	// LinkAhead is how much of the link's time, by the measured goodput, may be filled in advance, so that fresh data never
-	// queues behind more than this; batches are kept to half of it. A link with a long round trip gets six of them, up to
-	// two seconds, to be used fully. Longer makes larger batches, which compress better, and fresh data later.
+	// LinkAhead is how much of the link's time, by the measured goodput, may be filled in advance: fresh data never queues behind more than this, and
+	// a batch takes at most half of it. A link with a long round trip gets six round trips, up to two seconds, so that it is fully used. A longer
+	// time makes batches larger, which compress better, and fresh data later.
 	LinkAhead string
-	// ProbeEvery is how often the round trip is measured with an empty message on offload/v1/{node}/ping when no small
-	// batch has measured it. "0s" never measures so. The same message tries a connection after the broker has closed others.
+	// ProbeEvery is the interval at which an empty message on offload/v1/{node}/ping measures the round trip, unless a small batch has measured it.
+	// "0s" disables the measurement. The same message checks a connection after the broker has closed others.
 	ProbeEvery string
-	// Oversized is what becomes of a single record that exceeds Seal.MaxMessageKiB, Seal.MaxDataMiB or what the consumer announces:
-	// "hold" keeps it in the spool until a limit is raised or its TTL ends, "drop" gives it up as "too_large". Others pass either way.
+	// Oversized is what happens to a single record that exceeds Seal.MaxMessageKiB, Seal.MaxDataMiB or a limit announced by the consumer: "hold"
+	// keeps it in the spool until a limit is raised or its TTL ends, "drop" drops it as "too_large". Other records pass in either case.
 	Oversized string
-	// RefusedTries is how often the broker may close the connection over one single record, with others of its class passing
-	// between, before the record is dropped as "too_large". 0 never drops.
+	// RefusedTries is how often the broker may close the connection over one single record, while other records of its class pass in between, before
+	// the record is dropped as "too_large". 0 never drops it.
 	RefusedTries int `within:"0 1000"`
-	// UnreceiptedTries is how often one single record may be acknowledged by the broker, yet be without a receipt while
-	// others of its class get theirs, before it is dropped as "unreceipted". 0 never drops.
+	// UnreceiptedTries is how often the broker may acknowledge one single record without a receipt, while other records of its class get theirs,
+	// before the record is dropped as "unreceipted". 0 never drops it.
 	UnreceiptedTries int `within:"0 1000000"`
 }
 
-// DefaultConfig suits a broker on the same machine or behind an ordinary uplink.
+// DefaultConfig returns a configuration for a broker on the same machine or behind an ordinary uplink.
 func DefaultConfig() Config {
 	// #nosec G101 -- the name of a secret, not a secret
 	return Config{
@@ -89,14 +88,14 @@ func DefaultConfig() Config {
 	}
 }
 
-// times are the durations of a Config, parsed.
+// times are the parsed durations of a Config.
 type times struct {
 	receipt, ack, connect, keepAlive, backoffMin, backoffMax, release, probe time.Duration
 
 	ahead Ahead
 }
 
-// Validate reports all problems at once.
+// Validate returns all problems together.
 func (c Config) Validate() error {
 	_, err := c.parse()
 	return err

@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/spool"
 )
 
-// receipt books what the consumer has stored and returns those records.
+// receipt records what the consumer has stored, and returns those records.
 func (w *window) receipt(safe []seal.Range, now time.Time) []spool.Record {
 	var done []spool.Record
 	before := len(w.entries)
@@ -25,11 +25,11 @@ func (w *window) receipt(safe []seal.Range, now time.Time) []spool.Record {
 		switch n {
 		case 0:
 		case len(e.records):
-			if e.phase == sent { // the acknowledgement comes later, and finds nothing
+			if e.phase == sent { // the acknowledgement arrives later and finds no entry
 				w.taken(e, e.message, now)
 			}
 			if done == nil {
-				done = slices.Clip(e.records) // the entry is done with them; another may have what lies behind them
+				done = slices.Clip(e.records) // clipped, since another entry may own the records behind it in the array
 			} else {
 				done = append(done, e.records...)
 			}
@@ -63,21 +63,20 @@ func stored(safe []seal.Range, records []spool.Record) (n int) {
 	return n
 }
 
-// shrink reduces an entry to what is not confirmed yet. A message with all of it may be in flight; what comes of that is
-// booked for the rest.
+// shrink reduces an entry to its unconfirmed records. A message with all of them may be in flight; its outcome then applies to the rest.
 func (w *window) shrink(e *entry, records []spool.Record) {
 	bytes := payload(records)
 	w.bytes -= e.bytes - bytes
 	e.records, e.bytes = records, bytes
 }
 
-// within reports whether ascending ranges that do not overlap contain a sequence.
+// within reports whether ascending, disjoint ranges contain a sequence.
 func within(ranges []seal.Range, seq uint64) bool {
 	i, _ := slices.BinarySearchFunc(ranges, seq, func(r seal.Range, s uint64) int { return cmp.Compare(r.Last, s) })
 	return i < len(ranges) && ranges[i].First <= seq
 }
 
-// ascending sorts ranges and merges those that overlap. Ranges that end before they begin are left out.
+// ascending sorts ranges and merges overlapping ones. It omits ranges that end before they begin.
 func ascending(ranges []seal.Range) []seal.Range {
 	out := slices.DeleteFunc(slices.Clone(ranges), func(r seal.Range) bool { return r.First > r.Last })
 	slices.SortFunc(out, func(a, b seal.Range) int { return cmp.Compare(a.First, b.First) })
@@ -92,9 +91,9 @@ func ascending(ranges []seal.Range) []seal.Range {
 	return merged
 }
 
-// heard books that the consumer lives. After a silence the others go again at once and in order: only the oldest batch of each class was
-// repeated meanwhile, and what lost that one has lost the rest as well. What is new would arrive before them if they waited. A consumer that
-// was merely slow gets them twice and knows them.
+// heard records a sign of life of the consumer. After a silence all acknowledged batches are published again immediately and in order: only the
+// oldest batch of each class was repeated meanwhile, and a consumer that lost that one has lost the others as well. New batches would arrive before
+// them if they waited. A consumer that was merely slow receives them twice and ignores the repetitions.
 func (w *window) heard(now time.Time) {
 	if w.silent() {
 		for _, e := range w.entries {
@@ -110,11 +109,11 @@ func (w *window) heard(now time.Time) {
 	}
 }
 
-// silent reports whether the broker acknowledges but no receipt has come for the time allowed.
+// silent reports whether the broker acknowledges but no receipt has arrived within the timeout.
 func (w *window) silent() bool { return w.warned }
 
-// gaps books what the consumer misses although it has seen later records. What the broker acknowledged a while ago is
-// published again at once; what is on its way anyway is left alone.
+// gaps handles sequences that the consumer misses although it has seen later ones. Batches that the broker acknowledged a while ago are published
+// again immediately; batches in flight are left alone.
 func (w *window) gaps(missing []seal.Range, now time.Time) {
 	for _, e := range w.entries {
 		if e.phase != acked || now.Sub(e.ackedAt) < gapPatience {
@@ -126,7 +125,7 @@ func (w *window) gaps(missing []seal.Range, now time.Time) {
 	}
 }
 
-// gapPatience lets several workers of a consumer finish in any order before a gap counts.
+// gapPatience is the age at which a gap counts: several workers of a consumer may finish in any order.
 const gapPatience = 2 * time.Second
 
 func (w *window) again(e *entry) {
@@ -135,16 +134,16 @@ func (w *window) again(e *entry) {
 	w.resent++
 }
 
-// verdict is what tick found.
+// verdict is the result of tick.
 type verdict struct {
-	hung   bool // the broker acknowledges nothing: give the connection up
-	silent bool // receipts are missing, say so; true once a silence
-	anew   bool // a new connection may bring them: the broker may wait for what got lost on this one
+	hung   bool // the broker acknowledges nothing: close the connection
+	silent bool // receipts are missing, to be logged; true once in a silence
+	anew   bool // try a new connection: the broker may wait for receipts lost on this one
 }
 
-// tick books the time. While no receipt arrives, only the oldest batch of each class is sent again, so that a consumer that is
-// gone for a day costs one batch now and then, not the window over and over. A broker has only so many messages to a client
-// under way; if those are receipts that never arrived, no other comes on this connection, however healthy it is otherwise.
+// tick processes the passing of time. While no receipt arrives, only the oldest batch of each class is published again, so that a consumer that is
+// down for a day costs one batch now and then, not the whole window repeatedly. A broker limits the messages in flight to a client: if those are
+// receipts that never arrived, it sends no others on this connection, even if the connection is otherwise healthy.
 func (w *window) tick(now time.Time) verdict {
 	var v verdict
 	v.hung = w.flying() && now.Sub(w.progress) >= w.ackPatience()
@@ -171,9 +170,9 @@ func (w *window) tick(now time.Time) verdict {
 	return v
 }
 
-// overdue sends a batch again whose receipt is missing. While others get their receipts the batch itself may be the
-// reason (some brokers acknowledge what they throw away): it is cut, and a single record finally set aside. Only receipts of its own class
-// count: the consumer may have no right to read a topic.
+// overdue publishes a batch again whose receipt is missing. While other batches of its class get receipts, the batch itself may be the reason (some
+// brokers acknowledge messages they discard): it is cut, and a single record is finally dropped. Other classes do not count: the consumer may not be
+// allowed to read a topic.
 func (w *window) overdue(e *entry, now time.Time) {
 	w.again(e)
 	c := w.class(e.class)
@@ -207,7 +206,7 @@ func asideOf(e *entry, reason string) aside {
 	return aside{seqs: appendSequences(nil, e.records), class: e.class, bytes: e.bytes, reason: reason, detail: explain[reason]}
 }
 
-// fallSilent books that a class gets no receipts although others do: one batch of it stays to try, the window is for the others.
+// fallSilent handles a class that gets no receipts although others do: one batch of it stays to be tried, and the others are returned to the spool.
 func (w *window) fallSilent(e *entry, c *class, now time.Time) {
 	c.trusted = false
 	if c.silent.IsZero() {
@@ -216,48 +215,48 @@ func (w *window) fallSilent(e *entry, c *class, now time.Time) {
 	w.giveBack(func(x *entry) bool { return x != e && x.class == e.class && x.phase != sent })
 }
 
-// span sizes the window: by Little's law a link and a consumer that confirm so many batches a second, each after so long, are kept busy
-// by the product of both. Twice that is allowed, as Cardwell et al. do ("BBR: congestion-based congestion control", ACM Queue 2016), so that the
-// rate can show that it may rise; the delay is the least one of the connection, so that a queue at the consumer does not make the window grow that fills it.
+// span sizes the window. By Little's law, a link and a consumer that confirm batches at some rate and delay are kept busy by the product of both. The
+// window allows twice that, as in Cardwell et al., "BBR: congestion-based congestion control", ACM Queue 2016, so that a higher rate can show. The
+// delay is the shortest of the connection, so that a queue at the consumer does not enlarge the window that fills it.
 //
-// Where confirmations come in bursts, the least delay is that of a batch which came just before one, and the link stands idle between them: a
-// consumer may confirm on a timer, or a broker hold small messages back until TCP acknowledges the one before (Nagle's algorithm). A larger
-// window is tried then, and kept if it raises the rate.
+// If confirmations arrive in bursts, the shortest delay is that of a batch just before a burst, and the link is idle between bursts: a consumer may
+// confirm on a timer, or a broker delay small messages until TCP acknowledges the previous one (Nagle's algorithm). A larger window is then tried,
+// and kept if it raises the rate.
 type span struct {
-	rate  float64 // batches/s, the highest measured lately; 0 before the first measurement
-	delay float64 // s from publish to confirmation, the shortest of this connection; 0 before the first measurement
+	rate  float64 // batches/s, the highest recently measured; 0 before the first measurement
+	delay float64 // s from publish to confirmation, the shortest on this connection; 0 before the first measurement
 	measurement
-	least   int           // batches that are allowed at least
-	kept    int           // what least returns to when the trial fails
-	burst   float64       // the rate of the latest measurement if it was in bursts: a single one of these is a pause
-	before  float64       // the rate before the trial; 0 without a trial
-	filling bool          // the measurement in which a larger window fills says nothing
-	rest    time.Duration // after the latest failed trial
-	until   time.Time     // when the next may begin
+	least   int           // minimum size in batches
+	kept    int           // value of least to restore if the trial fails
+	burst   float64       // rate of the latest measurement if it was in bursts: a single burst is a pause
+	before  float64       // rate before the trial; 0 if there is none
+	filling bool          // the current measurement is discarded, since a larger window fills in it
+	rest    time.Duration // pause after the latest failed trial
+	until   time.Time     // when the next trial may begin
 }
 
-// measurement lasts until a batch is confirmed that was published in it.
+// measurement lasts until a batch published during it is confirmed.
 type measurement struct {
-	began time.Time     // later by the time in which nothing was under way
-	count int           // of batches confirmed
-	heard time.Time     // when the latest was
-	gap   time.Duration // the longest between two confirmations
-	full  bool          // as many were under way as one class may have
-	whole bool          // a batch that was published in it is confirmed
+	began time.Time     // moved forward by the time in which no batch was in flight
+	count int           // confirmed batches
+	heard time.Time     // time of the latest confirmation
+	gap   time.Duration // longest time between two confirmations
+	full  bool          // the window was as full as one class may fill it
+	whole bool          // a batch published during the measurement is confirmed
 }
 
 const (
-	leastSpan   = 16                     // batches, before anything is measured
-	spanMeasure = 100 * time.Millisecond // a measurement of the rate lasts at least so long
-	spanFades   = 0.95                   // what a rate keeps with each later measurement
-	spanGain    = 1.5                    // a window twice as large is kept if it raises the rate by so much
-	leastRest   = 2 * time.Second        // between a failed trial and the next; it doubles
+	leastSpan   = 16                     // batches, before the first measurement
+	spanMeasure = 100 * time.Millisecond // minimum duration of a measurement
+	spanFades   = 0.95                   // factor by which the rate decays with each measurement
+	spanGain    = 1.5                    // a window of twice the size is kept if it raises the rate by this factor
+	leastRest   = 2 * time.Second        // between a failed trial and the next; doubles
 	mostRest    = 10 * time.Minute
 )
 
-// resume takes the time in which nothing was under way out of the measurement, when a batch is published.
+// resume excludes the time in which no batch was in flight from the measurement. It is called when a batch is published.
 func (s *span) resume(now time.Time) {
-	if s.heard.IsZero() { // the first
+	if s.heard.IsZero() { // first batch
 		s.began = now
 	} else {
 		s.began = s.began.Add(now.Sub(s.heard))
@@ -265,7 +264,7 @@ func (s *span) resume(now time.Time) {
 	s.heard = now
 }
 
-// confirmed books a batch that was published at sentAt, once and not again, and is confirmed now.
+// confirmed records the confirmation of a batch that was published exactly once, at sentAt.
 func (s *span) confirmed(sentAt, now time.Time) {
 	if d := now.Sub(sentAt).Seconds(); d > 0 && (s.delay == 0 || d < s.delay) {
 		s.delay = d
@@ -274,9 +273,10 @@ func (s *span) confirmed(sentAt, now time.Time) {
 	s.whole = s.whole || !sentAt.Before(s.began)
 }
 
-// measure ends the measurement if it is whole, once all that came at a time is booked. So many batches were under way before, of at most most.
+// measure completes the measurement, if it is whole, after all simultaneous confirmations are recorded. under is the number of batches in flight
+// before them, most the largest window.
 func (s *span) measure(under, most int, now time.Time) {
-	if s.heard.IsZero() { // it was published on an earlier connection
+	if s.heard.IsZero() { // the batch was published on an earlier connection
 		return
 	}
 	s.gap, s.heard = max(s.gap, now.Sub(s.heard)), now
@@ -308,7 +308,7 @@ func (s *span) measure(under, most int, now time.Time) {
 	}
 }
 
-// size is how many batches may be under way, at most most.
+// size returns the window's size in batches, at most most.
 func (s *span) size(most int) int {
 	return int(min(max(math.Ceil(2*s.rate*s.delay), leastSpan, float64(s.least)), float64(most)))
 }

@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/spool"
 )
 
-// hearAnnouncement opens a consumer's announcement on the client's goroutine and hands it to the owner of the window.
+// hearAnnouncement opens a consumer's announcement on the client's goroutine, and passes it to the owner of the window.
 func (x *Exporter) hearAnnouncement(s *mqtt.Session, msg []byte) {
 	a, err := x.deps.Opener.OpenAnnouncement(msg)
 	switch {
@@ -41,8 +41,8 @@ func (x *Exporter) announced(a *seal.Announcement) {
 	}
 }
 
-// silence says that no receipts come, and what to do. A broker may answer a subscription as if it granted it and deliver nothing, as mosquitto does
-// for a topic that its access list denies; silence is all there is to see of that.
+// silence returns a text about missing receipts and the remedy. A broker may accept a subscription and still deliver nothing, as mosquitto does for a
+// topic that its access list denies; silence is the only symptom of that.
 func (x *Exporter) silence() string {
 	topic := seal.ReceiptTopic(x.deps.Node)
 	text := fmt.Sprintf("the broker acknowledges batches, but no receipt has come for %s; all records are kept: ", x.cfg.ReceiptTimeout)
@@ -54,10 +54,10 @@ func (x *Exporter) silence() string {
 		x.greeted, topic, seal.TopicRoot+x.deps.Node, topic)
 }
 
-// leastMessage is what a consumer's limit is taken for at least: nothing would leave below it.
+// leastMessage is the lower bound for a consumer's limit: nothing would leave below it.
 const leastMessage = 4 << 10
 
-// obey takes over what the consumer takes.
+// obey applies the limits that the consumer announced.
 func (x *Exporter) obey(l seal.ConsumerLimits, now time.Time) {
 	if l.MaxMessage > 0 {
 		l.MaxMessage = max(l.MaxMessage, leastMessage)
@@ -75,10 +75,10 @@ func (x *Exporter) obey(l seal.ConsumerLimits, now time.Time) {
 	x.deps.Log.Infof("consumer announced its limits: messageBytes=%d payloadBytes=%d", l.MaxMessage, l.MaxData)
 }
 
-// conflictPause keeps one conflict that several receipts name from costing more than one epoch.
+// conflictPause prevents several receipts that name the same conflict from starting more than one epoch.
 const conflictPause = 10 * time.Second
 
-// conflict begins a new epoch: under this one the consumer has records of another spool. What is in flight leaves again under it.
+// conflict begins a new epoch: under the current one the consumer has records of another spool. Batches in flight are sent again under the new epoch.
 func (x *Exporter) conflict(at []seal.Range, now time.Time) {
 	x.stats.failed("conflict")
 	if now.Sub(x.conflictAt) < conflictPause {
@@ -94,13 +94,13 @@ func (x *Exporter) conflict(at []seal.Range, now time.Time) {
 		return
 	}
 	x.holds.clear(holdEpoch)
-	x.window.release() // the leases have ended
+	x.window.release() // the leases ended with the epoch
 	x.stats.do(func(s *Stats) { s.Epochs++ })
 	x.deps.Log.Warnf("epoch conflict, sending all records again under a new epoch: node=%q epoch=%s seq=%d newEpoch=%s: the consumer holds other records under these numbers; "+
 		"this spool is a copy, or another gateway has the same name. Give each gateway its own Offload.Node", x.deps.Node, old, at[0].First, fresh)
 }
 
-// wrongReceipt counts and logs a statement that is not obeyed. It may be called from several goroutines.
+// wrongReceipt counts and logs a rejected statement. It is safe for concurrent use.
 func (x *Exporter) wrongReceipt(kind, why string) {
 	x.stats.failed(kind)
 	if count, due := x.wrong.Due(kind); due {
@@ -108,13 +108,13 @@ func (x *Exporter) wrongReceipt(kind, why string) {
 	}
 }
 
-// maxPacket holds a statement, and a result as large as a batch may be.
+// maxPacket fits a statement, and a result as large as a batch.
 const maxPacket = 4 << 20
 
-// quote shortens what somebody else wrote.
+// quote quotes and truncates text from outside.
 func quote(s string) string { return fmt.Sprintf("%.64q", s) }
 
-// rival books that the other side ended a connection. worked says that it had been of use until then, or was idle.
+// rival handles a connection that the other side closed. worked means that it had been useful until then, or was idle.
 func (x *Exporter) rival(worked bool, lived time.Duration, cause error) {
 	if !worked {
 		x.rivals.Doubt()
@@ -131,7 +131,7 @@ func (x *Exporter) rival(worked bool, lived time.Duration, cause error) {
 		x.rivals.Closed(), x.clientID()))
 }
 
-// rivalry ends the suspicion once a connection has lived for some time.
+// rivalry clears the suspicion of a rival after a connection has lasted long enough.
 func (x *Exporter) rivalry(lived time.Duration) {
 	if x.window.fighting && !x.rivals.Suspected(lived) {
 		x.window.fighting = false
@@ -146,8 +146,8 @@ func (x *Exporter) clientID() string {
 	return clientID(x.deps.Node)
 }
 
-// hearReceipt opens a receipt on the client's goroutine and hands what it says to the owner of the window. What cannot
-// be trusted or is about another life of the spool is counted and ignored.
+// hearReceipt opens a receipt on the client's goroutine and passes it to the owner of the window. Receipts that are untrusted, or for another life of
+// the spool, are counted and ignored.
 func (x *Exporter) hearReceipt(s *mqtt.Session, msg []byte) {
 	r, err := x.deps.Opener.OpenReceipt(msg)
 	switch {
@@ -160,7 +160,7 @@ func (x *Exporter) hearReceipt(s *mqtt.Session, msg []byte) {
 	case r.Session != "" && r.Session != x.deps.Spool.Session():
 		x.wrongReceipt("receipt_session", fmt.Sprintf("it is for session %s, and this node's is %s: an earlier start or a copy of this spool", quote(r.Session), x.deps.Spool.Session()))
 	case r.Epoch != x.deps.Spool.Epoch() && r.Session != "":
-		x.stats.failed("receipt_late") // of an epoch that this session has left
+		x.stats.failed("receipt_late") // for an epoch that this session has left
 	case r.Epoch != x.deps.Spool.Epoch():
 		x.wrongReceipt("receipt_foreign", fmt.Sprintf("it is for epoch %s, and this node's is %s", quote(r.Epoch), x.deps.Spool.Epoch()))
 	default:
@@ -171,8 +171,7 @@ func (x *Exporter) hearReceipt(s *mqtt.Session, msg []byte) {
 	}
 }
 
-// receipt runs on the owner's goroutine. Only records under way are confirmed: a receipt cannot remove from the spool
-// what was never sent.
+// receipt runs on the owner's goroutine. It confirms only records in flight: a receipt cannot remove records that were never sent.
 func (x *Exporter) receipt(r *seal.Receipt) {
 	now := time.Now()
 	x.window.alive(now)
@@ -193,7 +192,7 @@ func (x *Exporter) receipt(r *seal.Receipt) {
 	}
 }
 
-// confirm lets the spool forget what is safe.
+// confirm ends records in the spool that are safe.
 func (x *Exporter) confirm(records []spool.Record) {
 	if len(records) == 0 {
 		return
@@ -206,13 +205,12 @@ func (x *Exporter) confirm(records []spool.Record) {
 }
 
 const (
-	maxGap    = 1 << 16         // runs of sequences looked up for one receipt; the consumer asks again for the rest
-	beyond    = 1 << 12         // of them behind the last gap, since a receipt names only so many, and there may be more
-	goneAgain = 5 * time.Second // the same statement is not repeated sooner
+	maxGap    = 1 << 16         // runs of sequences looked up for one receipt; the consumer asks for the rest again
+	beyond    = 1 << 12         // sequences looked up after the last gap, since a receipt lists only so many gaps
+	goneAgain = 5 * time.Second // interval before the same statement is repeated
 )
 
-// sayGone queues a statement about those gaps that will never be filled. What the spool still holds is either on its
-// way or will be sent in its turn.
+// sayGone queues a statement about gaps that will never be filled. Records still in the spool are in flight or will be sent.
 func (x *Exporter) sayGone(gaps []seal.Range, now time.Time) {
 	ranges, count := x.fates(gaps)
 	if len(ranges) == 0 {
@@ -235,8 +233,8 @@ func (x *Exporter) sayGone(gaps []seal.Range, now time.Time) {
 	x.stats.do(func(s *Stats) { s.Gone += count })
 }
 
-// fates groups the sequences of the gaps that are gone by reason, and those known to be gone right behind them. It goes by runs of
-// sequences: after a loss of the spool's state one gap may span a million million.
+// fates returns the gone sequences of the gaps by reason, and those known to be gone right after them. It works by runs of sequences: after a loss of
+// the spool's state one gap may contain 2^40 sequences.
 func (x *Exporter) fates(gaps []seal.Range) (ranges []seal.GoneRange, count uint64) {
 	floor := x.deps.Spool.Floor()
 	looked := 0
@@ -268,7 +266,7 @@ func (x *Exporter) fates(gaps []seal.Range) (ranges []seal.GoneRange, count uint
 	return ranges, count
 }
 
-// known is the fate of a sequence that the consumer has not asked for: only records that the spool certainly dropped count.
+// known returns the fate of a sequence that the consumer has not asked for: only records that the spool certainly dropped.
 func (x *Exporter) known(seq, floor uint64) (reason string, last uint64) {
 	if f, last := x.deps.Spool.FateRun(seq); f == spool.FateUnknown || f == spool.FateDone {
 		return "", last
@@ -276,15 +274,15 @@ func (x *Exporter) known(seq, floor uint64) (reason string, last uint64) {
 	return x.fate(seq, floor)
 }
 
-// fate is why a sequence, and those behind it up to last, will never come; "" when they still may.
+// fate returns why a sequence, and those after it up to last, will never arrive; "" if they still may.
 func (x *Exporter) fate(seq, floor uint64) (reason string, last uint64) {
 	switch f, last := x.deps.Spool.FateRun(seq); {
 	case f == spool.FateHeld:
 		return "", last
 	case f == spool.FateUnknown && seq >= floor:
-		return "", last // not given out yet
+		return "", last // not assigned yet
 	case f == spool.FateUnknown:
-		return "unknown", min(last, floor-1) // too long ago for the spool to remember
+		return "unknown", min(last, floor-1) // older than the spool's history
 	default:
 		return strings.TrimPrefix(f, "dropped:"), last
 	}
@@ -317,13 +315,13 @@ func (x *Exporter) hearResult(msg []byte) {
 }
 
 const (
-	maxConfirming  = 4096 // results that wait to be confirmed
+	maxConfirming  = 4096 // results waiting to be confirmed
 	confirmResults = 512  // in one message
 )
 
-// Confirm has the cloud informed that results are dealt with, once and at QoS 1. It does not block: without a connection they wait for the next
-// one, with too many waiting they are dropped and counted. For what is dropped, or lost with a connection, the cloud sends the results again. It
-// may be called from anywhere.
+// Confirm informs the cloud that results were processed, once and at QoS 1. It does not block: without a connection the confirmations wait for the
+// next one; if too many wait, they are dropped and counted. The cloud sends results again whose confirmation is dropped, or lost with a connection.
+// It is safe for concurrent use.
 func (x *Exporter) Confirm(results []seal.ConfirmedResult) {
 	select {
 	case x.events <- func() {
@@ -338,7 +336,7 @@ func (x *Exporter) Confirm(results []seal.ConfirmedResult) {
 	}
 }
 
-// confirm makes the message of some results. There is room for a job.
+// confirm queues a message that confirms some results. The caller has checked that a job fits.
 func (r *round) confirm(now time.Time) {
 	x := r.x
 	n := min(len(x.confirming), confirmResults)
@@ -354,12 +352,12 @@ func (r *round) confirm(now time.Time) {
 	x.stats.do(func(s *Stats) { s.Confirmed += uint64(n) })
 }
 
-// maxLetters bounds the messages of others that wait for a connection.
+// maxLetters is the maximum number of messages of other parts that wait for a connection.
 const maxLetters = 64
 
-// Send sends a message of another part of the node over the connection of the exporter, once and at QoS 1. It does not block: without a
-// connection the message waits for the next one, with too many waiting it is dropped and counted. One that was handed to a connection that ends is
-// lost, so its sender has to know when to send it again. It may be called from anywhere.
+// Send sends a message of another part of the node over the exporter's connection, once and at QoS 1. It does not block: without a connection the
+// message waits for the next one; if too many wait, it is dropped and counted. A message in flight when its connection ends is lost, so the sender
+// must know when to send it again. It is safe for concurrent use.
 func (x *Exporter) Send(topic string, message []byte) {
 	select {
 	case x.events <- func() {
@@ -374,7 +372,7 @@ func (x *Exporter) Send(topic string, message []byte) {
 	}
 }
 
-// hearLetter gives a message on the topic of another part of the node to that part, and reports false without such a part.
+// hearLetter passes a message to the part of the node that owns its topic, and returns false if there is none.
 func (x *Exporter) hearLetter(topic string, message []byte) bool {
 	receive := x.deps.Topics()[topic]
 	if receive == nil {
@@ -384,8 +382,7 @@ func (x *Exporter) hearLetter(topic string, message []byte) bool {
 	return true
 }
 
-// sayAside logs the first record of a reason, and then one in a while: there may be thousands, and the spool counts all of them by class
-// and reason.
+// sayAside logs the first record of a reason, and later ones rarely: there may be thousands, and the spool counts all of them by class and reason.
 func (x *Exporter) sayAside(a aside) {
 	count, due := x.asides.Add(a.reason, len(a.seqs))
 	if !due {

@@ -1,29 +1,28 @@
-// Package export carries batches to the broker and receives the receipts.
+// Package export sends batches to the broker and receives the receipts.
 //
-// An Exporter takes batches from the scheduler as long as its window has room, seals them, publishes them with QoS 1 in
-// the order in which it took them, and reports a batch to the spool as done when it is confirmed: by the consumer's receipt or,
-// where so configured, by the broker's acknowledgement. A batch whose fate is uncertain is published again: nothing is lost, and
-// the consumer ignores repetitions by (node, epoch, sequence). After a loss of the connection publishing starts over at
-// the first batch that is not acknowledged, so that order is kept per device and class, except for what a broker
-// acknowledged and then lost, or passes on more than a second later.
+// An Exporter takes batches from the scheduler while its window has room, seals them, publishes them with QoS 1 in the order in which it took them,
+// and reports a batch to the spool as done when it is confirmed: by the consumer's receipt or, if so configured, by the broker's acknowledgement. A
+// batch with an unknown fate is published again: nothing is lost, and the consumer ignores repetitions by (node, epoch, sequence). After a connection
+// is lost, publishing restarts at the first unacknowledged batch. This keeps the order per device and class, except for messages that a broker
+// acknowledged and then lost, or delivers more than a second later.
 //
-// Nothing here blocks the spool or the intake. Memory is bounded by the window; while the link is gone for longer than
-// Config.ReleaseAfter even that is given back, and a broker that is late with its acknowledgements gets nothing more until
-// it acknowledges again. All goroutines have ended when Run returns.
+// The exporter blocks neither the spool nor the intake. Memory is bounded by the window. If the link is down for longer than Config.ReleaseAfter, the
+// window is released too, and a broker whose acknowledgements are late gets no more messages until it acknowledges again. All goroutines have ended
+// when Run returns.
 //
-// Which file holds which state, and who owns it:
+// The files, and the owner of the state in each:
 //
 //	exporter.go   the Exporter and Run, whose goroutine owns the window; it alone calls the methods of window;
 //	              counters, with a lock of their own
 //	serve.go      one connection (round): the loop of that goroutine, and the feeder that waits for the scheduler
 //	write.go      the round's writer, which seals and publishes, and the goroutine that awaits acknowledgements
 //	session.go    dialling and subscribing with functions/mqtt; no state
-//	window.go     batches under way; classes.go those of one class; confirm.go acknowledgements, receipts and timeouts
-//	suspects.go   batches that the broker refused, in the window as well, and records that are dropped
+//	window.go     batches in flight; classes.go: those of one class; confirm.go: acknowledgements, receipts and timeouts
+//	suspects.go   batches in the window that the broker refused, and records that are dropped
 //	consumer.go   messages of the consumer: announcements, limits, receipts, results and gaps; opened on the reading goroutine
-//	holds.go      why records do not leave
+//	holds.go      the reasons why records do not leave
 //
-// The other goroutines hand what they find to the owner of the window as functions (Exporter.events, round.post).
+// The other goroutines pass their findings to the owner of the window as functions (Exporter.events, round.post).
 package export
 
 import (
@@ -44,16 +43,16 @@ import (
 	"app-offload/functions/spool"
 )
 
-// Batches is what the exporter needs of the scheduler; *batch.Scheduler is one.
+// Batches is the part of the scheduler that the exporter uses; *batch.Scheduler implements it.
 type Batches interface {
 	Next(ctx context.Context) (*batch.Batch, error)
 	SetLimit(bytes int)
-	// Exclude names the classes of which Next hands out nothing for now.
+	// Exclude sets the classes of which Next returns no batches for now.
 	Exclude(classes map[string]bool)
 	Drain()
 }
 
-// Spool is what the exporter needs of the spool; *spool.Spool is one.
+// Spool is the part of the spool that the exporter uses; *spool.Spool implements it.
 type Spool interface {
 	Done(seqs []uint64)
 	Release(seqs []uint64)
@@ -61,38 +60,38 @@ type Spool interface {
 	FateRun(seq uint64) (fate string, last uint64)
 	Floor() uint64
 	Epoch() string
-	// Session names this opening of the spool.
+	// Session identifies this opening of the spool.
 	Session() string
 	// NewEpoch begins a new epoch and ends all leases.
 	NewEpoch() (string, error)
 	Fill() (records, bytes int64, share float64)
-	// Flows says whether the link works; while it does not, what is fresh may become backlog.
+	// Flows reports whether the link works; while it does not, fresh records may become backlog.
 	Flows(now bool)
 }
 
-// Sealer makes messages; *seal.Sealer is one.
+// Sealer creates messages; *seal.Sealer implements it.
 type Sealer interface {
 	Seal(dst []byte, b *seal.Batch) ([]byte, error)
 	SealGone(dst []byte, g *seal.Gone) ([]byte, error)
 	SealConfirmation(dst []byte, c *seal.Confirmation) ([]byte, error)
-	// Obey keeps messages below what a consumer takes.
+	// Obey keeps messages within a consumer's limits.
 	Obey(limits seal.ConsumerLimits)
 }
 
-// Opener reads what the cloud says; *seal.Opener is one.
+// Opener opens messages from the cloud; *seal.Opener implements it.
 type Opener interface {
 	OpenReceipt(msg []byte) (*seal.Receipt, error)
 	OpenResult(msg []byte) (*seal.Result, error)
 	OpenAnnouncement(msg []byte) (*seal.Announcement, error)
 }
 
-// Logger is where the exporter logs; EdgeX's LoggingClient is one.
+// Logger is the exporter's logger; EdgeX's LoggingClient implements it.
 type Logger = say.Logger
 
 // Credentials are the node's secrets for the broker.
 type Credentials = mqtt.Credentials
 
-// Deps are the parts an Exporter works with. The callbacks may be nil; they must not block.
+// Deps are the dependencies of an Exporter. The callbacks may be nil; they must not block.
 type Deps struct {
 	Node    string
 	Batches Batches
@@ -100,25 +99,24 @@ type Deps struct {
 	Sealer  Sealer
 	Opener  Opener
 	Log     Logger
-	// Credentials reads the node's secrets anew, for each connection. Not called when AuthMode is "none". An error is
-	// retried: secrets may come late.
+	// Credentials reads the node's secrets again for each connection. It is not called if AuthMode is "none". An error is retried: secrets may arrive
+	// late.
 	Credentials func() (Credentials, error)
-	// MaxPacket is the largest message in bytes that is read from the broker, 0 for 4 MiB. Larger ones are skipped and counted.
+	// MaxPacket is the largest message accepted from the broker, in bytes; 0 means 4 MiB. Larger ones are skipped and counted.
 	MaxPacket int
-	// OnReceipted is called with the records that are confirmed, after the spool was updated.
+	// OnReceipted is called with confirmed records, after the spool was updated.
 	OnReceipted func(records []spool.Record)
-	// OnResult is called with the result of a task in the cloud. It may be called from several goroutines.
+	// OnResult is called with the result of a task in the cloud, possibly from several goroutines.
 	OnResult func(r seal.Result)
-	// OnProgress is called when the broker has acknowledged a message, so that the link may have room again. It may be called from
-	// several goroutines.
+	// OnProgress is called when the broker has acknowledged a message, so the link may have room again. It may be called from several goroutines.
 	OnProgress func()
-	// Topics gives those of other parts of the node, each with its receiver, which is called on the client's goroutine in the order of the
-	// messages and must not block. A node does without a topic that the broker refuses. Other topics count from the next connection on. It may be nil,
-	// and is called from several goroutines.
+	// Topics returns further topics to subscribe to, each with its receiver, which is called on the client's goroutine in the order of the messages
+	// and must not block. The exporter continues without a topic that the broker refuses. A changed set applies from the next connection on. Topics
+	// may be nil, and is called from several goroutines.
 	Topics func() map[string]func(message []byte)
 }
 
-// Exporter carries batches out. Run drives it; the other methods may be called from anywhere.
+// Exporter sends batches to the broker. Run drives it; the other methods are safe for concurrent use.
 type Exporter struct {
 	deps   Deps
 	cfg    Config
@@ -133,34 +131,34 @@ type Exporter struct {
 	close   sync.Once
 	stop    context.CancelFunc
 	stopped context.Context
-	done    chan struct{} // closed when Run has ended
+	done    chan struct{} // closed when Run returns
 	begin   sync.Once
 
 	// Owned by the goroutine of Run.
 	window     window
 	backoff    mqtt.Backoff
-	gone       time.Time // since when the link is gone
-	hold       time.Time // until when nothing is published, because sealing failed
-	flow       uint64    // number of the present run of jobs without a failure between
+	gone       time.Time // since when the link is down
+	hold       time.Time // until when publishing is paused because sealing failed
+	flow       uint64    // number of the current run of jobs; a failure to seal begins a new one
 	drained    bool
 	lastGone   string
-	statements []job                  // about what is gone, to be published
-	confirming []seal.ConfirmedResult // to be named to the cloud
-	letters    []job                  // of other parts of the node
+	statements []job                  // about gone records, to be published
+	confirming []seal.ConfirmedResult // to be confirmed to the cloud
+	letters    []job                  // from other parts of the node
 	goneAt     time.Time
 	told       say.Once   // problems, by kind
-	asides     *say.Every // records dropped, by reason
+	asides     *say.Every // dropped records, by reason
 	rivals     mqtt.Rival
-	conflictAt time.Time // when a new epoch was tried last
+	conflictAt time.Time // time of the latest attempt at a new epoch
 	consumer   seal.ConsumerLimits
 	greeted    string // the consumer that announced itself last, quoted
 	holds      holds
 	said       say.Once        // the holds that were logged
-	excluded   map[string]bool // as the scheduler knows it
-	wrong      *say.Every      // statements that are not obeyed, by kind
+	excluded   map[string]bool // as last passed to the scheduler
+	wrong      *say.Every      // rejected statements, by kind
 }
 
-// New builds an exporter; Run starts it.
+// New returns an exporter; Run starts it.
 func New(cfg Config, deps Deps) (*Exporter, error) {
 	t, err := cfg.parse()
 	if err != nil {
@@ -192,7 +190,7 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 	return x, err
 }
 
-// topics are those of a new connection.
+// topics returns the topics for a new connection.
 func (x *Exporter) topics() map[string]byte {
 	topics := map[string]byte{seal.ReceiptTopic(x.deps.Node): 1, seal.ResultTopic(x.deps.Node): 1, seal.AnnouncementTopic: 1}
 	for topic := range x.deps.Topics() {
@@ -201,16 +199,16 @@ func (x *Exporter) topics() map[string]byte {
 	return topics
 }
 
-// Link is what was measured of the way to the cloud. It does not lock.
+// Link returns the measurements of the link to the cloud. It does not lock.
 func (x *Exporter) Link() host.Link { return x.link.State() }
 
-// Ahead is Link for a decision now: InflightBytes leaves out the bytes that have left by now at the rate of goodput. It does not lock.
+// Ahead is Link for a decision now: InflightBytes excludes the bytes that have left by now at the measured goodput. It does not lock.
 func (x *Exporter) Ahead() host.Link { return x.link.Ahead(time.Now()) }
 
-// Stats counts.
+// Stats returns the counters.
 func (x *Exporter) Stats() Stats { return x.stats.load() }
 
-// Rotate makes a new connection with the secrets as they are now, and gives up the old one once the new one stands.
+// Rotate opens a new connection with the current secrets, and closes the old one once the new one works.
 func (x *Exporter) Rotate() {
 	select {
 	case x.rotate <- struct{}{}:
@@ -218,11 +216,10 @@ func (x *Exporter) Rotate() {
 	}
 }
 
-// Close sends the fresh records that are left, waits for their confirmation as long as ctx allows and a consumer answers, and
-// disconnects. What is not confirmed by then stays in the spool and is sent after the next start: that is no error. It is safe to
-// call twice.
+// Close sends the remaining fresh records, waits for their confirmation as long as ctx allows and a consumer responds, and disconnects. Unconfirmed
+// records stay in the spool and are sent after the next start: that is not an error. It may be called twice.
 func (x *Exporter) Close(ctx context.Context) error {
-	x.begin.Do(func() { close(x.done) }) // Run that has not begun never will
+	x.begin.Do(func() { close(x.done) }) // a Run that has not begun returns immediately
 	x.close.Do(func() { close(x.closing) })
 	defer x.stop()
 	select {
@@ -278,10 +275,10 @@ func (x *Exporter) Run(ctx context.Context) error {
 	return nil
 }
 
-// disconnectGrace is how long a farewell to the broker may take.
+// disconnectGrace is how long disconnecting from the broker may take.
 const disconnectGrace = 250 * time.Millisecond
 
-// watchBacklog keeps the backlog in the link's snapshot fresh, also while the link is down.
+// watchBacklog keeps the backlog in the link's snapshot current, also while the link is down.
 func (x *Exporter) watchBacklog(ctx context.Context) {
 	t := clock.NewTicker(500 * time.Millisecond)
 	for {
@@ -294,8 +291,8 @@ func (x *Exporter) watchBacklog(ctx context.Context) {
 	}
 }
 
-// connect makes one attempt and is nil when it failed. Receipts that the broker has kept for the node may come before
-// the attempt is over, and are booked meanwhile.
+// connect makes one attempt and returns nil if it fails. Receipts that the broker kept for the node may arrive before the attempt is complete; they
+// are processed meanwhile.
 func (x *Exporter) connect(ctx context.Context) *mqtt.Session {
 	over := make(chan dialed, 1)
 	go func() {
@@ -312,14 +309,14 @@ func (x *Exporter) connect(ctx context.Context) *mqtt.Session {
 	}
 }
 
-// dialed is what came of an attempt to connect.
+// dialed is the result of an attempt to connect.
 type dialed struct {
 	session *mqtt.Session // nil on an error
 	trip    time.Duration
 	err     error
 }
 
-// connected books what came of an attempt.
+// connected processes the result of an attempt.
 func (x *Exporter) connected(ctx context.Context, d dialed) *mqtt.Session {
 	if d.err == nil {
 		x.holds.clear(holdSubscribe)
@@ -338,7 +335,7 @@ func (x *Exporter) connected(ctx context.Context, d dialed) *mqtt.Session {
 			x.holds.set(holdSubscribe, "", d.err.Error())
 		}
 		x.stats.do(func(s *Stats) {
-			if !s.Connected { // or it was to replace a connection, which goes on
+			if !s.Connected { // the attempt may have been for a replacement, while a connection still works
 				s.Problem = d.err.Error()
 			}
 		})
@@ -347,8 +344,8 @@ func (x *Exporter) connected(ctx context.Context, d dialed) *mqtt.Session {
 	return nil
 }
 
-// rest waits before the next attempt and is false when there will be none. When the link has been gone for a while the
-// window is given back to the spool, so that an outage holds no memory.
+// rest waits before the next attempt, and returns false if there will be none. If the link stays down, it releases the window, so that an outage
+// holds no memory.
 func (x *Exporter) rest(ctx context.Context) bool {
 	again := time.NewTimer(x.backoff.Next())
 	defer again.Stop()
@@ -361,7 +358,7 @@ func (x *Exporter) rest(ctx context.Context) bool {
 		case <-x.closing:
 			return false // without a link there is nothing to wait for
 		case <-x.rotate:
-			return true // new secrets may be what was missing
+			return true // new secrets may fix the connection
 		case <-release.C:
 			x.giveBack()
 		case <-again.C:
@@ -418,36 +415,36 @@ func (x *Exporter) receive(s *mqtt.Session, m mqtt.Message) {
 	}
 }
 
-// Stats counts what the exporter did since its start, and what is under way now.
+// Stats counts what the exporter did since its start, and describes its current state.
 type Stats struct {
-	Published   uint64            `json:"published"`   // batches handed to the broker, repetitions included
-	Acked       uint64            `json:"acked"`       // batches the broker acknowledged
-	Receipted   uint64            `json:"receipted"`   // records confirmed, by receipt or, where so configured, by PUBACK
-	Resent      uint64            `json:"resent"`      // batches published again for want of a receipt or because of a gap
-	Connections uint64            `json:"connections"` // made; all after the first are reconnections
-	SetAside    uint64            `json:"setAside"`    // records dropped, by reason counted in the spool
+	Published   uint64            `json:"published"`   // batches published to the broker, including repetitions
+	Acked       uint64            `json:"acked"`       // batches acknowledged by the broker
+	Receipted   uint64            `json:"receipted"`   // records confirmed, by receipt or, if so configured, by PUBACK
+	Resent      uint64            `json:"resent"`      // batches published again because of a missing receipt or a gap
+	Connections uint64            `json:"connections"` // established; all after the first are reconnections
+	SetAside    uint64            `json:"setAside"`    // records dropped; the spool counts them by reason
 	Epochs      uint64            `json:"epochs"`      // new epochs begun because another spool uses the same one
-	Repeats     uint64            `json:"repeats"`     // repetitions of what is not receipted, asked for by a consumer's announcement
-	Gone        uint64            `json:"gone"`        // records the consumer was told will never come
+	Repeats     uint64            `json:"repeats"`     // repetitions of unreceipted batches requested by a consumer's announcement
+	Gone        uint64            `json:"gone"`        // records reported to the consumer as gone
 	Results     uint64            `json:"results"`     // results received
-	Confirmed   uint64            `json:"confirmed"`   // results that were confirmed to the cloud
+	Confirmed   uint64            `json:"confirmed"`   // results confirmed to the cloud
 	Bytes       uint64            `json:"bytes"`       // message bytes acknowledged
 	Errors      map[string]uint64 `json:"errors"`      // by kind
 
-	Inflight       int    `json:"inflight"`      // batches under way
-	InflightBytes  int    `json:"inflightBytes"` // their record bytes
+	Inflight       int    `json:"inflight"`      // batches in flight
+	InflightBytes  int    `json:"inflightBytes"` // bytes of their records
 	Unacked        int    `json:"unacked"`       // of those batches, not acknowledged
 	Connected      bool   `json:"connected"`
-	Problem        string `json:"problem,omitempty"` // why there is no connection, for people
-	ReceiptsSilent bool   `json:"receiptsSilent"`    // the broker acknowledges, but no receipts come
-	Silence        string `json:"silence,omitempty"` // what to do about that, for people
+	Problem        string `json:"problem,omitempty"` // why there is no connection, for users
+	ReceiptsSilent bool   `json:"receiptsSilent"`    // the broker acknowledges, but no receipts arrive
+	Silence        string `json:"silence,omitempty"` // the remedy for that, for users
 
-	Isolated int                 `json:"isolated"` // records that were refused alone and are kept out of the way of others
+	Isolated int                 `json:"isolated"` // records that were refused alone and do not block others
 	Holds    []Hold              `json:"holds"`    // why records do not leave although the link is up
-	Consumer seal.ConsumerLimits `json:"consumer"` // what the consumer says that it takes
+	Consumer seal.ConsumerLimits `json:"consumer"` // the limits that the consumer announced
 }
 
-// stats is a Stats with a lock. It is never held while anything else is called.
+// stats is a Stats with a lock. The lock is never held during calls to other parts.
 type stats struct {
 	mu sync.Mutex
 	s  Stats
@@ -471,7 +468,7 @@ func (s *stats) load() Stats {
 	return c
 }
 
-// complain counts a failure and logs it, a repeated one only once.
+// complain counts a failure, and logs it unless it repeats the previous one.
 func (x *Exporter) complain(kind string, err error) {
 	x.stats.failed(kind)
 	if x.told.Changed(kind, err) {

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Hold says why records do not leave although the link is up.
+// Hold is a reason why records do not leave although the link is up.
 type Hold struct {
-	Reason  string    `json:"reason"` // one of the Hold… words
+	Reason  string    `json:"reason"` // one of the hold… constants
 	Class   string    `json:"class,omitempty"`
-	Text    string    `json:"text"` // for people, with what to do
+	Text    string    `json:"text"` // for users, with the remedy
 	Records int       `json:"records,omitempty"`
 	Since   time.Time `json:"since"` // with a monotonic reading
 }
@@ -20,7 +20,7 @@ type Hold struct {
 const (
 	holdRefused     = reasonTooLarge    // the broker closes the connection on single records
 	holdClass       = "refused"         // the broker closes the connection on all records of a class
-	holdOversized   = "oversized"       // single records exceed a limit that is known
+	holdOversized   = "oversized"       // single records exceed a known limit
 	holdMalformed   = reasonMalformed   // single records cannot be sealed
 	holdUnreceipted = reasonUnreceipted // a class gets no receipts while others do
 	holdClosing     = "closing"         // the broker closes the connection on everything
@@ -28,10 +28,10 @@ const (
 	holdSubscribe   = "subscribe"       // the broker refuses the subscription to receipts
 	holdDenied      = "denied"          // the broker refuses another subscription
 	holdRival       = "rival"           // another client uses the ClientID
-	holdEpoch       = "epoch"           // no new epoch could be begun
+	holdEpoch       = "epoch"           // a new epoch could not be begun
 )
 
-// holds are those that somebody sets and clears. The others follow from the window.
+// holds are the holds that are set and cleared explicitly. The others follow from the window.
 type holds struct{ list []Hold }
 
 func (h *holds) set(reason, class, text string) {
@@ -51,10 +51,10 @@ func (h *holds) find(reason, class string) int {
 	return slices.IndexFunc(h.list, func(x Hold) bool { return x.Reason == reason && x.Class == class })
 }
 
-// closingsSaid is how many connections the broker may close in a row before that is a reason.
+// closingsSaid is the number of consecutive connections closed by the broker that makes a hold.
 const closingsSaid = 4
 
-// held lists all holds, in a stable order.
+// held returns all holds, in a stable order.
 func (x *Exporter) held(now time.Time) []Hold {
 	w := &x.window
 	list := slices.Clone(x.holds.list)
@@ -113,7 +113,7 @@ func (s *isolated) holdReason(w *window) string {
 	return s.reason
 }
 
-// text describes the first record of its kind.
+// text describes the first record of a kind.
 func (s *isolated) text(w *window) string {
 	switch {
 	case s.limit.whose != "":

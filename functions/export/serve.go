@@ -14,41 +14,40 @@ import (
 	"app-offload/functions/seal"
 )
 
-// round is the life of one connection: the goroutines that feed and write it.
+// round is the life of one connection, with the goroutines that feed and write it.
 type round struct {
 	x    *Exporter
 	s    *mqtt.Session
 	life uint64
 	jobs chan job
-	want chan struct{} // asks the feeder for one batch
+	want chan struct{} // requests one batch from the feeder
 	fed  chan fed
 	wg   sync.WaitGroup
 
 	flights chan flight // from the writer to the goroutine that awaits acknowledgements
 
-	open     atomic.Int32 // messages written whose acknowledgement has not come, whatever the window knows of them
+	open     atomic.Int32 // messages written and not acknowledged, including those the window no longer has
 	began    time.Time
-	progress atomic.Int64 // ns since began: the latest acknowledgement, or the first message since all had come
+	progress atomic.Int64 // ns since began: the latest acknowledgement, or the first message after all were acknowledged
 
 	asked     bool
 	probed    time.Time
-	acked     bool // the broker acknowledged something in this life
-	published bool // something was published in this life, and perhaps not acknowledged; of the goroutine that writes
+	acked     bool // the broker acknowledged a message on this connection
+	published bool // a message was published on this connection, possibly unacknowledged; owned by the writer
 	dialing   bool
-	again     bool        // a rotation was asked for while one was under way
-	next      chan dialed // the successor of a rotation
-	retry     time.Time   // when a failed rotation is tried again
+	again     bool        // a rotation was requested during a rotation
+	next      chan dialed // the result of dialNext
+	retry     time.Time   // when a failed rotation is retried
 }
 
 // fed is the feeder's answer.
 type fed struct {
 	batch *batch.Batch
 	err   error
-	epoch string // of the spool when the feeder began to take it
+	epoch string // of the spool when the feeder began to take the batch
 }
 
-// serve works on one connection until it ends, and returns the successor if there is one. It has ended all that it
-// started when it returns.
+// serve works on one connection until it ends, and returns its successor, if any. Everything it started has ended when it returns.
 func (x *Exporter) serve(ctx context.Context, s *mqtt.Session) (successor *mqtt.Session) {
 	inner, cancel := context.WithCancel(ctx)
 	r := &round{
@@ -72,7 +71,7 @@ func (x *Exporter) serve(ctx context.Context, s *mqtt.Session) (successor *mqtt.
 	s.End(mqtt.ErrStopped, grace)
 	r.finish(successor != nil || r.dialing)
 	if successor == nil && r.dialing {
-		// The dial was told to stop; what it still brings is not wanted.
+		// The dial was cancelled; its session is not needed.
 		if late := <-r.next; late.session != nil {
 			late.session.End(mqtt.ErrStopped, disconnectGrace)
 		}
@@ -80,8 +79,8 @@ func (x *Exporter) serve(ctx context.Context, s *mqtt.Session) (successor *mqtt.
 	return successor
 }
 
-// finish books the end of the connection. What the broker has acknowledged until then counts. replaced says that the
-// broker may have ended it in favour of the successor.
+// finish processes the end of the connection. Acknowledgements received until then count. replaced means that the broker may have ended it in favour
+// of the successor.
 func (r *round) finish(replaced bool) {
 	x := r.x
 	r.wg.Wait()
@@ -119,7 +118,7 @@ func (r *round) finish(replaced bool) {
 	x.report()
 }
 
-// loop is the owner of the window while the connection lives.
+// loop owns the window while the connection lives.
 func (r *round) loop(ctx context.Context) *mqtt.Session {
 	x := r.x
 	closing := x.closing
@@ -132,7 +131,7 @@ func (r *round) loop(ctx context.Context) *mqtt.Session {
 		timer.Reset(r.pause(time.Now()))
 		lost := r.s.Lost()
 		if r.dialing {
-			lost = nil // the successor is on its way, and the broker may have ended this one for it
+			lost = nil // the successor is being dialled, and the broker may have ended this connection for it
 		}
 		select {
 		case f := <-x.events:
@@ -161,13 +160,13 @@ func (r *round) loop(ctx context.Context) *mqtt.Session {
 	}
 }
 
-// finished reports, while closing, whether all that can be confirmed is.
+// finished reports, while closing, whether everything that can be confirmed is.
 func (x *Exporter) finished() bool {
 	now := time.Now()
 	return x.window.settled(now) && (x.drained || x.window.silent() || len(x.window.entries) > 0)
 }
 
-// pump asks for batches while there is room, and hands over what is to be published.
+// pump requests batches while there is room, and passes jobs to the writer.
 func (r *round) pump() {
 	x := r.x
 	now := time.Now()
@@ -176,7 +175,7 @@ func (r *round) pump() {
 		r.asked = true
 		x.window.regiven = nil
 		x.tune()
-		r.want <- struct{}{} // never blocks: one question at a time
+		r.want <- struct{}{} // never blocks: at most one request is open
 	}
 	if now.Before(x.hold) {
 		return
@@ -204,15 +203,15 @@ func (r *round) pump() {
 	}
 }
 
-// hasRoom reports whether another batch may be taken. A link that is later with its acknowledgements than it promised gets
-// none until it shows life: what it already has is all that a broker that hangs keeps in memory.
+// hasRoom reports whether another batch may be taken. A link whose acknowledgements are later than predicted gets none until it acknowledges again,
+// which bounds the memory of a broker that hangs.
 func (x *Exporter) hasRoom(now time.Time) bool {
 	w := &x.window
 	unacked := w.unacked()
 	return w.room(x.times.ahead.Room(x.link, unacked, now)) && !w.late(now, x.link.Takes(unacked))
 }
 
-// tune keeps batches to what link and broker carry.
+// tune limits the size of batches to what the link, the broker and the consumer allow.
 func (x *Exporter) tune() {
 	limit := x.times.ahead.Limit(x.link)
 	if x.window.ceiling > 0 {
@@ -224,7 +223,7 @@ func (x *Exporter) tune() {
 	x.deps.Batches.SetLimit(limit)
 }
 
-// exclude keeps the scheduler to the classes that may go on. It may be waiting already.
+// exclude tells the scheduler which classes to exclude. The scheduler may be waiting already.
 func (x *Exporter) exclude(now time.Time) {
 	if now := x.window.excluded(now); !maps.Equal(now, x.excluded) {
 		x.excluded = now
@@ -232,11 +231,11 @@ func (x *Exporter) exclude(now time.Time) {
 	}
 }
 
-// take puts what the feeder brought into the window.
+// take adds the feeder's batch to the window.
 func (r *round) take(f fed) {
 	switch {
 	case f.batch != nil && (f.epoch != r.x.deps.Spool.Epoch() || r.x.window.regiven[f.batch.Class]):
-		// Its leases have ended, or records of its class that come before it have been given back meanwhile.
+		// Its leases have ended, or earlier records of its class were returned meanwhile.
 		r.x.deps.Spool.Release(appendSequences(nil, f.batch.Records))
 	case f.batch != nil:
 		r.x.window.add(f.batch)
@@ -245,8 +244,7 @@ func (r *round) take(f fed) {
 	}
 }
 
-// feed asks the scheduler when told to. A batch that comes when the connection has just ended is not lost: finish
-// finds it in the channel.
+// feed takes batches from the scheduler on request. A batch that arrives just after the connection ended is not lost: finish finds it in the channel.
 func (r *round) feed(ctx context.Context) {
 	for {
 		select {
@@ -260,15 +258,15 @@ func (r *round) feed(ctx context.Context) {
 	}
 }
 
-// stuck reports whether acknowledgements stay away although messages are out. The window does not see all of these: a
-// receipt ends a batch whose acknowledgement was lost.
+// stuck reports whether messages are out and acknowledgements are overdue. The window does not see all such messages: a receipt removes a batch whose
+// acknowledgement was lost.
 func (r *round) stuck(now time.Time) bool { return r.open.Load() > 0 && !now.Before(r.patienceEnds()) }
 
 func (r *round) patienceEnds() time.Time {
 	return r.began.Add(time.Duration(r.progress.Load()) + r.x.window.ackPatience())
 }
 
-// pause is how long loop may sleep.
+// pause returns how long loop may sleep.
 func (r *round) pause(now time.Time) time.Duration {
 	d := time.Minute
 	if !r.s.Alive() {
@@ -296,7 +294,7 @@ func (r *round) pause(now time.Time) time.Duration {
 	return d
 }
 
-// wake is when tick has to be called at the latest; zero is never.
+// wake returns when tick must be called at the latest; zero means never.
 func (w *window) wake() time.Time {
 	var t time.Time
 	earlier := func(u time.Time) {
@@ -327,10 +325,10 @@ func (w *window) wake() time.Time {
 	return t
 }
 
-// tick books the time that went by.
+// tick processes the passing of time.
 func (r *round) tick(ctx context.Context, now time.Time) {
 	x := r.x
-	// What has already come counts before anyone is called hung, however late this goroutine had its turn.
+	// Events that have arrived count before a connection is judged hung, however late this goroutine runs.
 	for n := len(x.events); n > 0; n-- {
 		(<-x.events)()
 	}
@@ -351,7 +349,7 @@ func (r *round) tick(ctx context.Context, now time.Time) {
 	r.probe(now)
 }
 
-// probe measures the round trip with an empty message when nothing else has lately.
+// probe measures the round trip with an empty message if no other message did recently.
 func (r *round) probe(now time.Time) {
 	p := r.x.times.probe
 	if p <= 0 || r.x.link.Stale(now) < p || now.Sub(r.probed) < p {
@@ -359,14 +357,14 @@ func (r *round) probe(now time.Time) {
 	}
 	r.probed = now
 	if len(r.jobs) == cap(r.jobs) {
-		return // busy enough; the next one may fit
+		return // the connection is busy; the next probe may fit
 	}
 	r.jobs <- r.ping()
 }
 
 func (r *round) ping() job { return job{topic: seal.TopicRoot + r.x.deps.Node + "/ping"} }
 
-// dialNext makes the successor of this connection with the secrets as they are now.
+// dialNext dials the successor of this connection with the current secrets.
 func (r *round) dialNext(ctx context.Context) {
 	if r.dialing {
 		r.again = true
@@ -379,11 +377,11 @@ func (r *round) dialNext(ctx context.Context) {
 	})
 }
 
-// rotated books the end of dialNext and returns the successor, nil when the old connection has to do for now.
+// rotated processes the result of dialNext. It returns the successor, or nil if the old connection must continue.
 func (r *round) rotated(ctx context.Context, d dialed) *mqtt.Session {
 	r.dialing = false
 	if r.again {
-		r.x.Rotate() // the secrets changed while they were being used
+		r.x.Rotate() // the secrets changed while they were in use
 	}
 	if r.x.connected(ctx, d) == nil {
 		r.retry = time.Now().Add(r.x.backoff.Next())
@@ -391,7 +389,7 @@ func (r *round) rotated(ctx context.Context, d dialed) *mqtt.Session {
 	return d.session
 }
 
-// post hands an event to the owner of the window, as long as the connection lives.
+// post passes an event to the owner of the window while the connection lives.
 func (r *round) post(f func()) {
 	select {
 	case r.x.events <- f:

@@ -13,13 +13,13 @@ import (
 	"app-offload/functions/mqtt"
 )
 
-// dialer holds what a connection is made of.
+// dialer holds the parameters of a connection.
 type dialer struct {
-	broker  string // as configured, for messages
+	broker  string // as configured, for log messages
 	options mqtt.Options
 	topics  func() map[string]byte
-	needed  string             // the topic without which a connection is of no use; "" for none
-	denied  func(topic string) // is called for each of the others that the broker refuses
+	needed  string             // the topic that a connection must subscribe to; "" for none
+	denied  func(topic string) // called for each other topic that the broker refuses
 }
 
 func newDialer(x *Exporter, needed string) (dialer, error) {
@@ -35,23 +35,22 @@ func newDialer(x *Exporter, needed string) (dialer, error) {
 	}}, nil
 }
 
-// denied notes a subscription that the node can do without. It is called while a connection is made.
+// denied records a refused subscription that the node does not need. It is called during a connection attempt.
 func (x *Exporter) denied(topic string) {
 	x.wrongReceipt("subscription_denied", fmt.Sprintf("the broker refuses the subscription to %s: allow the node to read it", topic))
 }
 
 func (x *Exporter) maxPacket() int { return cmp.Or(x.deps.MaxPacket, maxPacket) }
 
-// oversized is called while a message is skipped, on the goroutine that reads.
+// oversized is called while a message is skipped, on the reading goroutine.
 func (x *Exporter) oversized(o mqtt.Oversized) {
 	x.wrongReceipt("oversized", fmt.Sprintf("a message of %d bytes on %s was skipped, more than %d are not read: who publishes there?", o.Size, quote(o.Topic), x.maxPacket()))
 }
 
-// errHung is the cause of a session that the exporter gave up.
+// errHung is the cause of a session that the exporter closed for lack of acknowledgements.
 var errHung = errors.New("the broker acknowledges nothing")
 
-// dial connects, subscribes, and returns a session with the round trip of the subscription. Nothing is left behind on
-// an error.
+// dial connects, subscribes, and returns a session with the round trip of the subscription. On an error nothing stays open.
 func (d *dialer) dial(ctx context.Context) (*mqtt.Session, time.Duration, error) {
 	s, err := mqtt.Dial(ctx, d.options)
 	if login, ok := errors.AsType[*mqtt.LoginError](err); ok {
@@ -75,7 +74,7 @@ func (d *dialer) dial(ctx context.Context) (*mqtt.Session, time.Duration, error)
 	return s, time.Since(began), nil
 }
 
-// kindError gives an error the kind under which it is counted.
+// kindError adds the kind under which an error is counted.
 type kindError struct {
 	kind string
 	err  error
@@ -84,8 +83,8 @@ type kindError struct {
 func (e *kindError) Error() string { return e.err.Error() }
 func (e *kindError) Unwrap() error { return e.err }
 
-// clientID is the name of a node at the broker. NATS refuses the characters that mean something in its subjects, so they are
-// replaced, and a sum of the name keeps "a.b" apart from "a-b".
+// clientID returns a node's client id at the broker. NATS rejects characters that are special in its subjects, so they are replaced; a checksum of
+// the name distinguishes "a.b" from "a-b".
 func clientID(node string) string {
 	const prefix, meaningful = "app-offload-", ".*>"
 	if !strings.ContainsAny(node, meaningful) {

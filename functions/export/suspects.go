@@ -8,72 +8,72 @@ import (
 	"app-offload/functions/spool"
 )
 
-// A broker that does not take a message closes the connection without a word: for its size, its topic, or because it closes on
-// everything. Which it is shows only in what passes meanwhile. So what was in flight at two closings in a row becomes suspect and
-// travels alone, on a connection that is known to take other messages, and is cut until one record is left. That record is then
-// isolated: it leaves the window but not the spool, others of its class go on, and it is tried again in growing intervals. It is given
-// up only once others of its class have passed, after RefusedTries further refusals. Where nothing passes, everything is held.
+// A broker that rejects a message closes the connection without a reason: for its size, its topic, or because it rejects everything. Only the
+// messages that pass meanwhile show which it is. So batches in flight at two consecutive closings become suspects: each travels alone, on a
+// connection known to take other messages, and is cut until one record is left. That record is then isolated: it leaves the window but not the spool,
+// other records of its class continue, and it is tried again at growing intervals. It is dropped only after other records of its class have passed,
+// after RefusedTries further refusals. If nothing passes, everything is held.
 
-// suspicion is what the window knows of messages that were refused.
+// suspicion is the window's state about refused messages.
 type suspicion struct {
-	closings int       // connections that the other side closed with something in flight, without a batch acknowledged between
+	closings int       // consecutive connections that the other side closed with messages in flight, without an acknowledged batch in between
 	closed   time.Time // when the first of these was closed
-	warm     bool      // something was acknowledged on this connection
-	probing  bool      // an empty message is on its way to find that out
-	lost     int       // probes that were lost with their connection, without one acknowledged between
-	passed   int       // largest batch the broker has acknowledged, in bytes of records
+	warm     bool      // a message was acknowledged on this connection
+	probing  bool      // an empty message is in flight to find that out
+	lost     int       // probes lost with their connection, without an acknowledged one in between
+	passed   int       // largest batch that the broker has acknowledged, in bytes of records
 	largest  int       // largest message it has acknowledged, in bytes
-	ceiling  int       // largest batch worth trying, 0 is no limit
+	ceiling  int       // largest batch worth trying, 0 for no limit
 	learned  time.Time // when the ceiling was found
-	fighting bool      // another client takes the connection over, so a closing proves nothing
+	fighting bool      // another client takes over the connection, so a closing proves nothing
 
-	isolated   []*isolated          // that the window keeps from the spool
-	remembered map[uint64]*isolated // that the spool has back, to be tried again
-	trial      uint64               // the sequence under trial, 0 without one
-	trialEnds  time.Time            // when a trial that the spool does not hand out is forgotten
-	nextTrial  time.Time            // not before
+	isolated   []*isolated          // leased by the window
+	remembered map[uint64]*isolated // returned to the spool, to be tried again
+	trial      uint64               // the sequence on trial, 0 if there is none
+	trialEnds  time.Time            // when a trial is abandoned that the spool does not hand out
+	nextTrial  time.Time            // earliest time of the next trial
 }
 
-// isolated is a record that was refused alone. Its lease is kept and its bytes are not.
+// isolated is a record that was refused alone. The window keeps its lease but not its payload.
 type isolated struct {
 	seq     uint64
 	class   string
 	bytes   int // of the record
-	message int // of its message, 0 where it did not become one
+	message int // of its message, 0 if it was never sealed
 	reason  string
-	limit   excess    // for reasonTooLarge, where the limit is known
+	limit   excess    // for reasonTooLarge, if the limit is known
 	fails   int       // refusals
-	tries   int       // of these, after others of its class had passed, on a connection that took other messages
-	mark    uint64    // acknowledgements of its class at the first
+	tries   int       // refusals after other records of its class had passed, on a connection that took other messages
+	mark    uint64    // acknowledgements of its class at the first refusal
 	at      time.Time // of the next trial
 	since   time.Time
 }
 
-// excess says which limit something exceeds, and whose it is.
+// excess describes an exceeded limit and its owner.
 type excess struct {
 	size, limit int64
-	whose       string // "" is not known
+	whose       string // "" if unknown
 }
 
 const (
-	maxRefused  = 64   // records of one class that are isolated because of a refusal; more of the class stays in the spool then
-	maxIsolated = 4096 // records that are isolated at all
+	maxRefused  = 64   // refused records of one class that are isolated; more of the class then stays in the spool
+	maxIsolated = 4096 // isolated records in all
 
-	trialPause  = time.Second // before the second trial; it doubles
+	trialPause  = time.Second // before the second trial; doubles
 	trialMost   = 30 * time.Second
-	trialSeldom = 10 * time.Minute // for records above a limit that is known: the spool expires them meanwhile
-	trialTime   = time.Minute      // in which the spool hands out what is to be tried
+	trialSeldom = 10 * time.Minute // for records above a known limit; the spool expires them meanwhile
+	trialTime   = time.Minute      // in which the spool must hand out a record on trial
 	ceilingTime = time.Hour        // after which larger batches are tried again
 )
 
-// The reasons under which the exporter gives records up or isolates them.
+// The reasons for which the exporter drops or isolates records.
 const (
 	reasonTooLarge    = "too_large"
 	reasonUnreceipted = "unreceipted"
 	reasonMalformed   = "malformed"
 )
 
-// taken books that the broker took a batch in a message of so many bytes.
+// taken records that the broker took a batch, in a message of that many bytes.
 func (w *window) taken(e *entry, message int, now time.Time) {
 	c := w.class(e.class)
 	c.acks++
@@ -92,8 +92,8 @@ func (w *window) taken(e *entry, message int, now time.Time) {
 	}
 }
 
-// tried ends the trial if its record is in a batch that the broker took or the consumer stored. What is isolated of its class is tried at once:
-// what hit them may be over as well. The record need not be a suspect any more: a refusal of another class lifts that.
+// tried ends the trial if its record is in a batch that the broker took or the consumer stored. Isolated records of its class are then tried
+// immediately, since the reason may be over for them as well. The record need not be a suspect any more: a refusal of another class clears that.
 func (w *window) tried(e *entry, now time.Time) {
 	if w.trial == 0 || !slices.ContainsFunc(e.records, func(r spool.Record) bool { return r.Seq == w.trial }) {
 		return
@@ -106,18 +106,18 @@ func (w *window) tried(e *entry, now time.Time) {
 	}
 }
 
-// probed books that the broker took an empty message.
+// probed records that the broker took an empty message.
 func (w *window) probed() { w.warm, w.probing, w.lost, w.closings = true, false, 0, 0 }
 
-// suspected reports whether a suspect, or the probe before one, is on its way.
+// suspected reports whether a suspect, or the probe before one, is in flight.
 func (w *window) suspected() bool {
 	return w.probing || slices.ContainsFunc(w.entries, func(e *entry) bool { return e.phase == sent && e.suspect })
 }
 
-// wantsProbe reports whether the connection is to be tried before a suspect goes.
+// wantsProbe reports whether the connection must be checked before a suspect is published.
 func (w *window) wantsProbe() bool { return !w.warm && w.lost < 2 }
 
-// probe reports whether an empty message is to be published now, and books it.
+// probe reports whether an empty message must be published now, and marks it as in flight.
 func (w *window) probe() bool {
 	if w.probing || w.flying() || !w.wantsProbe() || !slices.ContainsFunc(w.entries, func(e *entry) bool { return e.suspect && e.phase == waiting }) {
 		return false
@@ -126,8 +126,8 @@ func (w *window) probe() bool {
 	return true
 }
 
-// lostConnection books the end of a connection. What was in flight goes first on the next one, in order. refused says that the
-// other side closed it, which a batch that the broker does not take may be the cause of.
+// lostConnection processes the end of a connection. Batches in flight are published first on the next one, in order. refused means that the other
+// side closed it, possibly because of a batch.
 func (w *window) lostConnection(refused bool, now time.Time) {
 	var flying []*entry
 	for _, e := range w.entries {
@@ -156,7 +156,7 @@ func (w *window) lostConnection(refused bool, now time.Time) {
 	}
 }
 
-// refuse books that the connection was closed over a batch that travelled alone. Cutting does no harm if the reason was another one.
+// refuse records that the connection was closed over a batch that travelled alone. A cut does no harm if there was another reason.
 func (w *window) refuse(e *entry, now time.Time) {
 	e.refusals++
 	if len(e.records) > 1 {
@@ -173,7 +173,7 @@ func (w *window) refuse(e *entry, now time.Time) {
 	}
 }
 
-// clear lets the others go that were in flight with the culprit: those of its class go back to the spool, to come again behind it.
+// clear clears the suspicion of the other batches in flight. Those of its class return to the spool, to be sent again after it.
 func (w *window) clear(e *entry) {
 	i := slices.Index(w.entries, e)
 	behind := w.entries[i+1:]
@@ -187,10 +187,10 @@ func (w *window) clear(e *entry) {
 	}
 }
 
-// half reports whether x may be the other half of what e was cut from.
+// half reports whether x may be the other half of the batch that e was cut from.
 func (x *entry) half(e *entry) bool { return x.suspect && e.suspect && x.attempt == e.attempt }
 
-// unsealable books that a batch cannot become a message: it is cut, and a single record is isolated.
+// unsealable handles a batch that cannot be sealed: it is cut, and a single record is isolated.
 func (w *window) unsealable(attempt uint64, reason string, limit excess, now time.Time) {
 	e := w.find(attempt)
 	if e == nil {
@@ -204,7 +204,7 @@ func (w *window) unsealable(attempt uint64, reason string, limit excess, now tim
 	w.isolate(e, reason, limit, now)
 }
 
-// isolate takes a single record out of the way of the others.
+// isolate removes a single record from the path of the others.
 func (w *window) isolate(e *entry, reason string, limit excess, now time.Time) {
 	r := &e.records[0]
 	s := w.remembered[r.Seq]
@@ -231,8 +231,7 @@ func (w *window) isolate(e *entry, reason string, limit excess, now time.Time) {
 	w.nextTrial = now.Add(w.trialPause)
 }
 
-// blame counts a refusal that is due to the record. Records of the class that were refused as well and are no smaller were refused
-// for the same reason.
+// blame counts a refusal caused by the record itself. Isolated records of the class that are at least as large were refused for the same reason.
 func (w *window) blame(s *isolated) {
 	s.tries++
 	for _, o := range w.isolated {
@@ -242,7 +241,7 @@ func (w *window) blame(s *isolated) {
 	}
 }
 
-// try gives one isolated record back to the spool, to be published again, and drops those that have had their tries.
+// try returns one isolated record to the spool, to be published again, and drops those that used up their tries.
 func (w *window) try(now time.Time) {
 	w.isolated = slices.DeleteFunc(w.isolated, func(s *isolated) bool {
 		reason := w.verdictOn(s)
@@ -275,7 +274,7 @@ func (w *window) try(now time.Time) {
 	w.given = append(w.given, next.seq)
 }
 
-// verdictOn is why an isolated record is to be dropped now, "" if it is not.
+// verdictOn returns why an isolated record must be dropped now, or "".
 func (w *window) verdictOn(s *isolated) string {
 	switch {
 	case s.limit.whose != "":
@@ -293,12 +292,12 @@ func (w *window) verdictOn(s *isolated) string {
 	return ""
 }
 
-// String names size, limit and whose limit it is.
+// String returns the size, the limit and its owner.
 func (l excess) String() string {
 	return fmt.Sprintf("it has %d bytes as a message or payload, %s allows %d bytes: raise that limit or use a smaller ChunkSize", l.size, l.whose, l.limit)
 }
 
-// remember keeps what is known of a record that the spool has back.
+// remember keeps the state of a record that returns to the spool.
 func (w *window) remember(s *isolated) {
 	if w.remembered == nil || len(w.remembered) >= maxIsolated {
 		w.remembered = map[uint64]*isolated{}
@@ -306,7 +305,7 @@ func (w *window) remember(s *isolated) {
 	w.remembered[s.seq] = s
 }
 
-// limitsChanged lets everything above a limit that has changed be tried at once.
+// limitsChanged schedules an immediate trial of every record above a known limit.
 func (w *window) limitsChanged(now time.Time) {
 	for _, s := range w.isolated {
 		if s.limit.whose != "" {
@@ -316,7 +315,7 @@ func (w *window) limitsChanged(now time.Time) {
 	w.nextTrial = now
 }
 
-// releaseIsolated ends the isolation of all, and remembers it.
+// releaseIsolated ends all isolation, and remembers the records.
 func (w *window) releaseIsolated() (seqs []uint64) {
 	for _, s := range w.isolated {
 		w.class(s.class).isolated--
@@ -327,11 +326,11 @@ func (w *window) releaseIsolated() (seqs []uint64) {
 	return seqs
 }
 
-// wakeTrial is when try has to be called, zero is never.
+// wakeTrial returns when try must be called; zero means never.
 func (w *window) wakeTrial() (t time.Time) {
 	for _, s := range w.isolated {
 		if w.verdictOn(s) != "" {
-			return s.since // in the past: it waits for no trial
+			return s.since // in the past: the drop does not wait for a trial
 		}
 		if t.IsZero() || s.at.Before(t) {
 			t = s.at
@@ -346,7 +345,7 @@ func (w *window) wakeTrial() (t time.Time) {
 	return t
 }
 
-// setAside drops what the window found to be beyond hope, and gives back what the spool is to hand out again.
+// setAside drops the records that the window has given up on, and releases those that the spool must hand out again.
 func (x *Exporter) setAside() {
 	for _, a := range x.window.asides {
 		x.deps.Spool.Drop(a.seqs, a.reason)

@@ -9,54 +9,53 @@ import (
 	"app-offload/functions/spool"
 )
 
-// phase is where a batch stands on its way.
+// phase is the state of a batch in the window.
 type phase uint8
 
 const (
-	waiting phase = iota // to be published, for the first time or again
-	sent                 // published, the broker has not acknowledged it
-	acked                // acknowledged, the consumer has not receipted it
+	waiting phase = iota // to be published, first or again
+	sent                 // published, not acknowledged by the broker
+	acked                // acknowledged, not receipted by the consumer
 )
 
-// entry is one batch under way. It shrinks as parts of it are receipted.
+// entry is one batch in flight. It shrinks as parts of it are receipted.
 type entry struct {
 	class    string
 	records  []spool.Record // never empty while in the window
 	bytes    int
 	message  int // bytes of the message, 0 before the first publish
 	phase    phase
-	attempt  uint64    // distinguishes the answer to this publish from a late one to an earlier publish; 0 before the first
+	attempt  uint64    // distinguishes this publish from earlier ones in late answers; 0 before the first
 	sentAt   time.Time // of the latest publish
 	ackedAt  time.Time // of the latest acknowledgement
 	resendAt time.Time // when its receipt is overdue
-	resends  int       // for want of a receipt
-	unheard  int       // the same, while others of its class were receipted
-	receipts uint64    // of its class, when unheard was counted last
-	vain     int       // for want of a receipt, while its class got none
+	resends  int       // because of a missing receipt
+	unheard  int       // resends while other batches of its class were receipted
+	receipts uint64    // of its class, when unheard was last counted
+	vain     int       // resends while its class got no receipts
 	hangs    int       // connections that hung with it at their head
-	suspect  bool      // may be why the broker closes: travels alone until acknowledged
-	refusals int       // connections closed over it, travelling alone
+	suspect  bool      // may be the reason for a closing: travels alone until acknowledged
+	refusals int       // connections closed while it travelled alone
 	again    bool      // published more than once, or over an earlier connection
-	stale    bool      // published before the consumer's subscription stood: goes again once acknowledged
+	stale    bool      // published before the consumer subscribed: published again once acknowledged
 }
 
-// limits are the window's terms.
+// limits are the window's limits.
 type limits struct {
-	batches, bytes         int // at most
+	batches, bytes         int // maxima
 	confirmReceipt         bool
 	receiptTimeout         time.Duration
 	ackTimeout             time.Duration
 	refusedTries, unheards int
-	trialPause             time.Duration // before the second trial of an isolated record; it doubles
+	trialPause             time.Duration // before the second trial of an isolated record; doubles
 	dropOversized          bool
 }
 
-// window holds the batches under way, in the order in which they were first handed over. It is a plain state machine:
-// no I/O, no clock, no locks; its owner is one goroutine, which passes the time.
+// window holds the batches in flight, in the order in which they were first published. It is a plain state machine without I/O, clock or locks; its
+// owner is one goroutine, which passes the time.
 //
-// What is not acknowledged is published again in this order after each loss of the connection, the first one first, so
-// that a consumer that ignores repetitions sees the records of a device and class in order. What was acknowledged just before the loss
-// may still be on its way through the broker; see handover.
+// Unacknowledged batches are published again in this order after each loss of the connection, so that a consumer that ignores repetitions sees the
+// records of a device and class in order. Messages acknowledged just before the loss may still be on their way through the broker; see handover.
 type window struct {
 	limits
 	span
@@ -64,24 +63,24 @@ type window struct {
 	classes  map[string]*class
 	bytes    int
 	attempts uint64
-	progress time.Time // last sign of life, or when something was sent into an empty line
-	slack    int       // how often the patience for acknowledgements is doubled, because it was too short
+	progress time.Time // last sign of life, or when a message was sent with none in flight
+	slack    int       // number of times the patience for acknowledgements is doubled
 	calm     int       // acknowledgements since the last hang
-	firstAck time.Time // since when acknowledgements wait for any receipt; zero when none waits
+	firstAck time.Time // since when acknowledged batches wait for any receipt; zero if none waits
 	warned   bool      // about missing receipts, since the last receipt
-	former   uint64    // the latest attempt of earlier connections
-	handover time.Time // until when batches wait for the receipts of such attempts; zero when none does
-	jitter   float64   // of the patience for receipts, the same for all so that their order stays
-	resent   int64     // batches published again for want of a receipt
+	former   uint64    // the latest attempt on earlier connections
+	handover time.Time // until when batches wait for the receipts of such attempts; zero if none does
+	jitter   float64   // of the patience for receipts; equal for all batches, which keeps their order
+	resent   int64     // batches published again because of a missing receipt
 	repeat   repeat
 	suspicion
 
-	given   []uint64        // sequences for the spool to take back, to be collected by the owner
-	regiven map[string]bool // classes that gave records back since the owner last asked for a batch
-	asides  []aside         // records dropped, likewise
+	given   []uint64        // sequences to return to the spool, collected by the owner
+	regiven map[string]bool // classes that returned records since the owner last requested a batch
+	asides  []aside         // records to drop, collected by the owner
 }
 
-// room reports whether another batch may be taken, when so many bytes are to leave on the link and at most ahead may be.
+// room reports whether another batch may be taken, given the bytes that have not left yet and the bound on them.
 func (w *window) room(leaving, ahead int) bool {
 	if len(w.entries) == 0 {
 		return true
@@ -89,7 +88,7 @@ func (w *window) room(leaving, ahead int) bool {
 	return len(w.entries) < w.size(w.batches) && w.bytes < w.limits.bytes && (leaving <= 0 || leaving < ahead)
 }
 
-// late reports whether acknowledgements are awaited for longer than they should take.
+// late reports whether acknowledgements take longer than most.
 func (w *window) late(now time.Time, most time.Duration) bool {
 	return w.flying() && now.Sub(w.progress) > most
 }
@@ -104,7 +103,7 @@ func (w *window) unacked() int {
 	return n
 }
 
-// add takes in a batch. Records that are known as suspects travel alone.
+// add adds a batch. Known suspects travel alone.
 func (w *window) add(b *batch.Batch) {
 	from := 0
 	for i := range b.Records {
@@ -131,8 +130,8 @@ func (w *window) append(class string, records []spool.Record) *entry {
 	return e
 }
 
-// next is the batch to publish now, nil without one. A suspect travels alone, when the connection is known to take others; what is
-// behind it in its class waits, other classes go on. Of a class of which the consumer has not receipted anything only the first goes.
+// next returns the batch to publish now, or nil. A suspect travels alone, once the connection is known to take other messages; later batches of its
+// class wait, other classes continue. Of a class without receipts only the first batch is published.
 func (w *window) next(now time.Time) *entry {
 	w.look()
 	var first, suspect *entry
@@ -164,7 +163,7 @@ func (w *window) next(now time.Time) *entry {
 	return suspect
 }
 
-// publish marks an entry as handed to the broker and returns the number of this attempt.
+// publish marks an entry as published and returns the number of this attempt.
 func (w *window) publish(e *entry, now time.Time) uint64 {
 	if !w.flying() {
 		w.progress = now
@@ -191,7 +190,7 @@ func (w *window) find(attempt uint64) *entry {
 	return nil
 }
 
-// puback books the broker's acknowledgement of a message of so many bytes. It returns the records that are confirmed by it.
+// puback records the broker's acknowledgement of a message of that many bytes. It returns the records that this confirms.
 func (w *window) puback(attempt uint64, message int, now time.Time) []spool.Record {
 	e := w.find(attempt)
 	if e == nil {
@@ -209,7 +208,7 @@ func (w *window) puback(attempt uint64, message int, now time.Time) []spool.Reco
 	e.phase, e.ackedAt = acked, now
 	e.resendAt = now.Add(w.patience(e.resends))
 	if w.class(e.class).silent != (time.Time{}) {
-		e.resendAt = now.Add(w.patience(min(e.resends, 1))) // others are heard, so it costs little to look again
+		e.resendAt = now.Add(w.patience(min(e.resends, 1))) // other classes are receipted, so an early repetition costs little
 	}
 	if e.stale {
 		e.phase = waiting
@@ -221,27 +220,27 @@ func (w *window) puback(attempt uint64, message int, now time.Time) []spool.Reco
 	return nil
 }
 
-// alive books that the broker shows life. Only acknowledgements and receipts do: a broker that answers pings may hang.
+// alive records a sign of life of the broker. Only acknowledgements and receipts count: a broker that answers pings may still hang.
 func (w *window) alive(now time.Time) { w.progress = now }
 
-// ackPatience is how long the broker may show no life while something is on its way. It doubles with each hang, up to
-// eight times, so that a broker that is merely slow is not kept from ever catching up by reconnections and repetitions.
+// ackPatience returns how long the broker may show no sign of life while messages are in flight. It doubles with each hang, up to eight times, so
+// that reconnections and repetitions do not keep a slow broker from catching up.
 func (w *window) ackPatience() time.Duration { return w.ackTimeout << w.slack }
 
 const (
 	maxSlack = 3
-	calmAcks = 64 // acknowledgements after which the patience is the configured one again
+	calmAcks = 64 // acknowledgements after which the patience returns to the configured time
 )
 
-// patience is how long to wait for a receipt: doubling, up to twenty times the configured time, and up to a quarter on top, which is
-// drawn once a connection so that nodes do not fall into step, and batches stay in order.
+// patience returns how long to wait for a receipt: it doubles up to twenty times the configured time, plus up to a quarter. That quarter is drawn
+// once a connection, so that nodes do not synchronise and batches stay in order.
 func (w *window) patience(resends int) time.Duration {
 	d := min(w.receiptTimeout<<min(resends, 10), 20*w.receiptTimeout)
 	return d + time.Duration(w.jitter*float64(d/4))
 }
 
-// connected books a new connection. A broker that has forgotten the session has forgotten what it acknowledged in it:
-// then everything without a receipt goes again, in order.
+// connected handles a new connection. A broker that has lost the session has lost the messages it acknowledged in it: then every batch without a
+// receipt is published again, in order.
 func (w *window) connected(remembered bool) {
 	w.jitter, w.span = rand.Float64(), span{}
 	w.warm = false
@@ -257,26 +256,26 @@ func (w *window) connected(remembered bool) {
 	}
 }
 
-// handover is how long after its acknowledgement a broker may still pass a message of an earlier connection on. Some acknowledge first,
-// and serve a new connection meanwhile.
+// handover is how long after its acknowledgement a broker may still deliver a message of an earlier connection. Some brokers acknowledge first, and
+// serve a new connection meanwhile.
 const handover = time.Second
 
-// sized books how many bytes the message of a batch has.
+// sized records the size of a batch's message.
 func (w *window) sized(attempt uint64, message int) {
 	if e := w.find(attempt); e != nil {
 		e.message = message
 	}
 }
 
-// unknown books that a publish may or may not have arrived: it is to be published again.
+// unknown handles a publish with an unknown outcome: the batch is published again.
 func (w *window) unknown(attempt uint64) {
 	if e := w.find(attempt); e != nil {
 		e.phase = waiting
 	}
 }
 
-// hung books that the connection stood still. A large batch on a narrow link may be the cause, so its head is cut the
-// second time; it is never dropped for it.
+// hung handles a connection that stopped acknowledging. A large batch on a narrow link may be the cause, so the first batch is cut at its second
+// hang; it is never dropped for it.
 func (w *window) hung() {
 	w.slack, w.calm = min(w.slack+1, maxSlack), 0
 	for _, e := range w.entries {
@@ -291,21 +290,21 @@ func (w *window) hung() {
 	}
 }
 
-// cut puts two halves in the place of a batch of several records.
+// cut replaces a batch of several records by its two halves.
 func (w *window) cut(e *entry) {
 	half := len(e.records) / 2
 	i := slices.Index(w.entries, e)
 	second := &entry{class: e.class, records: e.records[half:], suspect: e.suspect, again: true, resends: e.resends, phase: e.phase, attempt: e.attempt, ackedAt: e.ackedAt, resendAt: e.resendAt}
 	if e.phase == sent {
-		second.phase = waiting // no acknowledgement will come for it
+		second.phase = waiting // no acknowledgement will arrive for it
 	}
 	e.records, e.refusals = e.records[:half:half], 0
 	e.bytes, second.bytes = payload(e.records), payload(second.records)
 	w.entries = slices.Insert(w.entries, i+1, second)
 }
 
-// spanned measures with a batch that is confirmed as a whole. One that was published again says nothing of the delay: what comes may be
-// of the first time.
+// spanned measures with a batch that is confirmed as a whole. A batch that was published more than once says nothing about the delay: the
+// confirmation may be for the first publish.
 func (w *window) spanned(e *entry, now time.Time) {
 	if e.attempt > 0 && !e.again {
 		w.confirmed(e.sentAt, now)
@@ -325,7 +324,7 @@ func (w *window) remove(e *entry) {
 	w.entries = slices.DeleteFunc(w.entries, func(x *entry) bool { return x == e })
 }
 
-// release empties the window and returns the sequences, to be given back to the spool.
+// release empties the window and returns the sequences to release in the spool.
 func (w *window) release() []uint64 {
 	seqs := w.given
 	for _, e := range w.entries {
@@ -336,8 +335,8 @@ func (w *window) release() []uint64 {
 	return seqs
 }
 
-// settled reports whether waiting longer can confirm nothing more: all is confirmed, or only receipts are missing and the
-// consumer is silent.
+// settled reports whether waiting longer cannot confirm anything more: everything is confirmed, or only receipts are missing and the consumer is
+// silent.
 func (w *window) settled(now time.Time) bool {
 	w.look()
 	for _, e := range w.entries {
@@ -345,7 +344,7 @@ func (w *window) settled(now time.Time) bool {
 			continue
 		}
 		if e.phase == waiting && (e.suspect || !w.may(e, now)) {
-			continue // it goes when something else has come, which waiting for does not bring
+			continue // it waits for another batch, which will not be confirmed
 		}
 		return false
 	}

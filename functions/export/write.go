@@ -25,8 +25,8 @@ type job struct {
 	message []byte
 }
 
-// write seals and publishes the jobs in order, on a goroutine of its own because both take their time. When one cannot
-// be sealed, those behind it go back as well, so that none overtakes it.
+// write seals and publishes the jobs in order, on a goroutine of its own because both take time. If a batch cannot be sealed, the jobs after it are
+// returned as well, so that none overtakes it.
 func (r *round) write() {
 	var failed uint64 // the flow in which sealing failed
 	for {
@@ -58,7 +58,7 @@ func (r *round) seal(j *job) (err error) {
 	return err
 }
 
-// publish hands the message to the client, and its acknowledgement is awaited on the side.
+// publish passes the message to the client; await handles its acknowledgement.
 func (r *round) publish(j job) {
 	began := time.Now()
 	r.published = true
@@ -70,7 +70,7 @@ func (r *round) publish(j job) {
 		}
 	})
 	if mqtt.Finished(token) != nil && token.Error() != nil {
-		r.s.FailSoon(token.Error()) // here, so that nothing behind it goes before it
+		r.s.FailSoon(token.Error()) // synchronously, so that no later message precedes it
 		return
 	}
 	if r.open.Add(1) == 1 {
@@ -82,7 +82,7 @@ func (r *round) publish(j job) {
 	}
 }
 
-// flight is a message whose acknowledgement has not come.
+// flight is a message that is not acknowledged yet.
 type flight struct {
 	job   job
 	token mqtt.Token
@@ -90,8 +90,8 @@ type flight struct {
 	began time.Time
 }
 
-// await takes the outcomes of all messages in flight, so that a broker that acknowledges nothing costs no goroutine each.
-// Brokers may acknowledge in any order.
+// await receives the outcomes of all messages in flight on one goroutine, so that a broker without acknowledgements does not cost a goroutine a
+// message. Brokers may acknowledge in any order.
 func (r *round) await() {
 	receive := func(c any) reflect.SelectCase {
 		return reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(c)}
@@ -114,7 +114,7 @@ func (r *round) await() {
 	}
 }
 
-// landed books an acknowledgement, or the failure of a publish.
+// landed processes an acknowledgement, or the failure of a publish.
 func (r *round) landed(f flight) {
 	if err := f.token.Error(); err != nil {
 		r.s.FailSoon(err)
@@ -151,8 +151,7 @@ func (r *round) sealed(j job) {
 	r.x.holds.clear(holdSeal)
 }
 
-// unsealed runs on the owner's goroutine. A batch that cannot become a message is cut; a key that is missing is waited
-// for, because secrets may come late.
+// unsealed runs on the owner's goroutine. A batch that cannot be sealed is cut; a missing key is waited for, since secrets may arrive late.
 func (r *round) unsealed(j job, err error) {
 	x := r.x
 	x.flow++
@@ -176,10 +175,10 @@ func (r *round) unsealed(j job, err error) {
 	x.complain("seal", fmt.Errorf("sealing a batch of class %q: %w", j.batch.Class, err))
 }
 
-// sealRetry is how long publishing rests when there is no key.
+// sealRetry is how long publishing pauses if there is no key.
 const sealRetry = time.Second
 
-// job makes what the writer needs of an entry. The records are not shared: receipts may shrink the entry meanwhile.
+// job returns the writer's copy of an entry. The records are not shared: receipts may shrink the entry meanwhile.
 func (x *Exporter) job(e *entry, attempt uint64) job {
 	b := &seal.Batch{
 		ID: batchID(x.deps.Spool.Epoch(), e.records), Node: x.deps.Node, Epoch: x.deps.Spool.Epoch(), Session: x.deps.Spool.Session(), Class: e.class,
@@ -193,7 +192,7 @@ func (x *Exporter) job(e *entry, attempt uint64) job {
 	return job{attempt: attempt, flow: x.flow, batch: b, records: e.bytes, topic: x.topic(e.class)}
 }
 
-// batchID names a batch by what is in it: the same records sent again, even after a restart, have the same id.
+// batchID derives a batch's id from its records: the same records sent again have the same id, even after a restart.
 func batchID(epoch string, records []spool.Record) string {
 	h := fnv.New64a()
 	var b [8]byte
@@ -204,10 +203,10 @@ func batchID(epoch string, records []spool.Record) string {
 	return fmt.Sprintf("%s-%d-%d-%016x", epoch, records[0].Seq, len(records), h.Sum64())
 }
 
-// topic is where the batches of a class go.
+// topic returns the topic of a class's batches.
 func (x *Exporter) topic(class string) string { return seal.BatchTopic(x.deps.Node, level(class)) }
 
-// level makes one topic level of a class name; names from an old configuration may hold anything.
+// level turns a class name into one topic level; names from an old configuration may contain any characters.
 func level(class string) string {
 	if class == "" {
 		return "default"
