@@ -1,4 +1,4 @@
-// Package atomicfile replaces files as a whole, so that a power cut leaves the old one or the new one.
+// Package atomicfile replaces files atomically.
 package atomicfile
 
 import (
@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// Replace replaces a file as a whole, so that a power cut leaves the old one or the new one: the new one is written
-// aside and synced, takes the name, and then the folder is synced, which is where the name stands.
+// Replace replaces a file atomically: after a power cut either the old or the new content is there. It writes and syncs a temporary file, renames it,
+// and syncs the folder, which holds the name.
 func Replace(path string, raw []byte) (err error) {
 	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

@@ -1,18 +1,17 @@
-// Package background does what a goroutine that must not block has left to do.
+// Package background runs work for goroutines that must not block.
 package background
 
 import "sync"
 
-// Queue does one thing after the other, in the order in which they came, on a
-// goroutine that runs only while there is work. It has no bound of its own: each entry is to be the work of
-// a task that something else bounds. The zero value is empty. It is safe for concurrent use.
+// Queue runs functions one after the other, in the order of the calls, on a goroutine that exists only while there is work. It is unbounded: each
+// entry must be the work of a task that is bounded elsewhere. The zero value is empty. It is safe for concurrent use.
 type Queue struct {
 	mu   sync.Mutex
 	todo []func()
 	busy bool
 }
 
-// Do returns at once.
+// Do appends f and returns immediately.
 func (l *Queue) Do(f func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -32,7 +31,7 @@ func (l *Queue) run() {
 			return
 		}
 		f := l.todo[0]
-		l.todo[0] = nil // or what it holds would live on
+		l.todo[0] = nil // so that what it refers to can be collected
 		l.todo = l.todo[1:]
 		l.mu.Unlock()
 		f()

@@ -6,7 +6,7 @@ import (
 	"app-offload/functions/spool"
 )
 
-// The sources by index: fresh records are looked at first.
+// The sources by index: fresh records come first.
 const (
 	live = iota
 	backlog
@@ -15,13 +15,13 @@ const (
 
 var sources = [sourceCount]spool.Source{spool.Live, spool.Backlog}
 
-// key names a queue of the spool.
+// key identifies a queue of the spool.
 type key struct {
 	lane  int
 	class string
 }
 
-// queue is what the scheduler remembers of one class in one lane.
+// queue is the scheduler's state of one class in one lane.
 type queue struct {
 	key
 	weight float64
@@ -29,17 +29,17 @@ type queue struct {
 
 	count [sourceCount]int // what the spool offers now
 	bytes [sourceCount]int64
-	look  uint64               // the latest look that found it offered
-	since time.Time            // when fresh records were first seen waiting; zero when none wait
+	look  uint64               // the latest look that found it in an offer
+	since time.Time            // when fresh records were first seen waiting; zero if none wait
 	sent  [sourceCount]float64 // virtual time: bytes sent divided by weight
 }
 
-// offer takes over what the spool has now. Age counts from the moment at which something was first seen here, on the
-// monotonic clock, so that a clock that jumps moves no batch.
+// offer updates the queue from the spool. Age counts from the moment at which records were first seen here, on the monotonic clock, so that steps of
+// the wall clock have no effect.
 func (q *queue) offer(o *spool.Queue, clocks *[sourceCount][spool.Lanes]float64, now time.Time) {
 	for source, n := range [sourceCount]int{o.Live, o.Backlog} {
 		if q.count[source] == 0 {
-			// A class that was idle starts at the present virtual time, which only grows: idling earns nothing.
+			// A class that was idle starts at the current virtual time, so idling earns no credit.
 			q.sent[source] = max(q.sent[source], clocks[source][q.lane])
 		}
 		q.count[source] = n
@@ -52,10 +52,10 @@ func (q *queue) offer(o *spool.Queue, clocks *[sourceCount][spool.Lanes]float64,
 	}
 }
 
-// none forgets the offer.
+// none clears the offer.
 func (q *queue) none() {
 	q.count, q.bytes, q.since = [sourceCount]int{}, [sourceCount]int64{}, time.Time{}
 }
 
-// size is what the next batch from a source would hold at most.
+// size returns the maximum size of the next batch from a source.
 func (q *queue) size(source, limit int) int { return int(min(q.bytes[source], int64(limit))) }

@@ -1,12 +1,12 @@
-// Package batch decides what leaves next.
+// Package batch decides which records leave next.
 //
-// A Scheduler asks the spool what it offers and takes batches of one class each. Fresh records go before a backlog, but
-// the backlog keeps its share of the bytes; a lane of higher priority goes before the lower ones, but those keep theirs;
-// the classes of one lane share by weight (weighted fair queueing by bytes). Fresh records wait for company until a
-// batch is full or old enough; a backlog fills batches by itself and never waits.
+// A Scheduler asks the spool for its queues and takes batches of one class each. Fresh records go before a backlog, but the backlog keeps its share
+// of the bytes; a lane of higher priority goes before lower ones, but those keep their share; the classes of one lane share by weight (weighted fair
+// queueing by bytes). Fresh records wait until a batch is full or old enough; a backlog fills batches by itself and never waits.
 //
-// The scheduler holds no records. What Next hands out is leased from the spool: the caller says Done or Release there.
-// Records that are past their time the spool drops, by its own clock, and does not hand out. One goroutine calls
+// The scheduler holds no records. The records that Next returns are leased from the spool: the caller calls Done or Release there. The spool drops
+// expired records by its own clock and does not return them. One goroutine calls Next, which blocks; all other methods are safe for concurrent use
+// and do not block.
 // Next, which blocks; everything else may be called from anywhere and does not block.
 package batch
 
@@ -24,22 +24,22 @@ import (
 	"app-offload/functions/task"
 )
 
-// Source is what the scheduler needs of the spool; *spool.Spool is one.
+// Source is the part of the spool that the scheduler uses; *spool.Spool implements it.
 type Source interface {
-	// Queues lists what can be taken, highest lane first.
+	// Queues returns the queues with records to take, highest lane first.
 	Queues(dst []spool.Queue) []spool.Queue
-	// Take leases the oldest records of a class, at least one if there is one.
+	// Take leases the oldest records of a class, at least one if there are any.
 	Take(lane int, class string, from spool.Source, max, maxBytes int, dst []spool.Record) []spool.Record
 	// TakeNewest leases the newest records of a class from the backlog.
 	TakeNewest(lane int, class string, max, maxBytes int, dst []spool.Record) []spool.Record
-	// Wait signals that there may be something new.
+	// Wait signals that there may be new records.
 	Wait() <-chan struct{}
 }
 
-// Classes gives weights and orders; *task.Classes is one.
+// Classes provides weights and orders; *task.Classes implements it.
 type Classes interface{ All() []*task.Class }
 
-// Batch is what leaves as one message.
+// Batch is the content of one message.
 type Batch struct {
 	Class   string
 	Lane    int
@@ -48,34 +48,34 @@ type Batch struct {
 	Records []spool.Record // by ascending sequence, never empty
 }
 
-// ErrDrained is the answer of Next, after Drain, once no fresh records are left.
+// ErrDrained is returned by Next, after Drain, once no fresh records are left.
 var ErrDrained = errors.New("batch: nothing fresh left to send")
 
-// Scheduler hands out batches.
+// Scheduler chooses the next batch.
 type Scheduler struct {
 	src   Source
-	nudge chan struct{} // wakes Next after a change of its terms
+	nudge chan struct{} // wakes Next after a change of its settings
 
 	mu       sync.Mutex
 	cfg      Config
 	age      time.Duration
 	limit    int // bytes a batch, at most MaxKiB
 	drain    bool
-	excluded map[string]bool // classes that are not handed out for now
-	withheld bool            // fresh records of such a class wait
-	hasten   bool            // what is fresh at the next look is due at once
+	excluded map[string]bool // classes that are withheld for now
+	withheld bool            // fresh records of an excluded class wait
+	hasten   bool            // fresh records at the next look are due immediately
 	classes  map[string]*task.Class
 	queues   map[key]*queue
-	lanes    [spool.Lanes][]*queue // what the spool offers now
-	before   [spool.Lanes][]*queue // what it offered at the look before
+	lanes    [spool.Lanes][]*queue // queues that the spool offers now
+	before   [spool.Lanes][]*queue // queues offered at the previous look
 	looks    uint64
-	clocks   [sourceCount][spool.Lanes]float64 // virtual time of the queue served last
+	clocks   [sourceCount][spool.Lanes]float64 // virtual time of the queue last served
 	fresh    split                             // fresh against backlog
 	priority [sourceCount][spool.Lanes]split   // a lane against all below it
 	offers   []spool.Queue
 }
 
-// New builds a scheduler over a source.
+// New returns a scheduler over a source.
 func New(cfg Config, src Source, classes Classes) (*Scheduler, error) {
 	s := &Scheduler{src: src, nudge: make(chan struct{}, 1), queues: map[key]*queue{}}
 	if err := s.Reload(cfg, classes); err != nil {
@@ -93,7 +93,7 @@ func (s *Scheduler) Reload(cfg Config, classes Classes) error {
 	return err
 }
 
-// Prepare does all of a Reload that can fail. Nothing changes before commit is called.
+// Prepare does every step of Reload that can fail. Nothing changes before commit is called.
 func (s *Scheduler) Prepare(cfg Config, classes Classes) (commit func(), err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("batch configuration: %w", err)
@@ -121,8 +121,7 @@ func (s *Scheduler) commit(cfg Config, byName map[string]*task.Class) {
 	s.wake()
 }
 
-// SetLimit makes batches smaller than MaxKiB, for a link that is slow or a broker that refuses large messages.
-// 0 or more than MaxKiB means MaxKiB.
+// SetLimit makes batches smaller than MaxKiB, for a slow link or a broker that rejects large messages. 0 or more than MaxKiB means MaxKiB.
 func (s *Scheduler) SetLimit(bytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +131,7 @@ func (s *Scheduler) SetLimit(bytes int) {
 	}
 }
 
-// Exclude names the classes of which Next hands out nothing, until it is called again. The map is not changed any more.
+// Exclude sets the classes that Next withholds until the next call. The caller must not change the map afterwards.
 func (s *Scheduler) Exclude(classes map[string]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +139,7 @@ func (s *Scheduler) Exclude(classes map[string]bool) {
 	s.wake()
 }
 
-// Drain makes all fresh records due at once and leaves the backlog alone: Next answers ErrDrained when none are left.
+// Drain makes all fresh records due immediately and ignores the backlog. Next returns ErrDrained when no fresh records are left.
 func (s *Scheduler) Drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +147,7 @@ func (s *Scheduler) Drain() {
 	s.wake()
 }
 
-// Hasten makes the fresh records that wait now due at once: for a caller that knows the link to be idle.
+// Hasten makes the fresh records waiting now due immediately, for a caller that knows the link to be idle.
 func (s *Scheduler) Hasten() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +155,7 @@ func (s *Scheduler) Hasten() {
 	s.wake()
 }
 
-// Next blocks until a batch is due and hands it over with the leases of its records.
+// Next blocks until a batch is due, and returns it with leases on its records.
 func (s *Scheduler) Next(ctx context.Context) (*Batch, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -175,7 +174,7 @@ func (s *Scheduler) Next(ctx context.Context) (*Batch, error) {
 	}
 }
 
-// sleep waits for something new in the spool, new terms, or the age of the waiting records; wait < 0 for no age.
+// sleep waits for new records in the spool, new settings, or the age of the waiting records; wait < 0 means no age.
 func (s *Scheduler) sleep(ctx context.Context, wait time.Duration) error {
 	var due <-chan time.Time
 	if wait >= 0 {
@@ -198,8 +197,8 @@ func (s *Scheduler) wake() {
 	}
 }
 
-// At is Next at a time that the caller gives, without blocking: it takes a batch if one is due; else it says how long until the first becomes due,
-// -1 when nothing waits.
+// At is Next at a given time, without blocking. It returns a batch if one is due, otherwise how long until the first becomes due, or -1 if none
+// waits.
 func (s *Scheduler) At(now time.Time) (b *Batch, wait time.Duration, drained bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,14 +210,14 @@ func (s *Scheduler) At(now time.Time) (b *Batch, wait time.Duration, drained boo
 	if b := s.take(c); b != nil {
 		return b, 0, false
 	}
-	// The spool offered what it could not give (damaged, or just expired): do not ask again until it signals.
+	// The spool offered records that it could not return (damaged, or just expired): do not ask again until it signals.
 	return nil, retryAfter, false
 }
 
-// retryAfter keeps a spool that offers what it cannot give from being asked in a loop.
+// retryAfter prevents a busy loop on a spool that offers records it cannot return.
 const retryAfter = 100 * time.Millisecond
 
-// look takes over what the spool offers now. It costs time for the classes that have records now or had some at the look before.
+// look updates the queues from the spool's offers. Its cost is proportional to the classes with records now or at the previous look.
 func (s *Scheduler) look(now time.Time) {
 	s.offers, s.withheld = s.src.Queues(s.offers[:0]), false
 	s.looks++
@@ -231,7 +230,7 @@ func (s *Scheduler) look(now time.Time) {
 		if s.excluded[o.Class] {
 			s.withheld = s.withheld || o.Live > 0
 			if q := s.queues[key{o.Lane, o.Class}]; q != nil {
-				q.count, q.look = [sourceCount]int{}, s.looks // it earns nothing meanwhile, but its records grow older
+				q.count, q.look = [sourceCount]int{}, s.looks // an excluded class earns no credit, but its records age
 			}
 			continue
 		}
@@ -253,7 +252,7 @@ func (s *Scheduler) look(now time.Time) {
 	}
 }
 
-// maxQueues bounds the memory kept for classes that no configuration knows any more.
+// maxQueues bounds the queues remembered after their classes left the configuration.
 const maxQueues = 1024
 
 func (s *Scheduler) queue(k key) *queue {
@@ -272,7 +271,7 @@ func (s *Scheduler) queue(k key) *queue {
 	return q
 }
 
-// take leases the batch of the choice, nil where the spool gives nothing.
+// take leases the chosen batch, or returns nil if the spool returns no records.
 func (s *Scheduler) take(c choice) *Batch {
 	q := c.queue
 	var records []spool.Record
@@ -286,7 +285,7 @@ func (s *Scheduler) take(c choice) *Batch {
 		return nil
 	}
 	if c.source == live && len(records) >= q.count[live] {
-		q.since = time.Time{} // whatever comes now waits anew
+		q.since = time.Time{} // records that arrive now start a new wait
 	}
 	bytes := 0
 	for i := range records {
@@ -300,10 +299,10 @@ func (s *Scheduler) take(c choice) *Batch {
 type choice struct {
 	queue     *queue
 	source    int
-	contested bool // both sources had something due
+	contested bool // both sources had records due
 }
 
-// choose finds who goes next: source first, then lane, then class.
+// choose returns the queue to serve next: source first, then lane, then class.
 func (s *Scheduler) choose(now time.Time) (choice, bool) {
 	first, ok1 := s.chooseLane(live, now)
 	if s.drain {
@@ -323,7 +322,7 @@ func (s *Scheduler) choose(now time.Time) (choice, bool) {
 	return first, ok1
 }
 
-// chooseLane walks down from the highest lane that has something due, as far as the lower lanes have earned a turn.
+// chooseLane walks down from the highest lane with due records, as far as the lower lanes have earned a turn.
 func (s *Scheduler) chooseLane(source int, now time.Time) (choice, bool) {
 	var best choice
 	found := false
@@ -334,7 +333,7 @@ func (s *Scheduler) chooseLane(source int, now time.Time) (choice, bool) {
 		case !found:
 			best, found = choice{queue: q, source: source}, true
 		case s.priority[source][best.queue.lane].second(q.size(source, s.limit)):
-			best.queue = q // the lanes above owe this one its turn
+			best.queue = q // the higher lanes owe this one a turn
 		default:
 			return best, true
 		}
@@ -342,7 +341,7 @@ func (s *Scheduler) chooseLane(source int, now time.Time) (choice, bool) {
 	return best, found
 }
 
-// chooseClass takes the queue of a lane that is due and furthest behind its weighted share of bytes.
+// chooseClass returns the queue of a lane that is due and furthest behind its weighted share of bytes.
 func (s *Scheduler) chooseClass(source, lane int, now time.Time) *queue {
 	var best *queue
 	for _, q := range s.lanes[lane] {
@@ -353,8 +352,8 @@ func (s *Scheduler) chooseClass(source, lane int, now time.Time) *queue {
 	return best
 }
 
-// due reports whether a queue may leave: a backlog always, fresh records when a limit is reached, and where they are so large that company
-// would save next to nothing.
+// due reports whether a queue may leave: a backlog always; fresh records when a limit is reached, or if they are so large that waiting would hardly
+// save bytes.
 func (s *Scheduler) due(source int, q *queue, now time.Time) bool {
 	if q.count[source] == 0 {
 		return false
@@ -363,10 +362,10 @@ func (s *Scheduler) due(source int, q *queue, now time.Time) bool {
 		now.Sub(q.since) >= s.age
 }
 
-// LargeRecord is from how many bytes on records on average wait for no company: a message of one has a few hundred bytes of its own.
+// LargeRecord is the average size in bytes from which records do not wait for more: a message of one has a few hundred bytes of overhead.
 const LargeRecord = 8 << 10
 
-// book charges the class, credits those who waited and debits those who had their turn.
+// book charges the served class, and credits the parties that waited.
 func (s *Scheduler) book(c choice, bytes int) {
 	q, i := c.queue, c.source
 	s.clocks[i][q.lane] = q.sent[i]
@@ -409,25 +408,25 @@ func (s *Scheduler) wait(now time.Time) time.Duration {
 	return wait
 }
 
-// split shares bytes between a first party, which is served first, and a second one, which keeps a share. Whatever the
-// first party sends while the second waits earns the second credit; once the credit pays for its next batch, it has its
-// turn. Over any time in which the second always has something to send it gets its share, less at most one batch. What
-// it sends while the first has nothing counts as well, so that a first party that needs less than its part never waits.
+// split shares bytes between a first party, which is served first, and a second one, which keeps a share. Bytes that the first party sends while the
+// second waits earn the second credit; once the credit pays for its next batch, the second has a turn. Over any period in which the second always has
+// records to send, it gets its share, less at most one batch. Bytes that it sends while the first has no records count as well, so that a first party
+// that needs less than its share never waits.
 type split struct {
-	earn   float64 // credit per byte of the first party
+	earn   float64 // credit for each byte of the first party
 	credit float64
-	cap    float64 // so that a long wait for one huge batch never turns into a long burst
+	cap    float64 // bounds the burst after a long wait for one huge batch
 }
 
 func newSplit(share float64, largest int) split {
 	earn := share / (1 - share)
-	return split{earn: earn, cap: max(2, earn+1) * float64(largest)} // what one batch of the first earns, and a batch that is under way
+	return split{earn: earn, cap: max(2, earn+1) * float64(largest)} // credit earned by one batch of the first party, plus one batch
 }
 
-// second reports whether the second party goes now with a batch of the given size, both having one ready.
+// second reports whether the second party is served now with a batch of that size, if both have one ready.
 func (s *split) second(size int) bool { return s.earn > 0 && s.credit >= min(float64(size), s.cap) }
 
-// served books what the second party sent, or what the first sent while the second waited.
+// served records bytes of the second party, or of the first while the second waited.
 func (s *split) served(second bool, size int) {
 	if second {
 		s.credit = max(0, s.credit-float64(size))

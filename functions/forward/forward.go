@@ -1,12 +1,11 @@
-// Package forward lets the results of local work leave as tasks, for classes that ask for it with Results.
+// Package forward sends results of local work to the cloud as tasks, for classes that ask for it with Results.
 //
-// A result of class X becomes a task of class X-results, with the settings of the class of that name if there is one, else with priority and
-// TTL of X. It is durable in the spool before Publish returns, so a result is not lost where its source event was acknowledged. Its ids
-// follow from its content and its source event: where a crash has the source event computed again, the cloud knows the second result as the
-// first. It names its source event in the tag originEventId and has that one's correlation id. Such a task is only sent: nothing here
-// computes on it, so it causes no results.
+// A result of class X becomes a task of class X-results, with the settings of that class if it exists, else with priority and TTL of X. It is durable
+// in the spool before Publish returns, so a result is not lost once its source event was acknowledged. Its ids follow from its content and its source
+// event: if a crash causes the source event to be computed again, the cloud recognises the second result as the first. The tag originEventId names
+// its source event, whose correlation id it shares. Such a task is only sent: the node does not compute on it, so it causes no results.
 //
-// A result that the spool does not take goes to the bus in any case, and is counted. Publish is safe for concurrent use.
+// A result that the spool rejects is published on the bus in any case, and counted. Publish is safe for concurrent use.
 package forward
 
 import (
@@ -24,19 +23,19 @@ import (
 	"app-offload/functions/task"
 )
 
-// Policy is the name by which these tasks are known in records.
+// Policy is the policy name of these tasks in records.
 const Policy = "results"
 
-// suffix ends the names of their classes.
+// suffix ends the names of the classes of results.
 const suffix = "-results"
 
-// ErrTooLarge says that a result fits no message.
+// ErrTooLarge reports a result that fits no message.
 var ErrTooLarge = errors.New("the result fits no message")
 
 // Forwarder publishes results and sends them, as their class says. Its fields are set before the first call.
 type Forwarder struct {
-	Bus   local.Publisher               // takes what goes to the bus
-	Class func(name string) *task.Class // nil for a class that is gone
+	Bus   local.Publisher               // publishes on the bus
+	Class func(name string) *task.Class // nil for a removed class
 	Store func(*task.Task) error        // returns once the task is durable
 	Now   func() int64                  // wall time in ns
 
@@ -46,18 +45,18 @@ type Forwarder struct {
 
 // Counts are sums since the start.
 type Counts struct {
-	Sent   int64            `json:"sent"`   // results that left as tasks
-	Unsent map[string]int64 `json:"unsent"` // results that went to the bus alone although their class sends them, by reason
+	Sent   int64            `json:"sent"`   // results sent as tasks
+	Unsent map[string]int64 `json:"unsent"` // results published only on the bus although their class sends them, by reason
 }
 
-// Counts is what became of results whose class sends them.
+// Counts returns the counters of results whose class sends them.
 func (f *Forwarder) Counts() Counts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return Counts{Sent: f.sent, Unsent: map[string]int64{"large": f.large, "refused": f.refused}}
 }
 
-// sends reports whether a result is to leave, and whether it goes to the bus as well.
+// sends returns the class of a result to be sent, else nil, and whether the result is also published on the bus.
 func (f *Forwarder) sends(r *local.Result) (class *task.Class, bus bool) {
 	if class = f.Class(r.Class); class == nil || class.Results == "" || class.Results == task.ResultsBus {
 		return nil, true
@@ -65,7 +64,7 @@ func (f *Forwarder) sends(r *local.Result) (class *task.Class, bus bool) {
 	return class, class.Results == task.ResultsBoth
 }
 
-// Named makes the Publisher that gives results their ids, before sign or any other next sees them.
+// Named returns a Publisher that gives results their ids before next receives them.
 func (f *Forwarder) Named(next local.Publisher) local.Publisher { return named{f, next} }
 
 type named struct {
@@ -80,14 +79,14 @@ func (n named) Publish(r local.Result) error {
 	return n.next.Publish(r)
 }
 
-// namespace keeps the ids apart from those that others make in this way.
+// namespace separates these ids from other name-based UUIDs.
 var namespace = uuid.MustParse("2b0c9a4e-52f4-5b43-8f0f-6c7a0f2f9e11")
 
-// name gives the event and its readings ids that follow from what they say.
+// name derives the ids of the event and its readings from their content.
 func name(r *local.Result) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q %q %d\n", r.Device, r.Source, r.Event.Origin)
-	for _, tag := range slices.Sorted(maps.Keys(r.Event.Tags)) { // a provisional answer differs from the final one in a tag alone
+	for _, tag := range slices.Sorted(maps.Keys(r.Event.Tags)) { // a provisional answer differs from the final one only in a tag
 		fmt.Fprintf(&b, "%q %q\n", tag, fmt.Sprint(r.Event.Tags[tag]))
 	}
 	readings := r.Event.Readings
@@ -101,7 +100,7 @@ func name(r *local.Result) {
 	}
 }
 
-// Publish sends a result that is named and tagged, and publishes it, as its class says.
+// Publish sends and publishes a result, already named and tagged, as its class says.
 func (f *Forwarder) Publish(r local.Result) error {
 	class, bus := f.sends(&r)
 	if class != nil && !f.send(class, &r) {
@@ -113,7 +112,7 @@ func (f *Forwarder) Publish(r local.Result) error {
 	return f.Bus.Publish(r)
 }
 
-// send reports whether the result is durable in the spool.
+// send stores a result in the spool, and reports whether it is durable.
 func (f *Forwarder) send(class *task.Class, r *local.Result) bool {
 	t, err := f.task(class, r)
 	if err == nil {
@@ -132,7 +131,7 @@ func (f *Forwarder) send(class *task.Class, r *local.Result) bool {
 	return err == nil
 }
 
-// task makes the task of a result. The event's JSON is the same whenever it is made, so the cloud knows a repetition.
+// task returns the task of a result. The event's JSON is always the same, so the cloud recognises a repetition.
 func (f *Forwarder) task(class *task.Class, r *local.Result) (*task.Task, error) {
 	data, err := json.Marshal(&r.Event)
 	if err != nil {
@@ -147,7 +146,7 @@ func (f *Forwarder) task(class *task.Class, r *local.Result) (*task.Task, error)
 	}, nil
 }
 
-// own is the class of the tasks of a class's results.
+// own returns the class of the tasks of a class's results.
 func (f *Forwarder) own(class *task.Class) *task.Class {
 	own := task.Class{Priority: class.Priority, TTL: class.TTL, Weight: class.Weight, OnFull: class.OnFull}
 	if set := f.Class(class.Name + suffix); set != nil {
@@ -155,7 +154,7 @@ func (f *Forwarder) own(class *task.Class) *task.Class {
 	}
 	own.Name = class.Name + suffix
 	if own.OnFull == "local" {
-		own.OnFull = "refuse" // the work is done
+		own.OnFull = "refuse" // there is no more work to do
 	}
 	return &own
 }

@@ -13,27 +13,27 @@ import (
 	"github.com/ProtonMail/go-crypto/eax"
 )
 
-// gcmLimit is how many messages one key may seal with random nonces of 96 bits (NIST SP 800-38D, 8.3): the chance that
-// any two share a nonce then stays below 2⁻³².
+// gcmLimit is the maximum number of messages that one key may seal with random nonces of 96 bits (NIST SP 800-38D, 8.3): the probability that two
+// share a nonce then stays below 2⁻³².
 const gcmLimit = 1 << 32
 
-// maxCached bounds the ciphers that are kept ready; a rotation needs two of them.
+// maxCached is the maximum number of cached ciphers; a rotation needs two.
 const maxCached = 32
 
-// lock is a cipher with its key, ready to seal or open. Safe for concurrent use.
+// lock is a cipher with its key. It is safe for concurrent use.
 type lock struct {
 	cipher, keyID string
 	key           []byte
 	aead          cipher.AEAD
 }
 
-// locks keeps the locks of recent keys, so that the key schedule is computed once a key and not once a message.
+// locks caches the locks of recent keys, so that the key schedule is computed once a key, not once a message.
 type locks struct {
 	mu   sync.Mutex
 	kept map[string]*lock // by cipher and key id
 }
 
-// get finds or makes the lock. The key's bytes are compared too: an operator may replace a key under its old id.
+// get returns the lock of a key. It also compares the key's bytes, since an operator may replace a key under its old id.
 func (l *locks) get(name, keyID string, key []byte) (*lock, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,7 +53,7 @@ func (l *locks) get(name, keyID string, key []byte) (*lock, error) {
 	return k, nil
 }
 
-// newAEAD never puts the key into an error text.
+// newAEAD never includes the key in an error.
 func newAEAD(name string, key []byte) (cipher.AEAD, error) {
 	if name == CipherGCM && len(key) != 32 {
 		return nil, fmt.Errorf("%s needs a key of 32 bytes, this one has %d; %s also takes 16 and 24", name, len(key), CipherEAX)
@@ -82,7 +82,7 @@ func (k *lock) seal(dst []byte, nonces io.Reader, plain, aad []byte) ([]byte, er
 	return k.aead.Seal(dst, nonce, plain, aad), nil
 }
 
-// open verifies and decrypts what seal made.
+// open verifies and decrypts the output of seal.
 func (k *lock) open(sealed, aad []byte) ([]byte, error) {
 	n := k.aead.NonceSize()
 	if len(sealed) < n+k.aead.Overhead() {
@@ -90,12 +90,12 @@ func (k *lock) open(sealed, aad []byte) ([]byte, error) {
 	}
 	plain, err := k.aead.Open(nil, sealed[:n:n], sealed[n:], aad)
 	if err != nil {
-		return nil, ErrForged // the cipher's own words say no more, on purpose
+		return nil, ErrForged // the cipher's error deliberately says no more
 	}
 	return plain, nil
 }
 
-// keyring chooses the key of the next message and counts how often each was used.
+// keyring chooses the key of the next message and counts its uses.
 type keyring struct {
 	cfg    Config
 	keys   Keys
@@ -105,14 +105,14 @@ type keyring struct {
 
 	mu   sync.Mutex
 	used map[string]uint64 // messages sealed with GCM, by key id
-	once bool              // a key has been used, so plain messages are over
+	once bool              // a key has been used, so plain messages are no longer allowed
 }
 
 func newKeyring(cfg Config, keys Keys) *keyring {
 	return &keyring{cfg: cfg, keys: keys, nonces: rand.Reader, limit: gcmLimit, used: map[string]uint64{}}
 }
 
-// next is the lock for one message, nil where nothing is to be sealed.
+// next returns the lock for one message, or nil if it is not to be sealed.
 func (r *keyring) next() (*lock, error) {
 	if r.cfg.Cipher == CipherNone {
 		return nil, nil
@@ -149,12 +149,12 @@ func (r *keyring) current() (id string, key []byte, err error) {
 		return "", nil, &UnknownKeyError{KeyID: id, Err: err}
 	}
 	if id != "" && !isText(id) {
-		return "", nil, &UnknownKeyError{KeyID: id, Err: errors.New("its id must be printable UTF-8")} // the key's fault, no record's
+		return "", nil, &UnknownKeyError{KeyID: id, Err: errors.New("its id must be printable UTF-8")} // the key is at fault, not the records
 	}
 	return id, key, nil
 }
 
-// cipherFor is what "auto" means for a key.
+// cipherFor returns the cipher that "auto" selects for a key.
 func cipherFor(key []byte) string {
 	if len(key) == 32 {
 		return CipherGCM
@@ -162,8 +162,7 @@ func cipherFor(key []byte) string {
 	return CipherEAX
 }
 
-// plainAllowed refuses to fall back to plain messages: without a key it is "auto" alone that sends plain, and only as
-// long as no key has ever been there.
+// plainAllowed prevents a fallback to plain messages: without a key only "auto" sends plain ones, and only until a key has been used.
 func (r *keyring) plainAllowed() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

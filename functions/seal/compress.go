@@ -14,21 +14,21 @@ import (
 	"app-offload/functions/seal/fold"
 )
 
-// windowSize is how far back the compressor looks, and what a reader needs in memory: as much as one usual message.
+// windowSize is the compressor's window, and the memory that a reader needs: about one usual message.
 const windowSize = 1 << 20
 
-// gzipLevels are the levels of gzip that CompressionLevel 1 to 4 stand for.
+// gzipLevels maps CompressionLevel 1 to 4 to the levels of gzip.
 var gzipLevels = [...]int{1: 1, 2: 6, 3: 7, 4: 9}
 
-// foldPrefix before the name of a compression says that the payload was folded first.
+// foldPrefix precedes the name of the compression if the payload was folded first.
 const foldPrefix = "fold-"
 
-// compressor packs payloads one way. Safe for concurrent use.
+// compressor compresses payloads with one method. It is safe for concurrent use.
 type compressor struct {
-	name    string // as contentencoding has it
+	name    string // as in contentencoding
 	zstd    *zstd.Encoder
 	gzip    sync.Pool // of *gzip.Writer
-	columns sync.Pool // of *fold.Columns; New is nil where nothing is folded
+	columns sync.Pool // of *fold.Columns; New is nil without folding
 }
 
 func newCompressor(name string, folds bool, level int) (*compressor, error) {
@@ -40,13 +40,13 @@ func newCompressor(name string, folds bool, level int) (*compressor, error) {
 	var err error
 	switch name {
 	case CompressionZstd:
-		// No checksum: the cipher's tag, or else TCP's, is the better one.
+		// No checksum: the cipher's tag, or else TCP's checksum, protects the data.
 		c.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevel(level)), zstd.WithWindowSize(windowSize),
-			zstd.WithEncoderCRC(false), zstd.WithAllLitEntropyCompression(true), // or base64 would stay as it is
+			zstd.WithEncoderCRC(false), zstd.WithAllLitEntropyCompression(true), // otherwise base64 would not be compressed
 			zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	case CompressionGzip:
 		c.gzip.New = func() any {
-			w, _ := gzip.NewWriterLevel(io.Discard, gzipLevels[level]) // fails on levels outside the table only
+			w, _ := gzip.NewWriterLevel(io.Discard, gzipLevels[level]) // fails only for levels outside the table
 			return w
 		}
 	}
@@ -56,7 +56,7 @@ func newCompressor(name string, folds bool, level int) (*compressor, error) {
 	return c, nil
 }
 
-// pack appends the packed form of src.
+// pack appends the compressed form of src.
 func (c *compressor) pack(dst, src []byte) ([]byte, error) {
 	if c.columns.New == nil {
 		return c.compress(dst, src)
@@ -64,7 +64,7 @@ func (c *compressor) pack(dst, src []byte) ([]byte, error) {
 	f := c.columns.Get().(*fold.Columns)
 	defer c.putColumns(f)
 	f.Fold(src)
-	// Each column has statistics of its own, so each gets a frame of its own; readers see them as one stream.
+	// Each column has its own statistics, so each gets its own frame; readers see them as one stream.
 	var err error
 	for _, column := range [...][]byte{f.Text, f.IDs, f.Digits, f.Blobs} {
 		if len(column) > 0 && err == nil {
@@ -102,7 +102,7 @@ func (c *compressor) compressGzip(dst, src []byte) ([]byte, error) {
 	return out.b, err
 }
 
-// appender is a Writer to the end of a slice.
+// appender is a Writer that appends to a slice.
 type appender struct{ b []byte }
 
 func (a *appender) Write(p []byte) (int, error) {
@@ -110,13 +110,13 @@ func (a *appender) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// unpacker unpacks payloads of any kind within a limit. Safe for concurrent use.
+// unpacker decompresses payloads of any encoding within a limit. It is safe for concurrent use.
 type unpacker struct {
 	limit int64
 	zstd  sync.Pool // of *zstd.Decoder
 }
 
-// unpack reverses pack. The result may share memory with src. A folded payload is held to the limit before and after.
+// unpack reverses pack. The result may share memory with src. The limit applies to a folded payload before and after unfolding.
 func (u *unpacker) unpack(name string, src []byte, limit int64) ([]byte, error) {
 	compression, folded := strings.CutPrefix(name, foldPrefix)
 	if folded && compression == CompressionNone {
@@ -125,7 +125,7 @@ func (u *unpacker) unpack(name string, src []byte, limit int64) ([]byte, error) 
 	if !folded {
 		return u.decompress(compression, src, limit)
 	}
-	// Columns may be a little larger than what they stand for.
+	// Columns may be slightly larger than the payload.
 	data, err := u.decompress(compression, src, limit+limit/8+fold.Header)
 	if large, ok := errors.AsType[*TooLargeError](err); ok {
 		large.Limit = limit
@@ -180,7 +180,7 @@ func (u *unpacker) unpackZstd(src []byte, limit int64) ([]byte, error) {
 	return drain(CompressionZstd, d, limit)
 }
 
-// drain reads at most one byte more than the limit: the decoder's own bound does not hold for streams.
+// drain reads at most one byte more than the limit: the decoder's own limit does not apply to streams.
 func drain(name string, r io.Reader, limit int64) ([]byte, error) {
 	var out bytes.Buffer
 	n, err := out.ReadFrom(io.LimitReader(r, limit+1))

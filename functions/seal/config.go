@@ -2,7 +2,7 @@ package seal
 
 import "app-offload/functions/check"
 
-// The forms, ciphers and compressions, as configuration and attributes name them.
+// The forms, ciphers and compressions, as named in the configuration and the attributes.
 const (
 	FormJSON     = "json"
 	FormProtobuf = "protobuf"
@@ -17,29 +17,29 @@ const (
 	CompressionNone = "none"
 )
 
-// Config says how batches become messages.
+// Config configures how batches become messages.
 type Config struct {
-	// Form of the message: "json" can be read by people and by any tool, "protobuf" is compressed and several times smaller.
+	// Form is the form of the message: "json" is readable for people and any tool, "protobuf" is compressed and several times smaller.
 	Form string
-	// Cipher that seals the payload: "aes-256-gcm" (needs a 32-byte key), "aes-eax" (16, 24 or 32 bytes; slower, but its longer
-	// nonce has no practical limit of messages a key), "none", or "auto": aes-256-gcm as soon as there is a key, and none before.
+	// Cipher encrypts the payload: "aes-256-gcm" (needs a 32-byte key), "aes-eax" (16, 24 or 32 bytes; slower, but its longer nonce has no practical
+	// limit of messages a key), "none", or "auto": aes-256-gcm once there is a key, and none before.
 	Cipher string
-	// KeyID names the key to seal with. Empty takes the one that the secret store calls current.
+	// KeyID is the id of the key to seal with. Empty means the key that the secret store marks as current.
 	KeyID string
-	// Compression of the payload: "zstd", "gzip" (for readers without zstd) or "none". Unsealed json is never compressed.
+	// Compression is the compression of the payload: "zstd", "gzip" (for readers without zstd) or "none". Unsealed json is never compressed.
 	Compression string
-	// Fold takes ids, digits and base64 out of the text before it is compressed: a fifth to a third fewer bytes, in less time.
-	// Off gives payloads that zstd or gzip alone can unpack.
+	// Fold moves ids, digits and base64 out of the text before compression: a fifth to a third fewer bytes, in less time. If off, zstd or gzip alone
+	// can decompress the payload.
 	Fold bool
-	// CompressionLevel trades CPU for bytes, from 1 (fastest) to 4 (smallest).
+	// CompressionLevel trades CPU for size, from 1 (fastest) to 4 (smallest).
 	CompressionLevel int `within:"1 4"`
-	// MaxMessageKiB is the largest message in KiB that the broker takes; a batch that comes out larger is refused and has to be cut.
+	// MaxMessageKiB is the largest message that the broker accepts, in KiB. A batch whose message is larger is rejected and must be cut.
 	MaxMessageKiB int `within:"4 262144"`
-	// MaxDataMiB is the largest payload in MiB before compression; keep it at or below what the consumer is ready to unpack.
+	// MaxDataMiB is the largest payload before compression, in MiB. It must not exceed what the consumer accepts.
 	MaxDataMiB int `within:"1 1024"`
 }
 
-// DefaultConfig works out of the box: readable, and sealed as soon as there is a key.
+// DefaultConfig returns a configuration that works without setup: readable, and sealed once there is a key.
 func DefaultConfig() Config {
 	return Config{
 		Form:             FormJSON,
@@ -52,7 +52,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports all problems at once.
+// Validate returns all problems together.
 func (c Config) Validate() error {
 	p := check.Fields("Seal", c)
 	p.OneOf("Form", c.Form, FormJSON, FormProtobuf)
@@ -67,23 +67,23 @@ func (c Config) Validate() error {
 	return p.Err()
 }
 
-// LargestRecord is the size in bytes of data that fit into a message of their own in either form, sealed or not, even if nothing of them
-// can be compressed.
+// LargestRecord returns the size in bytes of data that fit into a message of their own in either form, sealed or not, even if they cannot be
+// compressed.
 func (c Config) LargestRecord() int {
 	return min(max(c.MaxMessageKiB<<10*3/4-recordOverhead, 1<<10), c.MaxDataMiB<<20*3/4)
 }
 
-// recordOverhead is ample for what a message says beside its data.
+// recordOverhead is an upper bound of a message's content besides its data.
 const recordOverhead = 8 << 10
 
-// Limits bound what an Opener accepts. The zero value of a field takes the default.
+// Limits limit what an Opener accepts. A zero field means the default.
 type Limits struct {
 	MaxMessageKiB int // message as received; default 16 MiB
-	MaxDataMiB    int // payload once decompressed; default 64 MiB
+	MaxDataMiB    int // payload after decompression; default 64 MiB
 	MaxRecords    int // records of a batch, ranges of a receipt; default 65,536
-	// MaxStatementKiB bounds receipts, gone statements and announcements, as received and as unpacked; default 2 MiB.
+	// MaxStatementKiB limits receipts, gone statements and announcements, as received and as decompressed; default 2 MiB.
 	MaxStatementKiB int
-	AllowPlain      bool // accept unsealed messages although there are keys; for the time of a migration only
+	AllowPlain      bool // accept unsealed messages although there are keys; only during a migration
 }
 
 func (l Limits) withDefaults() Limits {

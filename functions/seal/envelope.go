@@ -17,8 +17,8 @@ import (
 	"app-offload/functions/check"
 )
 
-// The types of messages, and the media types of their payloads. The payload of the protobuf form is not named
-// application/protobuf: the CloudEvents SDK would then expect a google.protobuf.Any instead of bytes.
+// The types of messages, and the media types of their payloads. The payload of the protobuf form is not application/protobuf: for that type the
+// CloudEvents SDK expects a google.protobuf.Any instead of bytes.
 const (
 	typeBatch   = "offload.batch.v1"
 	typeReceipt = "offload.receipt.v1"
@@ -38,11 +38,11 @@ const (
 	sourceConsumer = sourceRoot + "consumer/"
 )
 
-// nodeSource is the source attribute of what a node sends, cloudSource that of what is sent to it.
+// nodeSource returns the source attribute of messages from a node, cloudSource that of messages to it.
 func nodeSource(node string) string  { return sourceNode + url.PathEscape(node) }
 func cloudSource(node string) string { return sourceCloud + url.PathEscape(node) }
 
-// nodeOf reverses nodeSource or cloudSource; only the canonical spelling is accepted.
+// nodeOf reverses nodeSource or cloudSource. It accepts only the canonical spelling.
 func nodeOf(source, root string) (string, error) {
 	node, err := url.PathUnescape(strings.TrimPrefix(source, root))
 	if err != nil || !strings.HasPrefix(source, root) || root+url.PathEscape(node) != source || !isText(node) {
@@ -51,10 +51,10 @@ func nodeOf(source, root string) (string, error) {
 	return node, nil
 }
 
-// formatTime is the one spelling of an instant in messages: UTC, with as many digits as it needs.
+// formatTime returns the canonical spelling of a time in messages: UTC, with as few digits as needed.
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// isTime reports whether RFC 3339 and protobuf can write the instant.
+// isTime reports whether RFC 3339 and protobuf can represent the time.
 func isTime(t time.Time) bool { return t.UTC().Year() >= 1 && t.UTC().Year() <= 9999 }
 
 func parseTime(s string) (time.Time, error) {
@@ -65,14 +65,14 @@ func parseTime(s string) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// envelope is a message taken apart: what CloudEvents calls context and data.
+// envelope is a parsed message: the context and data of CloudEvents.
 type envelope struct {
 	attrs  attributes
 	data   []byte
 	inline bool // data is a JSON value in the message itself; otherwise it is binary
 }
 
-// appendTo writes the message in one of the two forms.
+// appendTo appends the message in one of the two forms.
 func (e *envelope) appendTo(dst []byte, form string) ([]byte, error) {
 	ce, err := e.event()
 	if err != nil {
@@ -87,11 +87,11 @@ func (e *envelope) appendTo(dst []byte, form string) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	// A fixed order of the attributes makes equal batches equal bytes, which golden files rely on.
+	// A fixed order of the attributes makes the bytes of equal batches equal, on which golden files rely.
 	return proto.MarshalOptions{Deterministic: true}.MarshalAppend(dst, msg)
 }
 
-// event is the envelope as the CloudEvents SDK has it.
+// event returns the envelope as an event of the CloudEvents SDK.
 func (e *envelope) event() (*event.Event, error) {
 	ctx := &event.EventContextV1{Extensions: make(map[string]any, len(e.attrs))}
 	for i := range e.attrs {
@@ -133,26 +133,26 @@ func (a *attribute) extension() (any, error) {
 	return int32(n), err
 }
 
-// kind is the CloudEvents type of an attribute. Both forms of a message must carry the very same type.
+// kind is the CloudEvents type of an attribute. Both forms of a message must have the same type.
 type kind uint8
 
 const (
 	text kind = iota
 	integer
 	timestamp
-	other // of an attribute that is not of this format
+	other // of an attribute that the format does not define
 )
 
-// attribute is one context attribute with its canonical text, which is the same in both forms.
+// attribute is one context attribute with its canonical text, which is equal in both forms.
 type attribute struct {
 	name, value string
 	kind        kind
 }
 
-// attributes are all context attributes of one message, ascending by name and without duplicates.
+// attributes are all context attributes of a message, ascending by name and without duplicates.
 type attributes []attribute
 
-// kindOf is the type an attribute of this format has; those that are not listed are text.
+// kindOf returns the type that an attribute of this format has; attributes not listed are text.
 func kindOf(name string) kind {
 	switch name {
 	case "count":
@@ -173,7 +173,7 @@ func isOurs(name string) bool {
 	return false
 }
 
-// newAttributes sorts the pairs of names and values. Empty values stand for absent attributes.
+// newAttributes sorts pairs of names and values. It omits attributes with empty values.
 func newAttributes(pairs ...string) attributes {
 	a := make(attributes, 0, len(pairs)/2)
 	for i := 0; i < len(pairs); i += 2 {
@@ -189,7 +189,7 @@ func (a attributes) sort() {
 	slices.SortFunc(a, func(x, y attribute) int { return cmp.Compare(x.name, y.name) })
 }
 
-// get is the value of an attribute, "" without one.
+// get returns the value of an attribute, or "".
 func (a attributes) get(name string) string {
 	for i := range a {
 		if a[i].name == name {
@@ -199,7 +199,7 @@ func (a attributes) get(name string) string {
 	return ""
 }
 
-// validate holds what both forms need to agree on: lower-case names, printable text, no name twice.
+// validate checks what both forms require: lower-case names, printable text, no duplicates.
 func (a attributes) validate() error {
 	for i := range a {
 		if i > 0 && a[i].name == a[i-1].name {
@@ -212,8 +212,8 @@ func (a attributes) validate() error {
 	return nil
 }
 
-// appendAAD appends the canonical encoding that is authenticated with the payload: see "Authenticated attributes" in
-// FORMAT.md. Lengths make it unambiguous, so no value can pretend to be the end of another.
+// appendAAD appends the canonical encoding that is authenticated with the payload: see "Authenticated attributes" in FORMAT.md. Lengths make it
+// unambiguous, so that no value can pose as the end of another.
 func (a attributes) appendAAD(dst []byte) []byte {
 	dst = append(dst, "offload-aad-v1\n"...)
 	for i := range a {
@@ -227,7 +227,7 @@ func (a attributes) appendAAD(dst []byte) []byte {
 	return dst
 }
 
-// isName reports whether s is a legal name of a CloudEvents attribute.
+// isName reports whether s is a valid name of a CloudEvents attribute.
 func isName(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
@@ -237,9 +237,9 @@ func isName(s string) bool {
 	return s != "" && len(s) <= 64
 }
 
-// IsText reports whether s can stand in a message as the name of a node, class, key or consumer. Callers check such names here,
-// so that nothing is accepted that cannot be sealed later.
+// IsText reports whether s is valid in a message as the name of a node, class, key or consumer. Callers check such names with it, so that they accept
+// none that cannot be sealed later.
 func IsText(s string) bool { return isText(s) }
 
-// isText reports whether s may be a CloudEvents string that is not empty.
+// isText reports whether s is a non-empty CloudEvents string.
 func isText(s string) bool { return check.Printable(s) }

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// ErrForged marks a message that is not what a holder of the key sealed: altered, moved, or not sealed where it must be.
+// ErrForged marks a message that no holder of the key sealed in this form: altered, moved, or not sealed although it must be.
 var ErrForged = errors.New("message is forged or was altered on the way")
 
-// UnknownKeyError says that no key opens the message, which a later rotation may mend: keep the message.
+// UnknownKeyError reports that no key opens the message. A later rotation may fix that: keep the message.
 type UnknownKeyError struct {
 	KeyID string
-	Err   error // what the key store said, may be nil
+	Err   error // from the key store, may be nil
 }
 
 func (e *UnknownKeyError) Error() string {
@@ -24,12 +24,12 @@ func (e *UnknownKeyError) Error() string {
 
 func (e *UnknownKeyError) Unwrap() error { return e.Err }
 
-// TooLargeError says which limit a message or its content exceeds.
+// TooLargeError reports which limit a message or its content exceeds.
 type TooLargeError struct {
 	What  string // message, data or records
-	Size  int64  // -1 where only the excess is known
+	Size  int64  // -1 if only the excess is known
 	Limit int64
-	Whose string // whose limit it is: a configuration key or the consumer's; "" where it is the reader's own
+	Whose string // the limit's owner: a configuration key or the consumer; "" if it is the reader's own
 }
 
 func (e *TooLargeError) Error() string {
@@ -42,7 +42,7 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("%s of %d exceeds the limit of %d", e.What, e.Size, e.Limit)
 }
 
-// MalformedError says what in a message or batch does not follow the format. Trying again will not help.
+// MalformedError reports what in a message or batch violates the format. A retry does not help.
 type MalformedError struct {
 	What string
 	Err  error // may be nil
@@ -57,7 +57,7 @@ func (e *MalformedError) Error() string {
 
 func (e *MalformedError) Unwrap() error { return e.Err }
 
-// ExhaustedError says that a key has sealed as many messages as is safe: seal with a new one.
+// ExhaustedError reports that a key has sealed as many messages as is safe: seal with a new one.
 type ExhaustedError struct {
 	KeyID string
 	Limit uint64
@@ -67,7 +67,7 @@ func (e *ExhaustedError) Error() string {
 	return fmt.Sprintf("key %q has sealed %d messages: rotate it", e.KeyID, e.Limit)
 }
 
-// malformed bounds the text of err: it may quote what it found, which may be as long as a message, and the text is kept by consumers.
+// malformed limits the length of err's text: it may quote input as long as a message, and consumers store the text.
 func malformed(what string, err error) error {
 	if text := err.Error(); len(text) > maxErrorText {
 		err = errors.New(shorten(text))
@@ -75,7 +75,7 @@ func malformed(what string, err error) error {
 	return &MalformedError{What: what, Err: err}
 }
 
-// malformedf shortens what it quotes before it is escaped.
+// malformedf truncates its string arguments before they are formatted.
 func malformedf(what, format string, args ...any) error {
 	for i, a := range args {
 		switch a := a.(type) {
@@ -93,7 +93,7 @@ const (
 	maxQuoted    = 128
 )
 
-// shorten keeps the beginning of a long text that somebody else wrote.
+// shorten truncates a long string from outside.
 func shorten(s string) string {
 	if len(s) <= maxQuoted {
 		return s

@@ -12,13 +12,13 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// maxAttributes bounds what is kept of a message before anybody vouches for it.
+// maxAttributes limits what is kept of a message before it is authenticated.
 const maxAttributes = 64
 
-// parse takes a message of either form apart. A JSON object begins with a brace, which no protobuf CloudEvent does.
+// parse parses a message of either form. A JSON object begins with a brace, which no protobuf CloudEvent does.
 //
-// It does not use the SDK's readers: those fold the case of names and convert types, so that two different messages
-// could have the same attributes, and what was authenticated would not be what was received.
+// It does not use the SDK's readers: those ignore the case of names and convert types, so that two different messages could have the same attributes,
+// and the authenticated attributes would differ from the received ones.
 func parse(msg []byte) (e *envelope, err error) {
 	if len(msg) > 0 && msg[0] == '{' {
 		e, err = parseJSON(msg)
@@ -55,7 +55,7 @@ func parseJSON(msg []byte) (*envelope, error) {
 	return e, nil
 }
 
-// setMember takes in one member of the object.
+// setMember sets one member of the object.
 func (e *envelope) setMember(name string, raw json.RawMessage) (err error) {
 	isData := name == "data" || name == "data_base64"
 	switch {
@@ -75,7 +75,7 @@ func (e *envelope) setMember(name string, raw json.RawMessage) (err error) {
 	return err
 }
 
-// parseBase64 is strict, so that no two texts stand for the same bytes.
+// parseBase64 is strict, so that no two strings represent the same bytes.
 func parseBase64(raw json.RawMessage) ([]byte, error) {
 	var s string
 	if err := json.Unmarshal(raw, &s); err != nil {
@@ -88,7 +88,7 @@ func parseBase64(raw json.RawMessage) ([]byte, error) {
 	return data, err
 }
 
-// parseAttribute insists on the types of the format; unknown attributes of other types keep their JSON text.
+// parseAttribute enforces the types of the format. Unknown attributes of other types keep their JSON text.
 func parseAttribute(name string, raw json.RawMessage) (attribute, error) {
 	a := attribute{name: name, value: string(raw), kind: kindOf(name)}
 	if a.kind == integer {
@@ -127,8 +127,8 @@ const (
 	minSeconds, maxSeconds = -62_135_596_800, 253_402_300_799 // the years 1 and 9999
 )
 
-// parseProtobuf reads the wire format itself: generated code cuts numbers to their width, drops what it does not know
-// and takes the last of two, and would allocate many times the size of a message of very many attributes.
+// parseProtobuf parses the wire format itself: generated code truncates numbers, drops unknown fields and accepts the last of duplicates, and would
+// allocate many times the size of a message with very many attributes.
 func parseProtobuf(msg []byte) (*envelope, error) {
 	e := &envelope{}
 	err := eachField(msg, func(num protowire.Number, n uint64, b []byte) error {
@@ -155,7 +155,7 @@ func parseProtobuf(msg []byte) (*envelope, error) {
 	return e, err
 }
 
-// eachField hands over each field of a message: a number, or bytes that are not nil. There are no other kinds here.
+// eachField calls set for each field of a message, with a number or with non-nil bytes. It rejects other wire types.
 func eachField(msg []byte, set func(num protowire.Number, n uint64, b []byte) error) error {
 	for len(msg) > 0 {
 		num, typ, size := protowire.ConsumeTag(msg)
@@ -184,7 +184,7 @@ func eachField(msg []byte, set func(num protowire.Number, n uint64, b []byte) er
 	return nil
 }
 
-// parseEntry reads one attribute and insists on the types of the format.
+// parseEntry parses one attribute and enforces the types of the format.
 func parseEntry(entry []byte) (attribute, error) {
 	a, seen := attribute{}, 0
 	err := eachField(entry, func(num protowire.Number, _ uint64, b []byte) (err error) {
@@ -210,7 +210,7 @@ func parseEntry(entry []byte) (attribute, error) {
 	return a, nil
 }
 
-// parseValue gives the canonical text of a value. Types that the format does not use serve unknown attributes only.
+// parseValue returns the canonical text of a value. Types that the format does not use occur only in unknown attributes.
 func parseValue(value []byte) (k kind, s string, err error) {
 	seen := 0
 	err = eachField(value, func(num protowire.Number, n uint64, b []byte) error {

@@ -13,8 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-// An event that came as CBOR stands in a message of JSON as the event that it is, where the bytes that came can be made from that again:
-// FORMAT.md has the rules. They are those by which EdgeX's own encoder writes, so what fails is rare, and stands there as base64.
+// An event received as CBOR appears in a JSON message as a JSON event if its original bytes can be restored from that: FORMAT.md has the rules. They
+// match EdgeX's own encoder, so failures are rare; such an event appears as base64.
 
 // The major types of CBOR (RFC 8949, 3.1), and its simple values.
 const (
@@ -31,7 +31,7 @@ const (
 	cborTrue    = 0xf5
 	cborNull    = 0xf6
 	cborFloat64 = 0xfb
-	cborDepth   = 64 // nesting above which nothing is converted
+	cborDepth   = 64 // nesting above which an event is not converted
 )
 
 // binaryName is the member whose byte string is base64 in JSON.
@@ -39,7 +39,7 @@ const binaryName = "binaryValue"
 
 var errNotReadable = errors.New("it cannot be written as JSON and back without a change")
 
-// readableCBOR is an event of CBOR as JSON, nil where eventCBOR would not make the same bytes of it.
+// readableCBOR converts a CBOR event to JSON. It returns nil if eventCBOR would not restore the same bytes.
 func readableCBOR(data []byte) []byte {
 	if len(data) == 0 || data[0]&0xe0 != majorMap {
 		return nil
@@ -54,7 +54,7 @@ func readableCBOR(data []byte) []byte {
 	return w.out
 }
 
-// jsonWriter writes the data items at the begin of in as JSON.
+// jsonWriter writes the data items at the beginning of in as JSON.
 type jsonWriter struct {
 	in, out []byte
 }
@@ -82,7 +82,7 @@ func (w *jsonWriter) value(name string, depth int) error {
 	case major == majorNegative && n <= math.MaxInt64:
 		w.out = strconv.AppendInt(w.out, -1-int64(n), 10)
 		return nil
-	case n > uint64(len(w.in)): // each element has a byte at least
+	case n > uint64(len(w.in)): // each element has at least one byte
 		return errNotReadable
 	case major == majorText:
 		_, err = w.text(n)
@@ -114,10 +114,10 @@ func (w *jsonWriter) float() error {
 	return nil
 }
 
-// isFloat reports whether a text is a float and not a whole number.
+// isFloat reports whether number is a float and not an integer.
 func isFloat(number string) bool { return strings.ContainsAny(number, ".eE") }
 
-// head takes the argument of a head of definite length.
+// head consumes the argument of a head of definite length.
 func (w *jsonWriter) head() (uint64, error) {
 	info, rest := w.in[0]&31, w.in[1:]
 	if info < 24 {
@@ -183,7 +183,7 @@ func (w *jsonWriter) members(named bool, n uint64, depth int) error {
 	return nil
 }
 
-// eventCBOR is the event of CBOR of which readableCBOR made this JSON.
+// eventCBOR converts the JSON of readableCBOR back to CBOR.
 func eventCBOR(event []byte) ([]byte, error) {
 	d := json.NewDecoder(bytes.NewReader(event))
 	d.UseNumber()

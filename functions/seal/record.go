@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// record is one task in the json form: what is known about it, then its data in the most readable way that is exact.
+// record is one task in the json form: its metadata, then its data in the most readable exact form.
 type record struct {
 	Sequence   uint64  `json:"sequence"`
 	EventID    string  `json:"eventId"`
@@ -42,11 +42,11 @@ type record struct {
 	Encoding encoding `json:"encoding"`
 }
 
-// content is the data of a record, in exactly one of three ways.
+// content is the data of a record, in exactly one of three forms.
 type content struct {
-	event  json.RawMessage // a JSON object, verbatim, or one of CBOR as JSON
+	event  json.RawMessage // a JSON object, verbatim, or a CBOR event as JSON
 	text   *string         // UTF-8
-	base64 *[]byte         // anything else
+	base64 *[]byte         // any other data
 }
 
 type hole struct {
@@ -78,7 +78,7 @@ func (e *encoding) UnmarshalText(name []byte) error {
 	return fmt.Errorf("encoding %q is not known", name)
 }
 
-// recordOf describes a task.
+// recordOf returns the record of a task.
 func recordOf(seq uint64, t *task.Task) record {
 	r := record{
 		Sequence: seq, EventID: t.EventID, Device: t.Device, Profile: t.Profile, Source: t.Source, Resource: t.Resource,
@@ -148,8 +148,8 @@ func (b *Batch) appendRecord(dst []byte, i int) ([]byte, error) {
 	return appendContent(dst, t.Encoding, t.Data)
 }
 
-// appendContent ends a record with its data. JSON goes in byte for byte where the message stays readable by strict
-// decoders, which json.Marshal would not do: it compacts.
+// appendContent ends a record with its data. JSON is copied byte for byte if strict decoders can still read the message; json.Marshal would compact
+// it.
 func appendContent(dst []byte, enc task.Encoding, data []byte) ([]byte, error) {
 	var c any = data
 	name := `,"base64":`
@@ -170,7 +170,7 @@ func appendContent(dst []byte, enc task.Encoding, data []byte) ([]byte, error) {
 	return append(append(append(dst, name...), value...), '}'), err
 }
 
-// isObject reports whether data can stand in a JSON message and be cut out of it again without a change.
+// isObject reports whether data can be embedded in a JSON message and extracted unchanged.
 func isObject(data []byte) bool {
 	n := len(data)
 	return n >= 2 && data[0] == '{' && data[n-1] == '}' && utf8.Valid(data) && json.Valid(data)
@@ -194,8 +194,7 @@ func (c *content) data() ([]byte, error) {
 	return data, nil
 }
 
-// readJSON fills in sequences and tasks from valid JSON, one record at a time: the promised count bounds what is kept
-// of a long list.
+// readJSON reads sequences and tasks from valid JSON, one record at a time. The promised count limits what is kept of a long list.
 func (b *Batch) readJSON(data []byte, count int) error {
 	var node, epoch string
 	err := eachMember(data, func(name string, raw json.RawMessage) error {
@@ -207,7 +206,7 @@ func (b *Batch) readJSON(data []byte, count int) error {
 		case "records":
 			return b.readRecords(raw, count)
 		}
-		return nil // of a later version
+		return nil // a field of a later version
 	})
 	if err != nil {
 		return malformed("batch", err)
@@ -227,7 +226,7 @@ func (b *Batch) readRecords(list json.RawMessage, count int) error {
 	})
 }
 
-// readRecord sets the event aside before it decodes the rest, which is small.
+// readRecord extracts the data before it decodes the other members, which are small.
 func (b *Batch) readRecord(raw json.RawMessage) error {
 	var c content
 	rest := []byte{'{'}
@@ -270,8 +269,8 @@ func (b *Batch) readRecord(raw json.RawMessage) error {
 	return nil
 }
 
-// appendHead appends the record as json.Marshal writes it, without its closing brace and without reflection, which took most of the
-// time of the readable form: see FuzzHeadIsWhatMarshalWrites.
+// appendHead appends the record as json.Marshal writes it, without its closing brace and without reflection, which took most of the time of the
+// readable form: see FuzzHeadIsWhatMarshalWrites.
 func (r *record) appendHead(dst []byte) ([]byte, error) {
 	h := head{dst: dst}
 	h.dst = strconv.AppendUint(append(h.dst, `{"sequence":`...), r.Sequence, 10)
@@ -309,13 +308,13 @@ func (r *record) appendHead(dst []byte) ([]byte, error) {
 	return h.dst, h.err
 }
 
-// head is a record in the making, with the first error.
+// head is a partial record, with the first error.
 type head struct {
 	dst []byte
 	err error
 }
 
-// other leaves a value to json.Marshal.
+// other encodes a value by json.Marshal.
 func (h *head) other(name string, value any) {
 	text, err := json.Marshal(value)
 	if h.err == nil {
@@ -326,7 +325,7 @@ func (h *head) other(name string, value any) {
 
 func (h *head) text(name, value string) {
 	for i := range len(value) {
-		if c := value[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' { // what json.Marshal escapes, or may
+		if c := value[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' { // characters that json.Marshal escapes, or may
 			h.other(name, value)
 			return
 		}
@@ -350,7 +349,7 @@ func (h *head) wholeIfAny(name string, value int64) {
 	}
 }
 
-// fraction writes a number that needs no exponent, which json.Marshal gives to those below 1e-6 and from 1e21 on.
+// fraction writes a number without exponent. json.Marshal uses an exponent below 1e-6 and from 1e21 on.
 func (h *head) fraction(name string, value float32) {
 	switch size := math.Abs(float64(value)); {
 	case value == 0:

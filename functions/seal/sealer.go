@@ -11,7 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Sealer makes messages.
+// Sealer creates messages.
 type Sealer struct {
 	cfg     Config
 	keys    *keyring
@@ -21,13 +21,13 @@ type Sealer struct {
 	message, data atomic.Pointer[ceiling]
 }
 
-// ceiling is a limit and whose it is.
+// ceiling is a limit and its owner.
 type ceiling struct {
 	bytes int64
 	whose string
 }
 
-// below is the lower of a configured limit and a consumer's; 0 is no limit.
+// below returns the lower of a configured limit and a consumer's; 0 means no limit.
 func below(configured int64, key string, consumer int64) *ceiling {
 	if consumer > 0 && consumer < configured {
 		return &ceiling{consumer, "the consumer's limit"}
@@ -42,19 +42,19 @@ func (c *ceiling) check(what string, size int) error {
 	return &TooLargeError{What: what, Size: int64(size), Limit: c.bytes, Whose: c.whose}
 }
 
-// Obey keeps messages from now on below what a consumer takes, and below the configured limits. It is safe for concurrent use.
+// Obey limits messages from now on to what a consumer accepts and the configured limits allow. It is safe for concurrent use.
 func (s *Sealer) Obey(l ConsumerLimits) {
 	s.message.Store(below(int64(s.cfg.MaxMessageKiB)<<10, "Seal.MaxMessageKiB", l.MaxMessage))
 	s.data.Store(below(int64(s.cfg.MaxDataMiB)<<20, "Seal.MaxDataMiB", l.MaxData))
 }
 
-// scratch are the buffers of one Seal, kept for the next.
+// scratch holds the buffers of one Seal, for reuse.
 type scratch struct{ plain, packed, sealed, aad []byte }
 
-// maxKept is how large a buffer may be and still be kept.
+// maxKept is the maximum size of buffers kept for reuse.
 const maxKept = 4 << 20
 
-// NewSealer prepares to seal. Without keys (nil) everything goes out plain, which only the ciphers auto and none allow.
+// NewSealer returns a Sealer. Without keys (nil) all messages are plain, which only the ciphers auto and none allow.
 func NewSealer(cfg Config, keys Keys) (*Sealer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -71,8 +71,8 @@ func NewSealer(cfg Config, keys Keys) (*Sealer, error) {
 	return s, nil
 }
 
-// Seal appends the message of a batch to dst. On an error dst is returned as it was: a TooLargeError asks for a smaller
-// batch, a MalformedError names what in the batch can never be sealed, the others are about keys and may pass.
+// Seal appends the message of a batch to dst. On an error it returns dst unchanged: a TooLargeError asks for a smaller batch, a MalformedError names
+// what in the batch can never be sealed, other errors concern keys and may be temporary.
 func (s *Sealer) Seal(dst []byte, b *Batch) ([]byte, error) {
 	if err := b.check(); err != nil {
 		return dst, err
@@ -148,7 +148,7 @@ const (
 	fieldTasks     = 4
 )
 
-// check refuses what no reader could use, before anything is spent on it.
+// check rejects a batch that no reader could use, before any work is done.
 func (b *Batch) check() error {
 	switch {
 	case !isText(b.ID):
@@ -167,7 +167,7 @@ func (b *Batch) check() error {
 	return nil
 }
 
-// attributes are all that the message says about the batch, but for what compression and cipher add.
+// attributes returns the attributes of the batch, except those of compression and cipher.
 func (b *Batch) attributes(media string) []string {
 	return []string{
 		"specversion", "1.0", "type", typeBatch, "id", b.ID, "source", nodeSource(b.Node), "subject", b.Class,
@@ -176,7 +176,7 @@ func (b *Batch) attributes(media string) []string {
 	}
 }
 
-// sequenceText has a fixed width, since CloudEvents compares sequences as text and has no integers of 64 bits.
+// sequenceText returns a sequence with a fixed width, since CloudEvents compares sequences as strings and has no 64-bit integers.
 func sequenceText(n uint64) string { return fmt.Sprintf("%020d", n) }
 
 func parseSequence(name, s string) (uint64, error) {
@@ -187,7 +187,7 @@ func parseSequence(name, s string) (uint64, error) {
 	return n, nil
 }
 
-// batchFrom rebuilds all of a batch that the attributes hold, with the number of records they promise.
+// batchFrom returns a batch with the fields in the attributes, and the number of records they promise.
 func batchFrom(a attributes) (b *Batch, first uint64, count int, err error) {
 	b = &Batch{ID: a.get("id"), Epoch: a.get("epoch"), Session: a.get("session"), Class: a.get("subject")}
 	var errs [5]error
@@ -202,8 +202,8 @@ func batchFrom(a attributes) (b *Batch, first uint64, count int, err error) {
 	return b, first, count, nil
 }
 
-// appendProtobuf appends the batch as batch.proto describes it. Sequences are differences, so that consecutive ones
-// take a byte each; they wrap around modulo 2⁶⁴.
+// appendProtobuf appends the batch as described by batch.proto. Sequences are stored as differences, so that consecutive ones take a byte each;
+// differences wrap around modulo 2⁶⁴.
 func (b *Batch) appendProtobuf(dst []byte) []byte {
 	dst = protowire.AppendTag(dst, fieldNode, protowire.BytesType)
 	dst = protowire.AppendString(dst, b.Node)
@@ -228,9 +228,9 @@ func (b *Batch) appendProtobuf(dst []byte) []byte {
 	return dst
 }
 
-// readProtobuf fills in sequences and tasks, which point into data. Fields of later versions are skipped.
+// readProtobuf reads sequences and tasks, which point into data. It skips fields of later versions.
 func (b *Batch) readProtobuf(data []byte, count int) error {
-	room := min(count, len(data)) // a count is a promise, and each record takes a byte at least
+	room := min(count, len(data)) // the count is untrusted, and each record takes at least one byte
 	b.Sequences, b.Tasks = make([]uint64, 0, room), make([][]byte, 0, room)
 	for len(data) > 0 {
 		field, typ, n := protowire.ConsumeTag(data)
@@ -283,24 +283,24 @@ func (b *Batch) readSequences(value []byte, count int) error {
 	return nil
 }
 
-// Opener reads messages and trusts none of them.
+// Opener opens messages and trusts none of them.
 type Opener struct {
 	keys     Keys
 	limits   Limits
 	locks    locks
 	unpacker unpacker
-	keyed    atomic.Bool // a key has been there, so plain messages are over
+	keyed    atomic.Bool // a key has been used, so plain messages are no longer allowed
 }
 
-// NewOpener prepares to open. As soon as there is a key every message must be sealed, unless the limits say otherwise;
-// without keys (nil) only plain messages can be read.
+// NewOpener returns an Opener. As soon as there is a key every message must be sealed, unless the limits allow plain ones; without keys (nil) only
+// plain messages can be opened.
 func NewOpener(keys Keys, limits Limits) *Opener {
 	limits = limits.withDefaults()
 	return &Opener{keys: keys, limits: limits, unpacker: unpacker{limit: int64(limits.MaxDataMiB) << 20}}
 }
 
-// Open verifies and reads a batch of either form. Its tasks are still to be decoded, one by one. The error says how to handle the message: an UnknownKeyError may
-// pass, ErrForged (errors.Is), a TooLargeError and a MalformedError will not.
+// Open verifies and reads a batch of either form. It does not decode the tasks. The error says how to handle the message: an UnknownKeyError may be
+// temporary; ErrForged (errors.Is), a TooLargeError and a MalformedError are permanent.
 func (o *Opener) Open(msg []byte) (*Batch, error) {
 	e, data, err := o.open(msg, typeBatch, o.limits.MaxMessageKiB<<10, int64(o.limits.MaxDataMiB)<<20)
 	if err != nil {
@@ -321,7 +321,7 @@ func (o *Opener) Open(msg []byte) (*Batch, error) {
 		err = b.readProtobuf(data, count)
 	case media != mediaJSON:
 		err = malformedf("attributes", "datacontenttype %q is not known", media)
-	case !e.inline && !json.Valid(data): // what is inline was checked with the message
+	case !e.inline && !json.Valid(data): // inline data was checked with the message
 		err = malformed("batch", errNotJSON)
 	default:
 		err = b.readJSON(data, count)
@@ -336,7 +336,7 @@ func (o *Opener) Open(msg []byte) (*Batch, error) {
 	return b, nil
 }
 
-// open verifies and unpacks a message of the wanted type, within a limit of the message and one of its data, in bytes.
+// open verifies and unpacks a message of the wanted type, within limits of the message and of its data, in bytes.
 func (o *Opener) open(msg []byte, want string, limit int, dataLimit int64) (*envelope, []byte, error) {
 	if len(msg) > limit {
 		return nil, nil, &TooLargeError{What: "message", Size: int64(len(msg)), Limit: int64(limit)}
@@ -356,7 +356,7 @@ func (o *Opener) open(msg []byte, want string, limit int, dataLimit int64) (*env
 	return e, data, err
 }
 
-// decrypt checks who made the message.
+// decrypt authenticates and decrypts the message.
 func (o *Opener) decrypt(e *envelope) ([]byte, error) {
 	name, id := e.attrs.get("cipher"), e.attrs.get("keyid")
 	switch name {
@@ -384,7 +384,7 @@ func (o *Opener) decrypt(e *envelope) ([]byte, error) {
 	return k.open(e.data, e.attrs.appendAAD(nil))
 }
 
-// plainAllowed refuses plain messages where there are keys: to leave out the cipher would be the way around it.
+// plainAllowed rejects plain messages if there are keys: otherwise an attacker could just omit the cipher.
 func (o *Opener) plainAllowed() error {
 	if o.keys == nil || o.limits.AllowPlain {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// receiptBody, goneBody and resultBody are the payloads of the small messages, always JSON and never compressed.
-// Ranges stay raw until they are counted: three bytes of JSON would become sixteen or more.
+// receiptBody, goneBody and resultBody are the payloads of the small messages, always JSON and never compressed. Ranges stay raw until they are
+// counted: three bytes of JSON would become sixteen or more in memory.
 type receiptBody struct {
 	Node      string          `json:"node"`
 	Epoch     string          `json:"epoch"`
@@ -51,7 +51,7 @@ type resultBody struct {
 // MarshalJSON writes [first, last].
 func (r Range) MarshalJSON() ([]byte, error) { return json.Marshal([2]uint64{r.First, r.Last}) }
 
-// UnmarshalJSON accepts what MarshalJSON writes, if it is a range.
+// UnmarshalJSON reads the output of MarshalJSON, if it is a valid range.
 func (r *Range) UnmarshalJSON(b []byte) error {
 	var ends [2]uint64
 	n := 0
@@ -72,10 +72,10 @@ func (r *Range) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Len is the number of sequences in the range.
+// Len returns the number of sequences in the range.
 func (r Range) Len() uint64 { return r.Last - r.First + 1 }
 
-// SealReceipt appends the message of a receipt, to be published to ReceiptTopic(r.Node).
+// SealReceipt appends the message of a receipt, to be published on ReceiptTopic(r.Node).
 func (s *Sealer) SealReceipt(dst []byte, r *Receipt) ([]byte, error) {
 	body := receiptBody{Node: r.Node, Epoch: r.Epoch, Session: r.Session, Safe: rawRanges(r.Safe), Gaps: rawRanges(r.Gaps)}
 	if len(r.Conflicts) > 0 {
@@ -87,17 +87,17 @@ func (s *Sealer) SealReceipt(dst []byte, r *Receipt) ([]byte, error) {
 	return s.state(dst, statement{typeReceipt, r.ID, cloudSource(r.Node), r.Node, r.Created}, body)
 }
 
-// SealAnnouncement appends the message in which a consumer says that its subscription stands, to be published with QoS 1 and not
-// retained to AnnouncementTopic after each SUBACK.
+// SealAnnouncement appends the message by which a consumer announces its subscription, to be published with QoS 1, not retained, on AnnouncementTopic
+// after each SUBACK.
 func (s *Sealer) SealAnnouncement(dst []byte, a *Announcement) ([]byte, error) {
 	return s.state(dst, statement{typeAnnouncement, a.ID, consumerSource(a.Consumer), a.Consumer, a.Created},
 		announcementBody{a.Consumer, a.Limits})
 }
 
-// consumerSource is the source attribute of what a consumer says to all nodes.
+// consumerSource returns the source attribute of a consumer's messages to all nodes.
 func consumerSource(consumer string) string { return sourceConsumer + url.PathEscape(consumer) }
 
-// SealGone appends the message in which a node gives up ranges, to be published to GoneTopic(g.Node).
+// SealGone appends the message by which a node reports ranges as gone, to be published on GoneTopic(g.Node).
 func (s *Sealer) SealGone(dst []byte, g *Gone) ([]byte, error) {
 	ranges := make([]goneRange, len(g.Ranges))
 	for i, r := range g.Ranges {
@@ -106,14 +106,14 @@ func (s *Sealer) SealGone(dst []byte, g *Gone) ([]byte, error) {
 	return s.state(dst, statement{typeGone, g.ID, nodeSource(g.Node), g.Node, g.Created}, goneBody[[]goneRange]{g.Node, g.Epoch, ranges})
 }
 
-// SealResult appends the message of a result, to be published to ResultTopic(r.Node).
+// SealResult appends the message of a result, to be published on ResultTopic(r.Node).
 func (s *Sealer) SealResult(dst []byte, r *Result) ([]byte, error) {
 	return s.state(dst, statement{typeResult, r.ID, cloudSource(r.Node), r.Node, r.Created}, resultBody{
 		r.Node, r.EventID, r.Chunk, r.Completed.UTC(), r.OK, r.Error, r.ContentType, r.Payload,
 	})
 }
 
-// rawRanges writes [[first,last],…].
+// rawRanges returns [[first,last],…].
 func rawRanges(ranges []Range) json.RawMessage {
 	raw := json.RawMessage{'['}
 	for i, r := range ranges {
@@ -127,13 +127,13 @@ func rawRanges(ranges []Range) json.RawMessage {
 	return append(raw, ']')
 }
 
-// statement is what the attributes of a small message are made of.
+// statement has the fields for the attributes of a small message.
 type statement struct {
 	typ, id, source, node string
 	created               time.Time
 }
 
-// check refuses names that readers could not distinguish from others.
+// check rejects names that readers could not distinguish from others.
 func (st statement) check() error {
 	if isText(st.id) && isText(st.node) && isTime(st.created) {
 		return nil
@@ -204,12 +204,12 @@ func (l ConsumerLimits) check() error {
 	return nil
 }
 
-// readRanges reads a list, of ranges or confirmed results, and counts while it reads. left is how many more the statement may have.
+// readRanges reads a list of ranges or confirmed results and counts while it reads. left is the number of elements that the statement may still have.
 func readRanges[T any](o *Opener, raw json.RawMessage, left *int) ([]T, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
 	}
-	var ranges []T // nil for an empty list, which says the same as one that is left out
+	var ranges []T // nil for an empty list, which means the same as an absent one
 	err := eachElement(raw, func(element json.RawMessage) error {
 		if *left == 0 {
 			return &TooLargeError{What: "ranges", Size: -1, Limit: int64(o.limits.MaxRecords)}
@@ -228,7 +228,7 @@ func readRanges[T any](o *Opener, raw json.RawMessage, left *int) ([]T, error) {
 	return ranges, err
 }
 
-// OpenGone verifies and reads a node's statement of what will never come.
+// OpenGone verifies and reads a node's statement of gone records.
 func (o *Opener) OpenGone(msg []byte) (*Gone, error) {
 	var body goneBody[json.RawMessage]
 	e, created, err := o.receive(msg, typeGone, sourceNode, &body, &body.Node)
@@ -263,7 +263,7 @@ func (o *Opener) OpenResult(msg []byte) (*Result, error) {
 	}, nil
 }
 
-// receive opens a small message into body and holds the node it names against the attributes.
+// receive opens a small message into body and compares the node it names with the attributes.
 func (o *Opener) receive(msg []byte, typ, root string, body any, node *string) (*envelope, time.Time, error) {
 	limit := min(o.limits.MaxStatementKiB, o.limits.MaxMessageKiB)
 	if typ == typeResult { // it carries a payload
@@ -287,11 +287,11 @@ func (o *Opener) receive(msg []byte, typ, root string, body any, node *string) (
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	// What is taken in can be passed on: a sealer refuses the same.
+	// An accepted message can be passed on, since a sealer makes the same checks.
 	return e, created, statement{id: e.attrs.get("id"), node: *node, created: created}.check()
 }
 
-// Confirmation is a node's statement that it has dealt with results of its tasks, so that the cloud does not publish them again.
+// Confirmation is a node's statement that it processed results of its tasks, so that the cloud does not publish them again.
 type Confirmation struct {
 	ID      string
 	Node    string
@@ -299,8 +299,8 @@ type Confirmation struct {
 	Results []ConfirmedResult
 }
 
-// ConfirmedResult names a result by the id of its message. Refused says why the node did not put it on its MessageBus; "" says that it did,
-// or that it had none to put there.
+// ConfirmedResult identifies a result by the id of its message. Refused is why the node did not publish it on its MessageBus; "" means that it did,
+// or that there was nothing to publish.
 type ConfirmedResult struct {
 	ID      string `json:"id"`
 	Refused string `json:"refused,omitempty"`
@@ -343,16 +343,16 @@ func (o *Opener) OpenConfirmation(msg []byte) (*Confirmation, error) {
 	return c, nil
 }
 
-// Note is a small statement whose body is another room's: what a node has learned, what the fleet has, what tasks cost.
+// Note is a small statement whose body belongs to another package: what a node has learned, what the fleet has learned, what tasks cost.
 type Note struct {
 	Kind    NoteKind
 	ID      string
-	Node    string // that it comes from or goes to
+	Node    string // source or destination
 	Created time.Time
 	Body    json.RawMessage // a JSON value
 }
 
-// NoteKind says what a note is about. A note of one kind never opens as another.
+// NoteKind is the subject of a note. A note of one kind never opens as another.
 type NoteKind string
 
 // The kinds of notes.
@@ -362,13 +362,13 @@ const (
 	Credit  NoteKind = "offload.credit.v1"  // to a node, on CreditTopic
 )
 
-// LearnedTopic is where a node says what it has learned.
+// LearnedTopic returns the topic on which a node publishes what it has learned.
 func LearnedTopic(node string) string { return TopicRoot + node + "/learned" }
 
-// FleetTopic is where a node receives what the fleet has learned.
+// FleetTopic returns the topic on which a node receives what the fleet has learned.
 func FleetTopic(node string) string { return TopicRoot + node + "/fleet" }
 
-// CreditTopic is where a node receives prices and its balance.
+// CreditTopic returns the topic on which a node receives prices and its balance.
 func CreditTopic(node string) string { return TopicRoot + node + "/credit" }
 
 func (k NoteKind) root() string {
@@ -392,7 +392,7 @@ func (s *Sealer) SealNote(dst []byte, n *Note) ([]byte, error) {
 	return s.state(dst, statement{string(n.Kind), n.ID, source, n.Node, n.Created}, noteBody{n.Node, n.Body})
 }
 
-// OpenNote verifies and reads a note of that kind. The caller compares the node with the topic's and reads the body.
+// OpenNote verifies and reads a note of that kind. The caller compares the node with that of the topic, and reads the body.
 func (o *Opener) OpenNote(kind NoteKind, msg []byte) (*Note, error) {
 	var body noteBody
 	e, created, err := o.receive(msg, string(kind), kind.root(), &body, &body.Node)

@@ -1,22 +1,22 @@
 package seal
 
-// TopicRoot begins every topic of the contract; the version is that of the topics and of the messages on them.
+// TopicRoot begins every topic of the contract. Its version covers the topics and the messages on them.
 const TopicRoot = "offload/v1/"
 
-// AnnouncementTopic is where a consumer says that its subscription stands. All nodes subscribe to it.
+// AnnouncementTopic is the topic on which a consumer announces its subscription. All nodes subscribe to it.
 const AnnouncementTopic = TopicRoot + "consumer"
 
-// BatchTopic is where a node publishes the batches of a class.
+// BatchTopic returns the topic on which a node publishes the batches of a class.
 func BatchTopic(node, class string) string { return TopicRoot + node + "/batch/" + class }
 
-// GoneTopic is where a node says which records will never come.
+// GoneTopic returns the topic on which a node reports gone records.
 func GoneTopic(node string) string { return TopicRoot + node + "/gone" }
 
-// ConfirmTopic is where a node says which results it has dealt with.
+// ConfirmTopic returns the topic on which a node confirms processed results.
 func ConfirmTopic(node string) string { return TopicRoot + node + "/confirm" }
 
-// ReceiptTopic is where a node receives receipts.
+// ReceiptTopic returns the topic on which a node receives receipts.
 func ReceiptTopic(node string) string { return TopicRoot + node + "/receipt" }
 
-// ResultTopic is where a node receives the results of its tasks.
+// ResultTopic returns the topic on which a node receives the results of its tasks.
 func ResultTopic(node string) string { return TopicRoot + node + "/result" }

@@ -8,10 +8,10 @@ import (
 
 var errNotJSON = errors.New("it is not valid JSON of the expected kind")
 
-// The walkers below go over JSON that json.Valid has passed already, so they need to look at its structure only. Taking
-// a batch apart with encoding/json alone scans each event six times; this way it is scanned strictly once.
+// The walkers below process JSON that json.Valid has accepted, so they only follow its structure. Decoding a batch with encoding/json alone scans
+// each event six times; this way it is scanned strictly once.
 
-// eachMember hands over the members of a valid JSON object; raw points into it.
+// eachMember calls f for the members of a valid JSON object; raw points into it.
 func eachMember(object []byte, f func(name string, raw json.RawMessage) error) error {
 	return eachItem(object, '{', func(b []byte) (int, error) {
 		end := skipValue(b)
@@ -19,14 +19,14 @@ func eachMember(object []byte, f func(name string, raw json.RawMessage) error) e
 		if err != nil {
 			return 0, err
 		}
-		start := end + skipSpace(b[end:]) + 1 // behind the colon
+		start := end + skipSpace(b[end:]) + 1 // after the colon
 		start += skipSpace(b[start:])
 		end = start + skipValue(b[start:])
 		return end, f(name, b[start:end:end])
 	})
 }
 
-// eachElement hands over the elements of a valid JSON array; raw points into it.
+// eachElement calls f for the elements of a valid JSON array; raw points into it.
 func eachElement(array []byte, f func(raw json.RawMessage) error) error {
 	return eachItem(array, '[', func(b []byte) (int, error) {
 		end := skipValue(b)
@@ -34,7 +34,7 @@ func eachElement(array []byte, f func(raw json.RawMessage) error) error {
 	})
 }
 
-// eachItem calls take at the start of each item, which reports the item's length.
+// eachItem calls take at the start of each item; take returns the item's length.
 func eachItem(b []byte, open byte, take func([]byte) (int, error)) error {
 	at := skipSpace(b)
 	if at == len(b) || b[at] != open {
@@ -42,7 +42,7 @@ func eachItem(b []byte, open byte, take func([]byte) (int, error)) error {
 	}
 	for at++; ; at++ {
 		at += skipSpace(b[at:])
-		if b[at] == open+2 { // in ASCII both closing brackets are two behind the opening ones
+		if b[at] == open+2 { // in ASCII both closing brackets come two after the opening ones
 			return nil
 		}
 		n, err := take(b[at:])
@@ -66,7 +66,7 @@ func memberName(quoted []byte) (string, error) {
 	return name, err
 }
 
-// skipSpace is the length of the white space that b begins with.
+// skipSpace returns the length of the white space at the beginning of b.
 func skipSpace(b []byte) int {
 	for i, c := range b {
 		if c != ' ' && c != '\n' && c != '\t' && c != '\r' {
@@ -76,7 +76,7 @@ func skipSpace(b []byte) int {
 	return len(b)
 }
 
-// skipValue is the length of the value that b begins with.
+// skipValue returns the length of the value at the beginning of b.
 func skipValue(b []byte) int {
 	switch b[0] {
 	case '"':

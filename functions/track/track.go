@@ -1,9 +1,9 @@
-// Package track keeps the order of each device and class where its tasks take different paths.
+// Package track keeps the order of each device and class if its tasks take different paths.
 //
-// A task may have to change its path: local work fails and the task goes to the cloud, or the spool is full and the task is processed
-// locally. So a task for the cloud waits while earlier tasks of its track are processed locally, and every task waits behind one that
-// waits. A track of which all tasks take one path never waits. Where parked tasks keep their order, a task that is not parked itself waits
-// for those before it that are, unless it is free to be processed locally before them.
+// A task may have to change its path: local work fails and the task goes to the cloud, or the spool is full and the task is processed locally. So a
+// task for the cloud waits while earlier tasks of its track are processed locally, and every task waits behind a waiting one. A track whose tasks all
+// take one path never waits. If parked tasks keep their order, a task that is not parked waits for earlier parked ones, unless it may be processed
+// locally before them.
 package track
 
 import (
@@ -12,47 +12,47 @@ import (
 	"sync"
 )
 
-// Key names a track.
+// Key identifies a track.
 type Key struct{ Device, Class string }
 
 // Item is a task on its track.
 type Item interface {
 	Track() Key
 	Leaves() bool // it is for the cloud
-	Free() bool   // it may be processed locally before an earlier task that is parked
+	Free() bool   // it may be processed locally before an earlier parked task
 }
 
-// Tracks are all tracks with anything under way; its zero value has none. Their number is bounded by the gate, as a track is the work
-// of an event under way, and by the pool of parked tasks. The methods are safe for concurrent use and do not block.
+// Tracks holds all tracks with tasks in flight; its zero value is empty. The gate and the pool of parked tasks bound their number. The methods are
+// safe for concurrent use and do not block.
 type Tracks[T Item] struct {
 	mu      sync.Mutex
 	all     map[Key]line[T]
-	blocked map[Key]string // those of which a task was refused, and the id of its event, until its sender offers that again
+	blocked map[Key]string // tracks with a refused task, and the id of its event, until the sender retries it
 }
 
 // line is one track.
 type line[T Item] struct {
-	local  int  // tasks with the local workers
+	local  int  // tasks at the local workers
 	held   []T  // in order
 	moving bool // a goroutine takes them from the front
-	parked int  // tasks that are parked, or bound and not on their way yet
-	queued bool // they keep their order
+	parked int  // parked tasks, including bound ones not yet dispatched
+	queued bool // parked tasks keep their order
 }
 
-// waits reports whether what is held waits for parked tasks.
+// waits reports whether held tasks wait for parked ones.
 func (on *line[T]) waits() bool { return on.parked > 0 && on.queued }
 
-// Pass is what may become of a task on its track.
+// Pass is the answer of Admit.
 type Pass uint8
 
-// What Admit answers.
+// The answers of Admit.
 const (
-	Goes    Pass = iota // at once
+	Goes    Pass = iota // immediately
 	Waits               // until Next returns it
-	Blocked             // a task before it was refused, and has not come again
+	Blocked             // an earlier task was refused and not retried yet
 )
 
-// Admit lets a task onto its track.
+// Admit puts a task on its track.
 func (t *Tracks[T]) Admit(item T) Pass {
 	k := item.Track()
 	t.mu.Lock()
@@ -73,7 +73,7 @@ func (t *Tracks[T]) Admit(item T) Pass {
 	return Goes
 }
 
-// Block keeps a track for the event of its first refused task, whose sender has promised to offer it again.
+// Block blocks a track until the sender retries the event of its first refused task, as it has promised.
 func (t *Tracks[T]) Block(k Key, event string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -85,14 +85,14 @@ func (t *Tracks[T]) Block(k Key, event string) {
 	}
 }
 
-// Unblock opens the tracks that wait for an event for which again holds.
+// Unblock opens the tracks blocked for an event for which again returns true.
 func (t *Tracks[T]) Unblock(again func(event string) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	maps.DeleteFunc(t.blocked, func(_ Key, event string) bool { return again(event) })
 }
 
-// Enter counts tasks that are to be processed locally after all.
+// Enter counts tasks that are processed locally after all.
 func (t *Tracks[T]) Enter(items []T) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -104,7 +104,7 @@ func (t *Tracks[T]) Enter(items []T) {
 	}
 }
 
-// Leave counts a task off that the local workers are done with, and reports whether the caller must take from Next what waited for it.
+// Leave counts down a task that the local workers finished, and reports whether the caller must take the waiting tasks from Next.
 func (t *Tracks[T]) Leave(k Key) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -116,7 +116,7 @@ func (t *Tracks[T]) Leave(k Key) bool {
 	return move
 }
 
-// at is the track of that key. The lock is held.
+// at returns the track of a key. The caller holds the lock.
 func (t *Tracks[T]) at(k Key) line[T] {
 	if t.all == nil {
 		t.all = map[Key]line[T]{}
@@ -132,7 +132,7 @@ func (t *Tracks[T]) put(k Key, on line[T]) {
 	t.all[k] = on
 }
 
-// Next takes the tasks from the front that take one path, none where moving ends.
+// Next removes and returns the front tasks that share a path, or none when the move ends.
 func (t *Tracks[T]) Next(k Key) []T {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -142,7 +142,7 @@ func (t *Tracks[T]) Next(k Key) []T {
 		n++
 	}
 	if n > 0 && on.held[0].Leaves() && on.local > 0 {
-		n = 0 // Leave brings it here again
+		n = 0 // after Leave they are moved again
 	}
 	front := on.held[:n:n]
 	on.held = on.held[n:]
@@ -154,7 +154,7 @@ func (t *Tracks[T]) Next(k Key) []T {
 	return front
 }
 
-// Ahead says of the tasks on a track whether one is parked, whether one waits, be it for its sender, and whether one is processed locally.
+// Ahead reports about the tasks on a track: whether one is parked, whether one waits or was refused, and whether one is processed locally.
 func (t *Tracks[T]) Ahead(k Key) (parked, waits, here bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -163,8 +163,8 @@ func (t *Tracks[T]) Ahead(k Key) (parked, waits, here bool) {
 	return on.parked > 0, refused || on.moving || len(on.held) > 0, on.local > 0
 }
 
-// Hold holds a task that could not be parked before the first one for which later holds. Where it reports true, the caller must take from Next
-// once it has called Unpark for each such task.
+// Hold holds a task that could not be parked before the first held task for which later returns true. If Hold returns true, the caller must take
+// tasks from Next after it has called Unpark for each such task.
 func (t *Tracks[T]) Hold(item T, later func(T) bool) bool {
 	k := item.Track()
 	t.mu.Lock()
@@ -181,7 +181,7 @@ func (t *Tracks[T]) Hold(item T, later func(T) bool) bool {
 	return move
 }
 
-// Park counts a task that is parked. queued is whether those that come after it wait for it.
+// Park counts a parked task. queued means that later tasks wait for it.
 func (t *Tracks[T]) Park(k Key, queued bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -191,7 +191,7 @@ func (t *Tracks[T]) Park(k Key, queued bool) {
 	t.all[k] = on
 }
 
-// Unpark counts a parked task off that is on its way, and reports whether the caller must take from Next what waited for it.
+// Unpark counts down a parked task that was dispatched, and reports whether the caller must take the waiting tasks from Next.
 func (t *Tracks[T]) Unpark(k Key) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -203,7 +203,7 @@ func (t *Tracks[T]) Unpark(k Key) bool {
 	return move
 }
 
-// Empty takes all that is held.
+// Empty removes and returns all held tasks.
 func (t *Tracks[T]) Empty(k Key) []T {
 	t.mu.Lock()
 	defer t.mu.Unlock()

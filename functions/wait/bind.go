@@ -21,21 +21,21 @@ import (
 // arrived and triggers a scan.
 const attendEvery = 25 * time.Millisecond
 
-// expireCost keeps looking for hopeless tasks to a few percent of a core, however many are parked: a task takes about 1 µs.
+// expireCost limits the search for hopeless tasks to a few percent of a core, however many are parked: a task takes about 1 µs.
 const expireCost = 25 * time.Microsecond
 
-// Turn is one look at the node, in which some tasks are decided one after the other. It belongs to one goroutine.
+// Turn is one view of the node in which several tasks are decided one after the other. It belongs to one goroutine.
 type Turn struct {
 	pool  *Pool
 	rules *decide.Rules
-	busy  host.State      // with what this turn has dispatched
-	ahead map[stream]bool // whether the last task of this turn that wanted to be parked was, false also for one that is held; nil where parked tasks keep no order
-	here  map[stream]bool // of which this turn has dispatched one to the node
-	runs  float64         // s of models' runs among that
+	busy  host.State      // includes the tasks that this turn has dispatched
+	ahead map[stream]bool // whether the last task of this turn that wanted to be parked was parked, false also for a held one; nil if parked tasks keep no order
+	here  map[stream]bool // streams of which this turn has dispatched a task to the node
+	runs  float64         // s of the models' runs among them
 	shown float64         // s that they add to the wait for a model
 }
 
-// Turn begins a turn under rules and in a state. It is nil where no task may wait.
+// Turn begins a turn under rules and a state. It returns nil if no task may wait.
 func (m *Pool) Turn(r *decide.Rules, s *host.State) *Turn {
 	if !r.InCharge(r.Binder().Name()) {
 		return nil
@@ -47,8 +47,8 @@ func (m *Pool) Turn(r *decide.Rules, s *host.State) *Turn {
 	return t
 }
 
-// Waits reports whether a decided case is to wait, and takes a place for it, which Enter or Leave must follow. Tasks that are dispatched
-// immediately count as load for the rest of the same turn.
+// Waits reports whether a decided case is to be parked, and reserves a place for it; Enter or Leave must follow. Tasks dispatched immediately count
+// as load for the rest of the turn.
 func (t *Turn) Waits(c *decide.Case) bool {
 	if t.wants(c) {
 		took := t.pool.take(t.rules.Binder().Room(), c)
@@ -70,7 +70,7 @@ func (t *Turn) Waits(c *decide.Case) bool {
 	return false
 }
 
-// run counts a run of a model that was dispatched: the next one waits only where no worker is free, and all workers share what is before it.
+// run counts the run of a dispatched model. The next run waits only if no worker is free, and all workers share the runs before it.
 func (t *Turn) run(seconds float64) {
 	workers := max(t.pool.Local.Workers(), 1)
 	before := t.busy.ModelSeconds - t.shown
@@ -81,9 +81,8 @@ func (t *Turn) run(seconds float64) {
 	}
 }
 
-// wants reports whether a case is to be parked: its target is busy, or it must not pass one that is parked. A task that waits in memory for a parked one
-// has no record yet, so what comes after it must not have one either. A parked task would be sent after a crash, so one that must not leave is
-// never parked.
+// wants reports whether a case is to be parked: its target is busy, or it must not overtake a parked task. A task that waits in memory for a parked
+// one has no record yet, so a later task must not have one either. A task that must not leave is never parked, since a crash would send it.
 func (t *Turn) wants(c *decide.Case) bool {
 	if t.ahead != nil && !c.Task.Class.NeverLeave {
 		parked, waits, _ := t.pool.Order.Ahead(c.Task)
@@ -100,7 +99,7 @@ func (t *Turn) wants(c *decide.Case) bool {
 	return t.rules.Waits(c, &t.busy)
 }
 
-// follow remembers a dispatched case that is held in memory: one for the cloud behind local work. It has no record until then.
+// follow records a dispatched case that is held in memory: a task for the cloud behind local work. It has no record until then.
 func (t *Turn) follow(c *decide.Case) {
 	if t.ahead == nil {
 		return
@@ -115,7 +114,7 @@ func (t *Turn) follow(c *decide.Case) {
 	}
 }
 
-// note remembers what became of a task that was to be parked, for those after it.
+// note records whether a task that was to be parked was parked, for later tasks of its stream.
 func (t *Turn) note(one *task.Task, parked bool) {
 	if t.ahead == nil {
 		return
@@ -126,12 +125,12 @@ func (t *Turn) note(one *task.Task, parked bool) {
 	}
 }
 
-// stream is what keeps its order.
+// stream identifies tasks whose order is kept.
 type stream struct{ device, class string }
 
 func streamOf(t *task.Task) stream { return stream{t.Device, t.OwnClass().Name} }
 
-// Leave gives the place of a case back that is not to wait after all.
+// Leave releases the place of a case that is not parked after all.
 func (m *Pool) Leave(c *decide.Case) {
 	m.free(c.Task.Size())
 	m.leave(c.Task, m.place(c))
@@ -141,7 +140,7 @@ func letGo() decision.Decision {
 	return decision.Decision{Target: decision.Cloud, Score: 1, Propensity: 1, Reason: decision.LetGo}
 }
 
-// attend is the owner of the tasks that wait. It sleeps while there are none, and lets all of them go when ctx ends.
+// attend is the owner of the parked tasks. It sleeps while there are none, and sends all of them when ctx ends.
 func (m *Pool) attend(ctx context.Context) {
 	again := time.NewTimer(attendEvery)
 	for {
@@ -160,7 +159,7 @@ func (m *Pool) attend(ctx context.Context) {
 	}
 }
 
-// bindSome binds as many tasks as there is room for on node and link. Each one that is bound shows in the state of the next look.
+// bindSome binds as many tasks as node and link have room for. Each bound task shows in the state of the next look.
 func (m *Pool) bindSome(ctx context.Context) {
 	m.review(ctx)
 	m.welcome(ctx)
@@ -180,18 +179,18 @@ func (m *Pool) bindSome(ctx context.Context) {
 			continue
 		}
 		j.Decision, j.Estimate = d, e
-		if d.Reason == decision.LongestWait { // it goes because of its age alone, link or no link: no wait ends above the guards
+		if d.Reason == decision.LongestWait { // bound by age alone, with or without a link: no wait overrides the guards
 			m.rules.Guard(&j.Case, &m.state)
 		}
 		m.bind(ctx, j)
 	}
 	if m.sent {
 		m.sent = false
-		m.Hasten() // they have waited for the link, and need not wait for company as well
+		m.Hasten() // they have waited for the link, and need not wait for a full batch as well
 	}
 }
 
-// look reads the node's state of this moment. Workers that take nothing count as busy.
+// look reads the current node state. Workers that accept no task count as busy.
 func (m *Pool) look(ahead float64) {
 	m.Look(&m.state)
 	if m.Local.Full() {
@@ -202,12 +201,12 @@ func (m *Pool) look(ahead float64) {
 	}
 }
 
-// settled reports whether overload has said where a task goes: in its reduced form, or as its policy would not have it.
+// settled reports whether overload has decided the path of a task: reduced, or rerouted against its policy.
 func (j *parked) settled() bool {
 	return j.Decision.Reason == decision.Reduced || j.Decision.Reason == decision.Rerouted
 }
 
-// expire drops the tasks that no path can finish in time any more, where their class says so.
+// expire drops the tasks that no path can finish in time, if their class says so.
 func (m *Pool) expire() {
 	pause := attendEvery + time.Duration(m.waiting.Len())*expireCost
 	if !m.expires || time.Duration(m.state.Time-m.expired) < pause {
@@ -228,7 +227,7 @@ func (m *Pool) expire() {
 	}
 }
 
-// review decides all tasks that wait anew where the rules have changed or the link is gone: the guards stand above waiting, too.
+// review decides all parked tasks again if the rules changed or the link went down: the guards also override waiting.
 func (m *Pool) review(ctx context.Context) {
 	rules := m.Rules()
 	m.Look(&m.state)
@@ -244,8 +243,8 @@ func (m *Pool) review(ctx context.Context) {
 	}
 }
 
-// welcome takes in what has come. What was decided under other rules, or comes while there is no link, is decided anew: a review since
-// then has not seen it.
+// welcome takes in the arrivals. A task decided under other rules, or arriving while the link is down, is decided again, since the last review did
+// not see it.
 func (m *Pool) welcome(ctx context.Context) {
 	for _, j := range m.arrivals(false) {
 		same := m.state.Link.Up && m.rules.Class(j.Task.Class.Name) == j.Task.Class
@@ -256,10 +255,10 @@ func (m *Pool) welcome(ctx context.Context) {
 }
 
 func (m *Pool) asHeld(j *parked) policy.Held {
-	return policy.Held{Task: j.Task, Tag: j, InOrder: j.fixed || m.Local.InOrder(j.Task)} // one that is fixed may turn out to be for the cloud
+	return policy.Held{Task: j.Task, Tag: j, InOrder: j.fixed || m.Local.InOrder(j.Task)} // a fixed one may turn out to be for the cloud
 }
 
-// occupy lets the node count as busy, and no more than that, in a state whose queue is short but takes nothing.
+// occupy makes the node count as just busy in a state with a short queue that accepts no tasks.
 func occupy(m *score.Model, s *host.State, ahead float64) {
 	s.QueueCycles = max(s.QueueCycles, 1)
 	if e := m.EstimateWork(nil, 0, 0, s); e.LocalTime <= ahead {
@@ -267,12 +266,13 @@ func occupy(m *score.Model, s *host.State, ahead float64) {
 	}
 }
 
-// reconsider decides a task anew unless it is reduced: it waits on where rules and state say so, and else goes as they say, which shows in the state.
+// reconsider decides a task again, unless it is reduced. It keeps waiting if rules and state say so; otherwise it is dispatched, which shows in the
+// state.
 func (m *Pool) reconsider(ctx context.Context, j *parked) {
 	if class := m.rules.Class(j.Task.Class.Name); class != nil {
 		j.Task.Class = class
 	}
-	if j.Decision.Reason != decision.Reduced { // overload has settled that
+	if j.Decision.Reason != decision.Reduced { // overload has decided it already
 		m.rules.DecideAgain(&j.Case, &m.state)
 	}
 	j.fixed = !m.rules.MayWait(&j.Case)
@@ -281,7 +281,7 @@ func (m *Pool) reconsider(ctx context.Context, j *parked) {
 	if stays && m.waiting.Add(m.asHeld(j), m.rules.Binder().Room()) {
 		return
 	}
-	for !free && m.waiting.Follows(j.Task) { // there is no room for it behind them
+	for !free && m.waiting.Follows(j.Task) { // no room for it behind the earlier tasks
 		before, _ := m.waiting.Before(j.Task)
 		m.bind(ctx, before.Tag.(*parked))
 	}
@@ -289,7 +289,7 @@ func (m *Pool) reconsider(ctx context.Context, j *parked) {
 	m.Look(&m.state)
 }
 
-// bind sends a task on the way that was decided for it in the state of now.
+// bind dispatches a task as decided, in the current state.
 func (m *Pool) bind(ctx context.Context, j *parked) {
 	m.Feedback.Bound(m.rules, &j.Case, &m.state)
 	if j.Decision.Target == decision.Cloud {
@@ -303,8 +303,8 @@ func (m *Pool) bind(ctx context.Context, j *parked) {
 	m.move(ctx, j)
 }
 
-// move hands a task to the local workers without waiting for them. Where there is no room, the task has its place until there is, and
-// gets it in its turn among all who wait for it.
+// move passes a task to the local workers without waiting for them. If they have no room, the task keeps its place until they do, and is processed in
+// its turn.
 func (m *Pool) move(ctx context.Context, j *parked) {
 	item := local.Item{Task: j.Task, Cycles: j.Estimate.Cycles, Took: &j.Took, Sure: &j.Sure, Stay: j.Task.OwnClass().NeverLeave}
 	done := func(_ int, err error) { m.boundHere(j, err) }
@@ -315,7 +315,7 @@ func (m *Pool) move(ctx context.Context, j *parked) {
 	m.moving.Add(1)
 	m.queued.add(j.Task.Device, 1)
 	queue := &m.background
-	if j.Task.OwnClass().Model != "" { // one that is reduced keeps its place among those of its class
+	if j.Task.OwnClass().Model != "" { // a reduced one keeps its place in its class
 		queue = &m.heavy
 	}
 	queue.Do(func() {
@@ -326,7 +326,7 @@ func (m *Pool) move(ctx context.Context, j *parked) {
 	})
 }
 
-// queues count the tasks that wait for room with the local workers, by device: those after them must not pass. They are safe for concurrent use.
+// queues counts the tasks that wait for room at the local workers, by device: later tasks must not overtake them. It is safe for concurrent use.
 type queues struct {
 	mu sync.Mutex
 	of map[string]int
@@ -349,14 +349,14 @@ func (q *queues) add(device string, n int) {
 	}
 }
 
-// release lets the record of a task leave with all others.
+// release releases the record of a task to be sent.
 func (m *Pool) release(j *parked) {
 	m.gone(j)
 	m.Spool.Release([]uint64{j.seq})
 }
 
-// boundHere takes the outcome of local work on a parked task. A local worker calls it, so it must not block. A crash before the spool
-// has written the removal of the record sends the task as well.
+// boundHere handles the outcome of local work on a parked task. A local worker calls it, so it must not block. After a crash before the spool has
+// saved the removal of the record, the task is also sent.
 func (m *Pool) boundHere(j *parked, err error) {
 	defer m.Nudge()
 	switch {
@@ -370,7 +370,7 @@ func (m *Pool) boundHere(j *parked, err error) {
 			j.Decision.Target, j.Decision.Reason, j.Decision.Propensity = decision.Cloud, decision.LetGo, 1
 			m.Feedback.Amend(&j.Case)
 			m.release(j)
-		} // else it stays in the spool, held to the end
+		} // otherwise it stays in the spool as a held record
 	case m.neverLeaves(j):
 		m.gone(j)
 		m.Spool.Drop([]uint64{j.seq}, m.Dropped(&j.Case, err))
@@ -381,15 +381,14 @@ func (m *Pool) boundHere(j *parked, err error) {
 	}
 }
 
-// neverLeaves reports whether a task that waited must stay here by now: such a class lets none wait.
+// neverLeaves reports whether a parked task must not leave by the current rules: tasks of such a class are not parked.
 func (m *Pool) neverLeaves(j *parked) bool {
 	own := j.Task.OwnClass()
 	class := m.Rules().Class(own.Name)
 	return own.NeverLeave || class != nil && class.NeverLeave
 }
 
-// letAllGo empties the room permanently: parked tasks are sent, now or after the next start. Those that must not leave stay held in
-// the spool.
+// letAllGo empties the pool permanently: parked tasks are sent, now or after the next start. Those that must not leave stay held in the spool.
 func (m *Pool) letAllGo(ctx context.Context) {
 	m.rules = m.Rules()
 	m.Look(&m.state)
@@ -397,7 +396,7 @@ func (m *Pool) letAllGo(ctx context.Context) {
 	for _, h := range m.waiting.All() {
 		all = append(all, h.Tag.(*parked))
 	}
-	for _, j := range append(all, m.arrivals(true)...) { // in the order in which they came
+	for _, j := range append(all, m.arrivals(true)...) { // in order of arrival
 		if m.neverLeaves(j) {
 			m.leave(j.Task, j.place)
 			continue

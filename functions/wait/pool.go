@@ -16,25 +16,25 @@ import (
 	"app-offload/functions/task"
 )
 
-// Spool holds the records of parked tasks. *spool.Spool is one.
+// Spool holds the records of parked tasks. *spool.Spool implements it.
 type Spool interface {
 	Release(sequences []uint64)
 	Drop(sequences []uint64, reason string)
 }
 
-// Local processes tasks. *infer.Room is one.
+// Local processes tasks. *infer.Room implements it.
 type Local interface {
-	Full() bool                            // a queue of the operators takes no more
-	ModelsFull() bool                      // the queue of the models takes no more
-	Workers() int                          // models that compute at the same time
+	Full() bool                            // a queue of the operators is full
+	ModelsFull() bool                      // the queue of the models is full
+	Workers() int                          // models that run at the same time
 	Operators() int                        // goroutines that run operators
 	InOrder(t *task.Task) bool             // its operators need the order of its device
-	Seconds(c *task.Class) (float64, bool) // that a run of the class's model takes, false without a model
+	Seconds(c *task.Class) (float64, bool) // duration of a run of the class's model, false without a model
 	Offer(item local.Item, done func(i int, err error)) bool
 	Process(ctx context.Context, items []local.Item, done func(i int, err error))
 }
 
-// Feedback follows the decisions. *feedback.Feedback is one.
+// Feedback records the decisions. *feedback.Feedback implements it.
 type Feedback interface {
 	Stands(r *decide.Rules, c *decide.Case, s *host.State)
 	Bound(r *decide.Rules, c *decide.Case, s *host.State)
@@ -47,81 +47,81 @@ type Feedback interface {
 
 // Order keeps the tasks of a device and class in order, parked or not. It is safe for concurrent use, and does not block.
 type Order interface {
-	// Ahead says of the tasks before a new one whether one is parked, whether one waits in memory or was refused, and whether one is processed
-	// locally, behind which one for the cloud waits.
+	// Ahead reports about the tasks before a new one: whether one is parked, whether one waits in memory or was refused, and whether one is processed
+	// locally, behind which a task for the cloud waits.
 	Ahead(t *task.Task) (parked, waits, here bool)
-	// Unpark says that a parked task is on its way.
+	// Unpark reports that a parked task was dispatched.
 	Unpark(t *task.Task)
 }
 
-// Deps are what a Pool works with. None of the functions may block.
+// Deps are the dependencies of a Pool. None of the functions may block.
 type Deps struct {
-	Rules    func() *decide.Rules // in force at this moment
-	Look     func(s *host.State)  // reads the node's state of this moment
+	Rules    func() *decide.Rules // in force now
+	Look     func(s *host.State)  // reads the current node state
 	Spool    Spool
 	Local    Local
 	Feedback Feedback
 	Order    Order
-	Most     int64  // bytes of the spool that may be held for parked tasks
-	Hasten   func() // lets records that were released leave without waiting for more of them
+	Most     int64  // bytes of the spool that parked tasks may hold
+	Hasten   func() // makes released records due without waiting for more of them
 
-	// Sent amends the decision of a case that failed locally and is sent now. Dropped logs that a case is given up and returns the reason.
+	// Sent amends the decision of a case that failed locally and is sent now. Dropped logs that a case is dropped and returns the reason.
 	Sent    func(c *decide.Case, err error)
 	Dropped func(c *decide.Case, err error) (reason string)
 
-	// Hopeless reports whether a parked task is to be dropped, because no path can finish it in time any more.
+	// Hopeless reports whether a parked task must be dropped because no path can finish it in time.
 	Hopeless func(m *score.Model, t *task.Task, s *host.State) bool
-	Shed     func(c *decide.Case) // counts what overload has made of a case, if anything
+	Shed     func(c *decide.Case) // counts the effect of overload on a case, if any
 }
 
-// Pool holds the parked tasks. The deciding goroutine reserves a place for a task, the committer adds the task once it is durable, and
-// the Pool's own goroutine, the only owner of waiting, binds it. The methods are safe for concurrent use and do not block.
+// Pool holds the parked tasks. The deciding goroutine reserves a place for a task, the committer adds the task once it is durable, and the Pool's own
+// goroutine, the only owner of waiting, binds it. The methods are safe for concurrent use and do not block.
 type Pool struct {
 	Deps
 	wake chan struct{}
 
 	mu   sync.Mutex
-	came []*parked // durable, and not seen by the owner yet
+	came []*parked // durable, not yet seen by the owner
 	shut bool
-	held int64       // bytes of the spool that are held for the pool or about to be
-	line policy.Line // the tasks that have a place
+	held int64       // bytes of the spool held for the pool or reserved
+	line policy.Line // the tasks with a place
 
-	tasks, bytes      atomic.Int64 // that have a place, and the size of their data; changed under mu
-	records, recorded atomic.Int64 // that the spool holds for the pool, until they are released or done, and their bytes there
+	tasks, bytes      atomic.Int64 // with a place, and the size of their data; changed under mu
+	records, recorded atomic.Int64 // held by the spool for the pool, until released or done, and their bytes there
 
-	// The owner's.
+	// Owned by the pool's goroutine.
 	waiting    policy.Waiting
-	rules      *decide.Rules // under which they wait
+	rules      *decide.Rules // under which the tasks wait
 	state      host.State
-	linked     bool // there was a link at the last scan
+	linked     bool // the link was up at the last scan
 	queued     queues
-	expires    bool             // a class gives way, so that its tasks may be dropped once they are hopeless
-	expired    int64            // stamp of the last look for tasks that are hopeless
-	sent       bool             // a task was bound for the cloud, and the scheduler has not been woken yet
+	expires    bool             // a class allows drops, so hopeless tasks may be dropped
+	expired    int64            // time of the last search for hopeless tasks
+	sent       bool             // a task was bound for the cloud, and the scheduler not yet woken
 	background background.Queue // its tasks have a place in the pool
-	heavy      background.Queue // likewise those for models, behind which no other waits
+	heavy      background.Queue // likewise for tasks with a model, which hold up no others
 	moving     sync.WaitGroup   // tasks bound to the node that wait for room in its queue
 }
 
-// parked is one task that waits.
+// parked is one parked task.
 type parked struct {
 	decide.Case
 	seq    uint64         // of its record
-	fixed  bool           // it only waits for those before it: where it goes is decided then, and it does not wait for node or link
-	stored int64          // about the bytes of that
-	place  policy.Portion // of the line
+	fixed  bool           // it waits only for earlier tasks, not for node or link; it is decided after them
+	stored int64          // size of the record in bytes, about
+	place  policy.Portion // its part of the line
 }
 
-// New makes an empty pool.
+// New returns an empty pool.
 func New(d Deps) *Pool { return &Pool{Deps: d, wake: make(chan struct{}, 1)} }
 
-// recordSize is about what a task's record takes in the spool.
+// recordSize estimates the size of a task's record in the spool.
 func recordSize(data int) int64 { return int64(data) + taskOverhead + recordHeader }
 
-// taskOverhead is roughly what a task's encoding adds to its data, bytes.
+// taskOverhead estimates what a task's encoding adds to its data, in bytes.
 const taskOverhead = 320
 
-// take reserves a place for a case, here and in the spool, and reports false where there is no room.
+// take reserves a place for a case, in the pool and in the spool, and returns false if there is no room.
 func (m *Pool) take(bounds policy.Room, c *decide.Case) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -137,14 +137,14 @@ func (m *Pool) take(bounds policy.Room, c *decide.Case) bool {
 	return true
 }
 
-// place is what a case that has one adds to the line.
+// place returns the part of the line of a case with a place.
 func (m *Pool) place(c *decide.Case) policy.Portion {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.line.Portion(c.Task, c.Estimate.Cycles)
 }
 
-// leave gives a place back, but for that in the spool: its task is on its way, and those after it may follow.
+// leave releases a place, except its part of the spool: its task was dispatched, and later tasks may follow.
 func (m *Pool) leave(t *task.Task, place policy.Portion) {
 	m.mu.Lock()
 	m.tasks.Add(-1)
@@ -154,16 +154,16 @@ func (m *Pool) leave(t *task.Task, place policy.Portion) {
 	m.Order.Unpark(t)
 }
 
-// free gives a place in the spool back.
+// free releases a place in the spool.
 func (m *Pool) free(size int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.held -= recordSize(size)
 }
 
-// Enter brings a case whose task is durable as a record, and reports false after the pool was shut: then the record has been released, and
-// the task goes to the cloud. Case and task are copied, as what they point to would keep all that came with them in memory. The task's
-// data are in the record already. It is for the committer, and does not block.
+// Enter adds a case whose task is durable as a record. After the pool was shut it releases the record instead, and the task goes to the cloud. Case
+// and task are copied, since their originals would keep the whole commit in memory. The record contains the task's data. The committer calls Enter;
+// it does not block.
 func (m *Pool) Enter(rules *decide.Rules, c *decide.Case, s *host.State, r *spool.Record) {
 	own := parked{Case: *c, seq: r.Seq, stored: int64(len(r.Payload)) + recordHeader, fixed: !rules.MayWait(c)}
 	own.place = m.place(c)
@@ -190,10 +190,10 @@ func (m *Pool) enter(own *parked, payload []byte) bool {
 	return true
 }
 
-// recordHeader is roughly what the spool adds to a payload, bytes.
+// recordHeader estimates what the spool adds to a payload, in bytes.
 const recordHeader = 64
 
-// gone books that the spool does not hold the task's record for the room any more.
+// gone records that the spool no longer holds the task's record for the pool.
 func (m *Pool) gone(j *parked) {
 	m.free(j.Task.Size())
 	m.records.Add(-1)
@@ -211,7 +211,7 @@ func (m *Pool) Nudge() {
 	}
 }
 
-// arrivals takes over what has come since the last time. The last call shuts the room.
+// arrivals returns the tasks added since the last call. With last it shuts the pool.
 func (m *Pool) arrivals(last bool) []*parked {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -220,7 +220,7 @@ func (m *Pool) arrivals(last bool) []*parked {
 	return came
 }
 
-// Open starts the owner and returns what stops it: then whatever waits has been let go.
+// Open starts the owner and returns the function that stops it; by then all parked tasks have been dispatched.
 func (m *Pool) Open() (shut func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -239,14 +239,14 @@ func (m *Pool) Open() (shut func(context.Context) error) {
 	}
 }
 
-// Reserved is how many bytes of the spool are held for parked tasks, or about to be.
+// Reserved returns the bytes of the spool that are held for parked tasks or reserved.
 func (m *Pool) Reserved() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.held
 }
 
-// Held is how many records the spool holds for parked tasks, and their bytes there.
+// Held returns the number of records that the spool holds for parked tasks, and their bytes.
 func (m *Pool) Held() (records, bytes int64) { return m.records.Load(), m.recorded.Load() }
 
 // Load adds the parked tasks to a state.
@@ -257,14 +257,14 @@ func (m *Pool) Load(s *host.State) {
 	s.ParkedCycles, s.ParkedBytes = all.Cycles, all.Bytes
 }
 
-// Line is the tasks that have a place, in a room.
+// Line returns the tasks with a place, in a room.
 func (m *Pool) Line(bounds policy.Room) policy.Line {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.lineOf(bounds).Clone()
 }
 
-// lineOf is the line. An empty one takes the bounds over. The lock is held.
+// lineOf returns the line. An empty one adopts the bounds. The caller holds the lock.
 func (m *Pool) lineOf(bounds policy.Room) *policy.Line {
 	if m.tasks.Load() == 0 {
 		m.line = bounds.Line()
@@ -272,7 +272,7 @@ func (m *Pool) lineOf(bounds policy.Room) *policy.Line {
 	return &m.line
 }
 
-// Status is how many tasks have a place, and the size of their data.
+// Status returns the number of tasks with a place, and the size of their data.
 func (m *Pool) Status() status.UndecidedStatus {
 	return status.UndecidedStatus{Tasks: m.tasks.Load(), Bytes: m.bytes.Load()}
 }

@@ -8,12 +8,12 @@ import (
 	"fmt"
 )
 
-// ErrTooLarge says that what is unfolded exceeds the limit.
+// ErrTooLarge reports that the unfolded data exceeds the limit.
 var ErrTooLarge = errors.New("the data exceed the limit")
 
 var errShort = errors.New("a column ends too early")
 
-// unfolder puts columns together again, without trust in them.
+// unfolder joins untrusted columns.
 type unfolder struct {
 	text, ids, digits, blobs []byte
 
@@ -22,7 +22,7 @@ type unfolder struct {
 	limit    int64
 }
 
-// Unfold reverses Fold within limit bytes: beyond them it returns ErrTooLarge, and another error for columns that do not fit together.
+// Unfold reverses Fold within limit bytes. It returns ErrTooLarge above the limit, and another error for inconsistent columns.
 func Unfold(src []byte, limit int64) ([]byte, error) {
 	u := unfolder{limit: limit}
 	if err := u.split(src); err != nil {
@@ -52,7 +52,7 @@ func Unfold(src []byte, limit int64) ([]byte, error) {
 	return u.out, nil
 }
 
-// split finds the columns. The lengths are 32 bits each, so their sum cannot overflow.
+// split splits the columns. The lengths have 32 bits each, so their sum cannot overflow.
 func (u *unfolder) split(src []byte) error {
 	if len(src) < Header {
 		return errShort
@@ -123,7 +123,7 @@ func (u *unfolder) blob(mark byte) error {
 		raw, err := take(&u.blobs, n)
 		return errors.Join(err, u.append(raw))
 	}
-	if n > uint64(len(u.blobs)) { // before multiplying, which might overflow
+	if n > uint64(len(u.blobs)) { // before the multiplication, which might overflow
 		return errShort
 	}
 	raw, err := take(&u.blobs, n*3)
@@ -175,7 +175,7 @@ func (u *unfolder) append(b []byte) error {
 	return nil
 }
 
-// room keeps the result bounded: a mark of one byte may stand for many.
+// room limits the result: a mark of one byte may represent many.
 func (u *unfolder) room(n int) error {
 	if int64(len(u.out))+int64(n) > u.limit {
 		return ErrTooLarge
@@ -192,7 +192,7 @@ func (u *unfolder) varint() (uint64, error) {
 	return v, nil
 }
 
-// take cuts n bytes off the front of a column.
+// take removes n bytes from the front of a column.
 func take(column *[]byte, n uint64) ([]byte, error) {
 	if n > uint64(len(*column)) {
 		return nil, errShort
