@@ -161,7 +161,7 @@ func (w *window) giveBack(which func(*entry) bool) {
 
 // repeat is the state of repetitions that announcements ask for.
 type repeat struct {
-	asked time.Time // when the latest announcement arrived that is not followed yet; zero if there is none
+	asked time.Time // when the latest announcement arrived that is not followed yet; zero without one
 	due   time.Time
 	last  time.Time
 	pause time.Duration

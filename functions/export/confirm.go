@@ -229,7 +229,7 @@ type span struct {
 	least   int           // minimum size in batches
 	kept    int           // value of least to restore if the trial fails
 	burst   float64       // rate of the latest measurement if it was in bursts: a single burst is a pause
-	before  float64       // rate before the trial; 0 if there is none
+	before  float64       // rate before the trial; 0 without one
 	filling bool          // the current measurement is discarded, since a larger window fills in it
 	rest    time.Duration // pause after the latest failed trial
 	until   time.Time     // when the next trial may begin

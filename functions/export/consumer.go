@@ -372,7 +372,7 @@ func (x *Exporter) Send(topic string, message []byte) {
 	}
 }
 
-// hearLetter passes a message to the part of the node that owns its topic, and returns false if there is none.
+// hearLetter passes a message to the part of the node that owns its topic, and reports whether there is one.
 func (x *Exporter) hearLetter(topic string, message []byte) bool {
 	receive := x.deps.Topics()[topic]
 	if receive == nil {

@@ -223,7 +223,7 @@ func (x *Exporter) tune() {
 	x.deps.Batches.SetLimit(limit)
 }
 
-// exclude tells the scheduler which classes to exclude. The scheduler may be waiting already.
+// exclude sets the classes that the scheduler withholds. The scheduler may be waiting already.
 func (x *Exporter) exclude(now time.Time) {
 	if now := x.window.excluded(now); !maps.Equal(now, x.excluded) {
 		x.excluded = now

@@ -29,7 +29,7 @@ type suspicion struct {
 
 	isolated   []*isolated          // leased by the window
 	remembered map[uint64]*isolated // returned to the spool, to be tried again
-	trial      uint64               // the sequence on trial, 0 if there is none
+	trial      uint64               // the sequence on trial, 0 without one
 	trialEnds  time.Time            // when a trial is abandoned that the spool does not hand out
 	nextTrial  time.Time            // earliest time of the next trial
 }
@@ -345,7 +345,7 @@ func (w *window) wakeTrial() (t time.Time) {
 	return t
 }
 
-// setAside drops the records that the window has given up on, and releases those that the spool must hand out again.
+// setAside drops the records that the window abandoned, and releases those that the spool must hand out again.
 func (x *Exporter) setAside() {
 	for _, a := range x.window.asides {
 		x.deps.Spool.Drop(a.seqs, a.reason)

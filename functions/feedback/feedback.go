@@ -18,16 +18,16 @@ import (
 	"app-offload/functions/task"
 )
 
-// Config says what the feedback works with.
+// Config has the dependencies of a Feedback.
 type Config struct {
-	Decisions int                  // that the ring keeps
-	Rules     func() *decide.Rules // in force at this moment
+	Decisions int                  // size of the ring
+	Rules     func() *decide.Rules // in force now
 	Clock     *clock.Clock
 	Log       say.Logger
-	Watts     func() float64 // that the processor draws, 0 where the node does not measure it
+	Watts     func() float64 // drawn by the processor, 0 if the node does not measure it
 }
 
-// Feedback follows each decision to its outcome. It is safe for concurrent use; Open comes first, Close last.
+// Feedback follows each decision to its outcome. It is safe for concurrent use, after the Open methods and before the Close methods.
 type Feedback struct {
 	ring   *decision.Ring
 	rules  func() *decide.Rules
@@ -40,10 +40,10 @@ type Feedback struct {
 	outage   outage
 	lateness lateness
 	learned  *learned
-	log      *decisionLog // nil without one
+	log      *decisionLog // nil if disabled
 }
 
-// New makes a ring without decisions.
+// New returns a Feedback without decisions.
 func New(c Config) *Feedback {
 	f := &Feedback{
 		ring: decision.NewRing(c.Decisions, time.Now()), rules: c.Rules, clock: c.Clock, logger: c.Log, watts: c.Watts,
@@ -53,51 +53,52 @@ func New(c Config) *Feedback {
 	return f
 }
 
-// Add notes a decision and returns its id. The entry is copied.
+// Add records a decision and returns its id. It copies the entry.
 func (f *Feedback) Add(e *decision.Entry) (id uint64) { return f.ring.Add(e) }
 
-// Amend replaces the decision of a case, which had to go otherwise.
+// Amend replaces the decision of a case whose task took another path.
 func (f *Feedback) Amend(c *decide.Case) { f.ring.Amend(c.ID, c.Decision, c.Task.OwnClass()) }
 
-// Decided counts decisions that were made in one state under rules.
+// Decided counts decisions made in one state under rules.
 func (f *Feedback) Decided(r *decide.Rules, cases []*decide.Case, s *host.State) {
 	f.tally.decided(r.Judge(), cases, s)
 }
 
-// Bound notes and counts a decision that comes later than its task.
+// Bound records and counts a decision made later than at the arrival of its task.
 func (f *Feedback) Bound(r *decide.Rules, c *decide.Case, s *host.State) {
 	e := decision.NewEntry(c.Task, &c.Estimate, r.Seen(c.Task, s), c.Decision, c.Policy, r.Version())
 	f.ring.Bind(c.ID, &e)
 	f.Decided(r, []*decide.Case{c}, s)
 }
 
-// Stands notes and counts the decision of a case that was to wait, as it was made.
+// Stands records and counts the original decision of a case that was to be parked.
 func (f *Feedback) Stands(r *decide.Rules, c *decide.Case, s *host.State) {
 	f.Amend(c)
 	f.Decided(r, []*decide.Case{c}, s)
 }
 
-// Withdraw takes back the decision of a task that was refused: it was never accepted, and its sender may send it again.
+// Withdraw uncounts the decision of a refused task: it was never accepted, and its sender may send it again.
 func (f *Feedback) Withdraw(r *decide.Rules, c *decide.Case, s *host.State) {
 	f.tally.withdraw(r.Judge(), c, s)
 }
 
-// Stays notes cases that are to be processed locally, by the state they were decided in, for those who must not make them later.
+// Stays records the predicted lateness of cases to be processed locally, in the state in which they were decided, for parts that must not delay them
+// further.
 func (f *Feedback) Stays(cases []*decide.Case, s *host.State) { f.lateness.see(cases, s.Time) }
 
-// Lateness is by how many seconds local work was last predicted to be late, 0 where it was not lately.
+// Lateness returns how many seconds late local work was recently predicted to be, or 0.
 func (f *Feedback) Lateness() float64 { return f.lateness.seconds() }
 
-// Link takes one look at the link. It is for one goroutine.
+// Link records one observation of the link. It is for one goroutine.
 func (f *Feedback) Link(up bool, now time.Time) { f.outage.see(up, now) }
 
-// LastOutage is a stamp of when the link was last gone for long, 0 if it was not.
+// LastOutage returns the time of the latest long outage of the link, or 0.
 func (f *Feedback) LastOutage() int64 { return f.outage.latest.Load() }
 
-// Ring keeps the decisions, for a reader that wants more of them than Decisions and Get.
+// Ring returns the ring of decisions, for callers that need more than Decisions and Get.
 func (f *Feedback) Ring() *decision.Ring { return f.ring }
 
-// Decisions are up to n of the latest, newest first, for which keep holds.
+// Decisions returns up to n of the latest decisions that satisfy keep, newest first.
 func (f *Feedback) Decisions(n int, keep func(*decision.Entry) bool) []decision.Entry {
 	found := f.ring.Last(n, keep)
 	for i := range found {
@@ -106,13 +107,13 @@ func (f *Feedback) Decisions(n int, keep func(*decision.Entry) bool) []decision.
 	return found
 }
 
-// Get is one of the latest decisions.
+// Get returns one of the latest decisions.
 func (f *Feedback) Get(id uint64) (decision.Entry, bool) {
 	e, ok := f.ring.Get(id)
 	return f.shown(e), ok
 }
 
-// shown gives a decision the time of day for its stamps, by the wall clock as it stands now.
+// shown converts a decision's times to the time of day, by the current wall clock.
 func (f *Feedback) shown(e decision.Entry) decision.Entry {
 	stepped := int64(f.clock.Stepped())
 	e.Time += stepped
@@ -120,23 +121,22 @@ func (f *Feedback) shown(e decision.Entry) decision.Entry {
 	return e
 }
 
-// OpenLearned finds what an earlier run has learned in dir. What is damaged is set aside.
+// OpenLearned loads the learned state of an earlier run from dir. A damaged file is moved aside.
 func (f *Feedback) OpenLearned(dir string, every time.Duration) error {
 	f.learned = &learned{path: filepath.Join(dir, learnedFile), every: every, rules: f.rules}
 	return f.learned.open(f.logger)
 }
 
-// SaveLearned saves what is learned every so often until ctx ends.
+// SaveLearned saves the learned state at intervals until ctx ends.
 func (f *Feedback) SaveLearned(ctx context.Context) { f.learned.run(ctx, f.logger) }
 
-// CloseLearned saves what is learned for the last time.
+// CloseLearned saves the learned state for the last time.
 func (f *Feedback) CloseLearned() error { return f.learned.close() }
 
-// LearnedProblem is why what is learned is not saved, "" if it is.
+// LearnedProblem returns why the learned state cannot be saved, or "".
 func (f *Feedback) LearnedProblem() string { return f.learned.status().Problem }
 
-// OpenLog begins to write a decision log of at most so many MiB, with a share of the decisions. It reports whether there is one: with
-// dir "" no log is written.
+// OpenLog opens a decision log of at most that many MiB, with a share of the decisions. It reports whether the log is enabled: dir "" disables it.
 func (f *Feedback) OpenLog(dir string, mib int, share float64) (on bool, err error) {
 	f.log, err = openDecisionLog(dir, mib, share, f.logger)
 	return f.log != nil, err
@@ -145,9 +145,9 @@ func (f *Feedback) OpenLog(dir string, mib int, share float64) (on bool, err err
 // CloseLog writes the pending decisions, as long as ctx allows.
 func (f *Feedback) CloseLog(ctx context.Context) error { return f.log.close(ctx) }
 
-// settle notes what came of a decision and shows it to all who learn from it, however late it comes and in whatever order.
-// A second outcome of the same decision replaces the first for those who look, and teaches nothing. what may leave the
-// decision as it is by returning false. It neither blocks nor does any I/O.
+// settle records the outcome of a decision and passes it to everything that learns, however late and in whatever order outcomes arrive. A second
+// outcome of a decision replaces the first in the ring, but nothing learns from it. what returns false to leave the decision unchanged. settle
+// neither blocks nor does I/O.
 func (f *Feedback) settle(id uint64, what func(*decision.Entry) (decision.Outcome, bool)) {
 	rules, fresh, rolledBack := f.rules(), false, ""
 	known := f.ring.Edit(id, func(e *decision.Entry) {
@@ -171,9 +171,9 @@ func (f *Feedback) settle(id uint64, what func(*decision.Entry) (decision.Outcom
 	f.sayRolledBack(rules, rolledBack)
 }
 
-// learn shows an entry with its first outcome to everything that learns. It runs under the lock of the entry. A task that waited
-// out an outage is judged like any other, but no policy learns from it: the next decision will know whether there is a link. Nor does any
-// learn from a task that was processed locally before it left, as its time is that of both.
+// learn passes an entry with its first outcome to everything that learns. It runs under the lock of the entry. The trial judges a task that waited
+// out an outage like any other, but no policy learns from it, since the next decision knows whether the link is up. Nor does a policy learn from a
+// task that was processed locally before it was sent, since its time includes both.
 func (f *Feedback) learn(r *decide.Rules, e *decision.Entry) (rolledBack string) {
 	f.tally.settled(e)
 	if e.Decision.Target == decision.Cloud && (e.Time < f.outage.latest.Load() || e.Decision.Reason.WasLocal()) {
@@ -195,19 +195,19 @@ func (f *Feedback) sayRolledBack(r *decide.Rules, why string) {
 	f.logger.Warnf("canary of a policy rolled back until Writable.Policy changes: policy=%s reason=%q", c.Policy, why)
 }
 
-// Failed notes that no result will come.
+// Failed records that a decision will have no result.
 func (f *Feedback) Failed(id uint64) {
 	f.settle(id, func(*decision.Entry) (decision.Outcome, bool) { return decision.Outcome{Failed: true}, true })
 }
 
-// Shed notes that a task was dropped for what its decision says. It teaches nothing: neither path failed.
+// Shed records that a task was dropped for the reason in its decision. Nothing learns from it, since neither path failed.
 func (f *Feedback) Shed(c *decide.Case) {
 	f.ring.Edit(c.ID, func(e *decision.Entry) {
 		e.Decision, e.Outcome = c.Decision, decision.Outcome{Known: true, Failed: true}
 	})
 }
 
-// Done notes the result of local work. Its energy is measured where the node measures its power, else as predicted.
+// Done records the result of local work. Its energy is measured if the node measures its power, otherwise as predicted.
 func (f *Feedback) Done(c *decide.Case) {
 	now, watts := f.clock.Now(), f.watts()
 	f.settle(c.ID, func(e *decision.Entry) (decision.Outcome, bool) {
@@ -221,25 +221,25 @@ func (f *Feedback) Done(c *decide.Case) {
 	})
 }
 
-// outcomeAt is an outcome that came now, a stamp of the clock that the decision was stamped by.
+// outcomeAt returns the outcome of a decision at now, by the clock of the decision's time.
 func outcomeAt(e *decision.Entry, now int64) decision.Outcome {
 	took := time.Duration(max(now-e.Time, 0))
 	return decision.Outcome{Time: took.Seconds(), Met: e.Deadline == 0 || e.Waited+took <= e.Deadline}
 }
 
-// Receipted takes the records that are safe with the consumer. The receipt is the outcome of their decisions, unless the
-// consumer answers tasks of the class with results: then the result is.
+// Receipted takes records that are safe with the consumer. The receipt is the outcome of their decisions, unless the consumer answers tasks of the
+// class with results: then the result is.
 func (f *Feedback) Receipted(records []spool.Record) {
 	now := f.clock.Now()
 	for i := range records {
 		r := &records[i]
 		id := f.decisionOf(r)
 		if id == 0 {
-			continue // of an earlier life of this process
+			continue // sent by an earlier run of the process
 		}
 		f.settle(id, func(e *decision.Entry) (decision.Outcome, bool) {
 			if e.Outcome.Known {
-				return e.Outcome, false // the result came before
+				return e.Outcome, false // the result arrived first
 			}
 			o := outcomeAt(e, now)
 			o.Energy, o.Bytes = e.Estimate.CloudEnergy, int64(len(r.Payload))
@@ -252,20 +252,20 @@ func (f *Feedback) Receipted(records []spool.Record) {
 	}
 }
 
-// decisionOf is the decision by which a record was sent, 0 if it is not known. A record that was read back from disk has no
-// tag; its decision is found by the event ID in its payload.
+// decisionOf returns the decision by which a record was sent, 0 if unknown. A record read back from disk has no tag; its decision is found by the
+// event id in its payload.
 func (f *Feedback) decisionOf(r *spool.Record) uint64 {
 	if r.Tag != 0 {
 		return r.Tag
 	}
 	event, chunk, err := task.Identity(r.Payload)
 	if err != nil {
-		return 0 // the consumer, which has it, is the one to complain
+		return 0 // the consumer has the record and reports the damage
 	}
 	return f.ring.Find(event, chunk)
 }
 
-// Resulted takes the consumer's result of a task. Its time of arrival counts, because the cloud's clock is another one.
+// Resulted takes the consumer's result of a task. Its time of arrival counts, since the cloud has another clock.
 func (f *Feedback) Resulted(r seal.Result) {
 	now := f.clock.Now()
 	id := f.ring.Find(r.EventID, r.Chunk)
@@ -278,8 +278,8 @@ func (f *Feedback) Resulted(r seal.Result) {
 	})
 }
 
-// Sweep counts decisions whose outcome is overdue as late, for the canary: a policy that sends everything where nothing comes
-// back from would otherwise never be found out. Overdue is what costs no more by taking longer and is late in any class.
+// Sweep counts decisions with an overdue outcome as late, for the canary: otherwise a policy that sends every task to a cloud that does not respond
+// would never be noticed. An outcome is overdue when more time no longer raises its cost and it is late in every class.
 func (f *Feedback) Sweep(now time.Time) {
 	rules := f.rules()
 	if _, on := rules.Canary(); !on {
@@ -292,7 +292,7 @@ func (f *Feedback) Sweep(now time.Time) {
 	f.ring.Sweep(now.Add(-age).UnixNano(), func(e *decision.Entry) { f.overdue(e, now.UnixNano()) })
 }
 
-// overdue shows the canary's trial a decision whose outcome is not waited for any longer, with what it has cost so far.
+// overdue passes a decision with an overdue outcome to the canary's trial, with its cost so far.
 func (f *Feedback) overdue(e *decision.Entry, now int64) {
 	if e.Arm == decision.NoArm || e.Overdue {
 		return
@@ -303,24 +303,23 @@ func (f *Feedback) overdue(e *decision.Entry, now int64) {
 	e.Overdue = true
 }
 
-// Observe learns how long the operators took for a task, at once: a prediction for the next one may be asked for before
-// this one is concluded.
+// Observe learns how long the operators took for a task, immediately: the next prediction may be needed before the task is concluded.
 func (f *Feedback) Observe(t *task.Task, seconds float64) {
 	if t.Class != nil && t.Class.Model != "" {
-		return // what counts is the run of the model
+		return // the run of the model counts instead
 	}
 	f.rules().Model.ObserveLocal(t.Class, t.Size(), t.Complexity, seconds)
 }
 
-// outage remembers when the link was last gone for long. Short gaps are of the link's nature, and are learned from.
+// outage records the latest long outage of the link. Short gaps are normal for a link and are learned from.
 type outage struct {
-	latest atomic.Int64 // stamp
-	since  time.Time    // of the present one, zero while the link is up; see's alone
+	latest atomic.Int64 // time
+	since  time.Time    // start of the current outage, zero while the link is up; owned by see
 }
 
 const outageLong = 5 * time.Second
 
-// see takes one look at the link.
+// see records one observation of the link.
 func (o *outage) see(up bool, now time.Time) {
 	switch {
 	case up:
@@ -332,11 +331,11 @@ func (o *outage) see(up bool, now time.Time) {
 	}
 }
 
-// answers remembers for which classes the consumer sends results. One result makes the next receipts wait for theirs;
-// after answerPatience receipts without a result they count by themselves again. Safe for concurrent use.
+// answers records the classes for which the consumer sends results. A result makes the next receipts wait for their results; after answerPatience
+// receipts without a result, receipts count as outcomes again. It is safe for concurrent use.
 type answers struct {
 	mu   sync.Mutex
-	left map[string]int // receipts that may still wait, by class
+	left map[string]int // receipts that may still wait for results, by class
 }
 
 const (
@@ -364,18 +363,17 @@ func (a *answers) expected(class string) bool {
 	return left > 0
 }
 
-// lateness remembers by how much work that stayed here was last predicted to be late, for those who must not make it later.
-// It is safe for concurrent use.
+// lateness records the latest predicted lateness of local work, for parts that must not delay it further. It is safe for concurrent use.
 type lateness struct {
 	late  atomic.Uint64 // bits of s
-	at    atomic.Int64  // stamp
+	at    atomic.Int64  // time
 	clock *clock.Clock
 }
 
-// latenessHolds is how long a prediction counts: a queue that made one task late is likely still there.
+// latenessHolds is how long a prediction counts: a queue that made one task late probably still exists.
 const latenessHolds = 10 * time.Second
 
-// see looks at decisions for local work that were made in one state.
+// see records decisions for local work made in one state.
 func (l *lateness) see(cases []*decide.Case, now int64) {
 	worst := 0.0
 	for _, c := range cases {
@@ -384,7 +382,7 @@ func (l *lateness) see(cases []*decide.Case, now int64) {
 	l.store(worst, now)
 }
 
-// latenessOf is by how many seconds a task is predicted to be late here, below 0 where it is in time.
+// latenessOf returns how many seconds late a task is predicted to finish locally, negative if it is in time.
 func latenessOf(c *decide.Case, now int64) float64 {
 	if c.Task.Deadline <= 0 {
 		return 0
@@ -400,7 +398,7 @@ func (l *lateness) store(late float64, now int64) {
 	}
 }
 
-// seconds is the predicted lateness at present, 0 without any.
+// seconds returns the current predicted lateness, or 0.
 func (l *lateness) seconds() float64 {
 	if l.clock.Since(l.at.Load()) > latenessHolds {
 		return 0

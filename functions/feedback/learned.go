@@ -22,46 +22,46 @@ import (
 	"app-offload/functions/trial"
 )
 
-// learnedFile keeps what was learned; what cannot be read is set aside under badLearnedFile, the latest one only.
+// learnedFile holds the learned state. An unreadable file is moved to badLearnedFile, which keeps only the latest.
 const (
 	learnedFile    = "learned.json"
 	badLearnedFile = "learned.bad.json"
 	learnedFormat  = "app-offload learned 1"
 )
 
-// maxLearned bounds what is read at a start: thousands of classes fit.
+// maxLearned is the maximum size of the file read at a start: thousands of classes fit.
 const maxLearned = 64 << 20
 
-// sealed is the file: the state with a sum over its bytes, as a flash that loses bits does not say so.
+// sealed is the file: the state with a checksum, since flash that loses bits does not report it.
 type sealed struct {
 	Format string          `json:"format"`
 	Sum    uint32          `json:"crc32"` // of State
 	State  json.RawMessage `json:"state"`
 }
 
-// learnedState is what a restart must not forget.
+// learnedState is the state that must survive a restart.
 type learnedState struct {
 	Saved     time.Time                  `json:"saved"`
-	Policies  map[string]json.RawMessage `json:"policies"` // by name, as each saved it
+	Policies  map[string]json.RawMessage `json:"policies"` // by name, as saved by each policy
 	Estimates json.RawMessage            `json:"estimates"`
-	Layout    string                     `json:"layout,omitempty"` // of statistics that are put together with those of other nodes
+	Layout    string                     `json:"layout,omitempty"` // of statistics combined with those of other nodes
 	Canary    *trial.CanaryCount         `json:"canary,omitempty"`
 }
 
-// learned writes what was learned down, now and then and at the stop. It is safe for concurrent use.
+// learned saves the learned state at intervals and at the stop. It is safe for concurrent use.
 type learned struct {
 	path  string
 	every time.Duration
 	rules func() *decide.Rules
 
 	mu      sync.Mutex
-	closed  bool // the folder may be another process's by now
+	closed  bool // another process may own the folder now
 	saved   time.Time
 	problem string
 }
 
-// open finds what an earlier run has learned and hands it to those who learn. What is damaged is set aside with a line in the log, and
-// learning starts anew. A file that is there and cannot be read is an error: it is not damaged, and must not be written anew.
+// open loads the learned state of an earlier run and passes it to the learners. A damaged file is moved aside and logged, and learning starts from
+// zero. A file that exists but cannot be read is an error: it is not damaged, and must not be overwritten.
 func (l *learned) open(log say.Logger) error {
 	raw, err := readLearned(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -118,7 +118,7 @@ func unseal(raw []byte, state *learnedState) error {
 	return nil
 }
 
-// Teach gives a policy what a file with learned state says of it.
+// Teach restores a policy from a file with learned state.
 func Teach(p policy.Policy, file []byte) error {
 	var state learnedState
 	if err := unseal(file, &state); err != nil {
@@ -135,7 +135,7 @@ func Teach(p policy.Policy, file []byte) error {
 	return l.Restore(raw)
 }
 
-// restore gives each its part. One part that is refused does not keep the others from theirs.
+// restore passes each learner its part. A rejected part does not affect the others.
 func (l *learned) restore(state *learnedState) error {
 	r := l.rules()
 	var errs []error
@@ -156,7 +156,7 @@ func (l *learned) restore(state *learnedState) error {
 	return errors.Join(errs...)
 }
 
-// save writes the file anew.
+// save rewrites the file.
 func (l *learned) save() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,7 +199,7 @@ func (l *learned) encode() ([]byte, error) {
 	return json.Marshal(sealed{learnedFormat, crc32.ChecksumIEEE(raw), raw})
 }
 
-// run saves every so often until ctx ends. A problem is logged once until it is over.
+// run saves at intervals until ctx ends. It logs a problem once until it is over.
 func (l *learned) run(ctx context.Context, log say.Logger) {
 	tick := clock.NewTicker(l.every)
 	defer tick.Stop()

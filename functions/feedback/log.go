@@ -17,17 +17,17 @@ import (
 	"app-offload/functions/status"
 )
 
-// The files of the decision log in its folder: the one being written, and the one before it.
+// The files of the decision log: the current one, and the previous one.
 const (
 	decisionFile    = "decisions.jsonl"
 	oldDecisionFile = "decisions.old.jsonl"
 )
 
-// decisionQueue is how many records may wait for the disk.
+// decisionQueue is the maximum number of records that wait for the disk.
 const decisionQueue = 1024
 
-// decisionLog writes decisions with their outcomes to a folder, for evaluation off-line. It never makes anybody wait: what
-// finds its queue full is dropped and counted, and so is what cannot be written. A nil log takes nothing.
+// decisionLog writes decisions with their outcomes to a folder, for off-line evaluation. It never blocks its callers: decisions that find its queue
+// full, or cannot be written, are dropped and counted. A nil log accepts nothing.
 type decisionLog struct {
 	dir   string
 	limit int64 // bytes of one file
@@ -36,7 +36,7 @@ type decisionLog struct {
 	ended chan struct{}
 	log   say.Logger
 
-	mu     sync.RWMutex // held for reading while something is queued, so that the queue is not closed meanwhile
+	mu     sync.RWMutex // held for reading during an enqueue, so that the queue is not closed meanwhile
 	closed bool
 
 	written, dropped atomic.Uint64
@@ -48,7 +48,7 @@ type decisionLog struct {
 	once say.Once // problems
 }
 
-// openDecisionLog begins to write. The share of decisions is drawn by their ids.
+// openDecisionLog opens the log. The share of decisions is sampled by id.
 func openDecisionLog(dir string, mib int, share float64, log say.Logger) (*decisionLog, error) {
 	if dir == "" {
 		return nil, nil
@@ -67,7 +67,7 @@ func openDecisionLog(dir string, mib int, share float64, log say.Logger) (*decis
 	return l, nil
 }
 
-// open continues the previous file, after cutting the half line that a crash may have left at its end.
+// open continues the current file, after it truncates the partial line that a crash may have left.
 func (l *decisionLog) open() error {
 	f, err := os.OpenFile(filepath.Join(l.dir, decisionFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -87,7 +87,7 @@ func (l *decisionLog) open() error {
 	return nil
 }
 
-// wholeLines is the size of a file up to its last newline. A line is no longer than policy.MaxRecord.
+// wholeLines returns the size of a file up to its last newline. No line is longer than decision.MaxRecord.
 func wholeLines(f *os.File) (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -100,7 +100,7 @@ func wholeLines(f *os.File) (int64, error) {
 	return info.Size() - int64(len(tail)-1-bytes.LastIndexByte(tail, '\n')), nil
 }
 
-// offer takes a settled decision if it is one of the share.
+// offer enqueues a settled decision if it is in the sampled share.
 func (l *decisionLog) offer(ring interface {
 	Get(id uint64) (decision.Entry, bool)
 }, id uint64,
@@ -137,7 +137,7 @@ func (l *decisionLog) run() {
 	l.say(l.file.Close())
 }
 
-// write leaves whole lines alone behind, also on a disk that is full.
+// write leaves only whole lines in the file, even on a full disk.
 func (l *decisionLog) write(e *decision.Entry) (err error) {
 	if l.line, err = decision.AppendRecord(l.line[:0], e); err != nil {
 		return err
@@ -155,10 +155,10 @@ func (l *decisionLog) write(e *decision.Entry) (err error) {
 	return nil
 }
 
-// rotate makes the file the old one, in the place of the one that was. Until a new one is open the old one stays in use.
+// rotate makes the current file the previous one. The old file stays in use until a new one is open.
 func (l *decisionLog) rotate() error {
 	err := os.Rename(filepath.Join(l.dir, decisionFile), filepath.Join(l.dir, oldDecisionFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it is not there after a try that got no further than this
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it is missing after an earlier attempt that failed below
 		return err
 	}
 	full := l.file
@@ -168,7 +168,7 @@ func (l *decisionLog) rotate() error {
 	return full.Close()
 }
 
-// say logs a problem once until another one, or none, follows.
+// say logs a problem once until it changes or ends.
 func (l *decisionLog) say(err error) {
 	if l.once.Changed("write", err) {
 		l.log.Warnf("writing the decision log failed, dropping and counting entries: error=%q", err)

@@ -7,7 +7,7 @@ import (
 	"app-offload/functions/trial"
 )
 
-// Status gathers how the decisions fare.
+// Status returns the status of decisions and policies.
 func (f *Feedback) Status() status.PolicyStatus {
 	r := f.rules()
 	p := status.PolicyStatus{
@@ -35,7 +35,7 @@ func (f *Feedback) Status() status.PolicyStatus {
 	return p
 }
 
-// Canary is how the canary fares, nil where none is configured.
+// Canary returns the status of the canary, nil if none is configured.
 func (f *Feedback) Canary() *status.CanaryStatus {
 	c, on := f.rules().Canary()
 	if !on {

@@ -14,8 +14,8 @@ import (
 	"app-offload/functions/status"
 )
 
-// tally counts decisions, and holds what was predicted against what came. It is safe for concurrent use, and bounded by the
-// classes and policies that there have been, at most maxTally of each kind of line.
+// tally counts decisions, and compares predictions with outcomes. It is safe for concurrent use. The classes and policies seen bound its size, at
+// most maxTally entries in each table.
 type tally struct {
 	mu         sync.Mutex
 	counts     map[countKey]uint64
@@ -23,8 +23,8 @@ type tally struct {
 	decisions  uint64
 	regret     float64 // sum
 	joules     float64
-	forgotten  uint64 // outcomes of decisions that the ring has no more
-	unlisted   uint64 // of which one of the tables had no line left
+	forgotten  uint64 // outcomes of decisions that are no longer in the ring
+	unlisted   uint64 // decisions and outcomes without an entry in a full table
 }
 
 type countKey struct {
@@ -37,7 +37,7 @@ type predicted struct {
 	target decision.Target
 }
 
-// prediction holds decaying means, which describe recent tasks rather than the whole month.
+// prediction holds decaying means, which describe recent tasks rather than all.
 type prediction struct {
 	count                     uint64
 	predicted, actual, errors float64 // s
@@ -52,7 +52,7 @@ func newTally() *tally {
 	return &tally{counts: map[countKey]uint64{}, prediction: map[predicted]*prediction{}}
 }
 
-// decided counts decisions that were made in one state, under one lock.
+// decided counts decisions made in one state, under one lock.
 func (t *tally) decided(judge *policy.Judge, cases []*decide.Case, s *host.State) {
 	regret := 0.0
 	for _, c := range cases {
@@ -68,7 +68,7 @@ func (t *tally) decided(judge *policy.Judge, cases []*decide.Case, s *host.State
 	for _, c := range cases {
 		next := keyOf(c)
 		if n > 0 && next != key {
-			t.count(key, n) // mostly all of a slice are alike
+			t.count(key, n) // usually all cases have the same key
 			n = 0
 		}
 		key = next
@@ -79,7 +79,7 @@ func (t *tally) decided(judge *policy.Judge, cases []*decide.Case, s *host.State
 	}
 }
 
-// withdraw takes back the decision of a task that was refused: it was never accepted, and its sender may send it again.
+// withdraw uncounts the decision of a refused task: it was never accepted, and its sender may send it again.
 func (t *tally) withdraw(judge *policy.Judge, c *decide.Case, s *host.State) {
 	regret := regretOf(judge, c, s)
 	t.mu.Lock()
@@ -93,7 +93,7 @@ func (t *tally) withdraw(judge *policy.Judge, c *decide.Case, s *host.State) {
 	}
 }
 
-// regretOf is by how much the target that was counted is predicted to cost more than the other.
+// regretOf returns the predicted cost of the counted target above that of the other target.
 func regretOf(judge *policy.Judge, c *decide.Case, s *host.State) float64 {
 	mine, other := judge.Predicted(c.Task, &c.Estimate, s)
 	if c.Counted == decision.Cloud {
@@ -114,7 +114,7 @@ func (t *tally) count(key countKey, n uint64) {
 	t.unlisted += n
 }
 
-// settled takes an entry with its first outcome in.
+// settled adds an entry with its first outcome.
 func (t *tally) settled(e *decision.Entry) {
 	guess := e.Estimate.LocalTime
 	if e.Decision.Target == decision.Cloud {
@@ -153,7 +153,7 @@ func (t *tally) forgot() {
 	t.mu.Unlock()
 }
 
-// report fills the counts of a status, in a steady order.
+// report fills the counters of a status, in a stable order.
 func (t *tally) report(s *status.PolicyStatus) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -18,10 +18,10 @@ import (
 	"app-offload/functions/status"
 )
 
-// dropsFile keeps, beside the spool, when tasks were dropped and which of that somebody has acknowledged.
+// dropsFile is a file beside the spool with the times of drops and their acknowledgement.
 const dropsFile = "drops.json"
 
-// Drops remembers when tasks were dropped, and of how many somebody knows. It is safe for concurrent use.
+// Drops records when tasks were dropped, and how many drops an operator has acknowledged. It is safe for concurrent use.
 type Drops struct {
 	path string
 	wall func() time.Time // the time of day
@@ -31,13 +31,13 @@ type Drops struct {
 	dirty bool
 }
 
-// dropEntry is what the file has of a drop.
+// dropEntry is the file's entry of a class and reason.
 type dropEntry struct {
 	status.Drop
-	Early uint64 `json:"early,omitempty"` // of Count, before they reached the spool, which does not count them
+	Early uint64 `json:"early,omitempty"` // the part of Count dropped before the spool, which does not count them
 }
 
-// OpenDrops reads what an earlier run noted. A file that is damaged makes all drops unacknowledged: that way errs on the safe side.
+// OpenDrops loads the drops of an earlier run. A damaged file makes all drops unacknowledged, which is the safe direction.
 func OpenDrops(dir string) (*Drops, error) {
 	d := &Drops{path: filepath.Join(dir, dropsFile), wall: time.Now}
 	raw, err := os.ReadFile(d.path)
@@ -48,7 +48,7 @@ func OpenDrops(dir string) (*Drops, error) {
 		return nil, fmt.Errorf("reading the drops: %w", check.Access(err))
 	}
 	read := unseal
-	if bytes.HasPrefix(raw, []byte("[")) { // by an earlier version, without a checksum
+	if bytes.HasPrefix(raw, []byte("[")) { // from an earlier version, without a checksum
 		read = json.Unmarshal
 	}
 	if err := read(raw, &d.list); err != nil {
@@ -58,14 +58,14 @@ func OpenDrops(dir string) (*Drops, error) {
 	return d, nil
 }
 
-// See takes the spool's present counts, by class and reason. At the first look there is no telling when what is new to it was dropped.
+// See updates the drops from the spool's counters, by class and reason. At the first call, the time of drops that are new to it is unknown.
 func (d *Drops) See(counts map[string]map[string]uint64, first bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for class, reasons := range counts {
 		for reason, n := range reasons {
 			e := d.entry(class, reason)
-			if n < e.Count-e.Early { // the spool began anew
+			if n < e.Count-e.Early { // the spool was recreated
 				*e = dropEntry{Drop: status.Drop{Class: class, Reason: reason}}
 				d.dirty = true
 			}
@@ -76,7 +76,7 @@ func (d *Drops) See(counts map[string]map[string]uint64, first bool) {
 	}
 }
 
-// Early notes a task that was dropped before it reached the spool.
+// Early records a task that was dropped before it reached the spool.
 func (d *Drops) Early(class, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,7 +85,7 @@ func (d *Drops) Early(class, reason string) {
 	d.note(e, 1, true)
 }
 
-// note counts n more, now if timed. The lock is held.
+// note counts n more drops, at the current time if timed. The caller holds the lock.
 func (d *Drops) note(e *dropEntry, n uint64, timed bool) {
 	if timed {
 		now := d.wall().Round(0).Truncate(time.Second)
@@ -98,7 +98,7 @@ func (d *Drops) note(e *dropEntry, n uint64, timed bool) {
 	d.dirty = true
 }
 
-// entry finds or adds the entry of a class and reason. The lock is held.
+// entry returns the entry of a class and reason, and adds it if needed. The caller holds the lock.
 func (d *Drops) entry(class, reason string) *dropEntry {
 	for i := range d.list {
 		if d.list[i].Class == class && d.list[i].Reason == reason {
@@ -109,7 +109,7 @@ func (d *Drops) entry(class, reason string) *dropEntry {
 	return &d.list[len(d.list)-1]
 }
 
-// Acknowledge says that somebody knows of all that was dropped so far, and returns how many tasks that newly were.
+// Acknowledge marks all drops so far as acknowledged by an operator, and returns how many were new.
 func (d *Drops) Acknowledge() (n uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -122,7 +122,7 @@ func (d *Drops) Acknowledge() (n uint64) {
 	return n
 }
 
-// Status is the list, what is unacknowledged and latest first.
+// Status returns the list, unacknowledged and latest drops first.
 func (d *Drops) Status() status.DropStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -137,7 +137,7 @@ func (d *Drops) Status() status.DropStatus {
 	return st
 }
 
-// compareTimes puts an unknown time before every other.
+// compareTimes orders an unknown time before every other.
 func compareTimes(a, b *time.Time) int {
 	switch {
 	case a == nil && b == nil:
@@ -150,8 +150,7 @@ func compareTimes(a, b *time.Time) int {
 	return a.Compare(*b)
 }
 
-// Save replaces the file as a whole where something has changed. It is not synced: after a power cut an older one only says that
-// somebody should look again.
+// Save replaces the file if anything has changed. It does not sync: after a power cut an older file only makes drops unacknowledged again.
 func (d *Drops) Save() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -165,7 +164,7 @@ func (d *Drops) Save() error {
 	return nil
 }
 
-// DroppedByClass leaves out the classes of which nothing was dropped, and what was done here after all.
+// DroppedByClass returns the drops by class. It omits classes without drops, and tasks processed locally after all.
 func DroppedByClass(classes map[string]spool.ClassStats) map[string]map[string]uint64 {
 	dropped := map[string]map[string]uint64{}
 	for name, c := range classes {

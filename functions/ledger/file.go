@@ -14,26 +14,26 @@ import (
 	"app-offload/functions/status"
 )
 
-// ledgerFile keeps, beside the spool, the part of the account that the spool does not keep itself.
+// ledgerFile is a file beside the spool with the part of the account that the spool does not keep.
 const ledgerFile = "ledger.json"
 
-// account is what is saved. Counts are for those who look at it while the service is down.
+// account is the saved account. Counts is for users who read the file while the service is down.
 type account struct {
 	Saved  Saved
 	Counts status.Counts
 }
 
-// sealed is the content of a file: a flash that loses bits does not say so.
+// sealed is the content of a file, with a checksum, since flash that loses bits does not report it.
 type sealed struct {
 	Saved  json.RawMessage `json:"saved"`
-	Sum    *uint32         `json:"crc32"` // of Saved; nil in a file of an earlier version
+	Sum    *uint32         `json:"crc32"` // of Saved; nil in files of earlier versions
 	Counts any             `json:"counts,omitempty"`
 }
 
-// ErrDamaged says that a file was read and is not what was written. A file that cannot be read is not damaged.
+// ErrDamaged reports a file whose content differs from what was written. An unreadable file is not damaged.
 var ErrDamaged = errors.New("the file is damaged")
 
-// Load reads what was saved; a spool without it is new.
+// Load reads the saved account. Without a file the spool is new.
 func Load(dir string) (Saved, error) {
 	raw, err := os.ReadFile(filepath.Join(dir, ledgerFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,7 +49,7 @@ func Load(dir string) (Saved, error) {
 	return s, nil
 }
 
-// unseal reads what replace wrote.
+// unseal reads the output of replace.
 func unseal(raw []byte, saved any) error {
 	var f sealed
 	if err := json.Unmarshal(raw, &f); err != nil {
@@ -61,8 +61,8 @@ func unseal(raw []byte, saved any) error {
 	return json.Unmarshal(f.Saved, saved)
 }
 
-// Save replaces the file in dir as a whole. It is not synced: after a power cut an older one is as true, since what was
-// done here since then is then missing in accepted and local alike. An account that has not changed is not written again. Callers take turns.
+// Save replaces the file in dir. It does not sync: after a power cut an older file is equally consistent, since tasks done locally since then are
+// missing from accepted and local alike. An unchanged account is not written again. Only one goroutine may call Save at a time.
 func (l *Ledger) Save(dir string, c status.Counts) error {
 	a := account{Saved: l.Saved(), Counts: c}
 	if l.written != nil && reflect.DeepEqual(*l.written, a) {
@@ -75,7 +75,7 @@ func (l *Ledger) Save(dir string, c status.Counts) error {
 	return nil
 }
 
-// replace writes what is saved as JSON with its checksum, and counts for those who look, to a file of its own that then takes the name.
+// replace writes saved as JSON with its checksum, and the counts for readers, to a temporary file and renames it.
 func replace(path string, saved, counts any) error {
 	content, err := json.Marshal(saved)
 	if err != nil {

@@ -8,13 +8,13 @@ import (
 	"app-offload/functions/status"
 )
 
-// SpoolCounts is what the spool itself counts, durable across a crash.
+// SpoolCounts are the spool's own counters, which survive a crash.
 type SpoolCounts struct {
 	Appended, Done, Held int64
 	Dropped              map[string]int64
 }
 
-// Of are the counts of records in what a spool says of itself.
+// Of returns the counters in a spool's statistics.
 func Of(st spool.Stats) SpoolCounts {
 	c := SpoolCounts{Appended: int64(st.Appended), Done: int64(st.Done), Held: int64(st.Held), Dropped: map[string]int64{}}
 	for reason, n := range st.Dropped {
@@ -23,8 +23,8 @@ func Of(st spool.Stats) SpoolCounts {
 	return c
 }
 
-// Ledger keeps the account. Each method is one movement of tasks from one column to another, under one lock, so that
-// every snapshot adds up. It is safe for concurrent use.
+// Ledger keeps the account. Each method moves tasks from one column to another under one lock, so that every snapshot adds up. It is safe for
+// concurrent use.
 type Ledger struct {
 	mu       sync.Mutex
 	inFlight int64
@@ -32,11 +32,11 @@ type Ledger struct {
 	local    int64
 	spooled  int64
 	dropped  map[string]int64
-	written  *account // that Save wrote last, nil before the first
+	written  *account // last written by Save, nil before the first
 }
 
-// New opens the account with what an earlier run left: the tasks done here and dropped before the spool as it
-// last saved them, and the spool's own durable counts.
+// New opens the account from the state of an earlier run: the saved counts of tasks done locally and dropped before the spool, and the spool's own
+// durable counters.
 func New(saved Saved, s SpoolCounts) *Ledger {
 	l := &Ledger{local: saved.Local, spooled: s.Appended, dropped: map[string]int64{}}
 	l.accepted = saved.Local + s.Appended
@@ -47,14 +47,14 @@ func New(saved Saved, s SpoolCounts) *Ledger {
 	return l
 }
 
-// Saved is the part of the account that the spool does not keep. What was done here since the last save is forgotten
-// by a crash, in Accepted and Local alike: the sum still holds.
+// Saved is the part of the account that the spool does not keep. A crash loses the local tasks since the last save, in Accepted and Local alike, so
+// the sum still holds.
 type Saved struct {
 	Local   int64            `json:"local"`
 	Dropped map[string]int64 `json:"dropped"`
 }
 
-// Saved returns what to write down for the next start.
+// Saved returns the state to save for the next start.
 func (l *Ledger) Saved() Saved {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,10 +68,10 @@ func (l *Ledger) Enter(n int) {
 	l.mu.Unlock()
 }
 
-// Leave takes n tasks out that were never accepted, because their event was refused.
+// Leave removes n tasks that were never accepted, because their event was refused.
 func (l *Ledger) Leave(n int) { l.Enter(-n) }
 
-// Local counts n tasks in flight as done here.
+// Local counts n tasks in flight as done locally.
 func (l *Ledger) Local(n int) {
 	l.mu.Lock()
 	l.inFlight -= int64(n)
@@ -89,7 +89,7 @@ func (l *Ledger) Spooled(n int) {
 	l.mu.Unlock()
 }
 
-// Dropped counts n tasks in flight as accepted and dropped for a configured reason.
+// Dropped counts n tasks in flight as accepted and dropped for a reason.
 func (l *Ledger) Dropped(reason string, n int) {
 	l.mu.Lock()
 	l.inFlight -= int64(n)
@@ -98,15 +98,15 @@ func (l *Ledger) Dropped(reason string, n int) {
 	l.mu.Unlock()
 }
 
-// InFlight is the number of tasks in memory that are not accepted yet.
+// InFlight returns the number of tasks in memory that are not accepted yet.
 func (l *Ledger) InFlight() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.inFlight
 }
 
-// Counts takes a snapshot and holds it against the spool. Tasks that are committed after the spool was asked and before
-// the snapshot is taken are on their way, not lost, so it is repeated until both agree.
+// Counts compares a snapshot with the spool. Tasks committed between reading the spool's counters and taking the snapshot are in motion, not lost, so
+// it repeats until both agree.
 func (l *Ledger) Counts(counts func() SpoolCounts) status.Counts {
 	var c status.Counts
 	for range 20 {
@@ -126,13 +126,13 @@ func (l *Ledger) snapshot(s SpoolCounts) status.Counts {
 	}
 	for reason, n := range s.Dropped {
 		if reason == spool.ReasonHere {
-			c.Local += n // no loss, and durable in the spool's own counts
+			c.Local += n // not a loss, and durable in the spool's counters
 			continue
 		}
 		c.Dropped[reason] += n
 	}
-	// The spool counts a commit before it calls back the tasks' owners. Those tasks are durable, hence accepted, and no longer
-	// in flight; but only tasks that were in flight can be among them.
+	// The spool counts a commit before it calls back the tasks' owners. Those tasks are durable, hence accepted, and no longer in flight; but only
+	// tasks that were in flight can be among them.
 	unheard := min(max(s.Appended-l.spooled, 0), l.inFlight)
 	c.Accepted, c.InFlight = c.Accepted+unheard, c.InFlight-unheard
 	c.Balance = c.Accepted - c.Local - c.Receipted - c.Spooled

@@ -1,7 +1,7 @@
-// Package link measures the link to the broker: what it carries, how long a round trip takes, and what is on its way. The exporter books
-// what it sends and what is acknowledged; so does the simulator of the lab, whose policies are to see a link as the service's do.
+// Package link measures the link to the broker: its goodput, its round trip, and the bytes in flight. The exporter reports messages and
+// acknowledgements; so does the lab's simulator, whose policies must see a link as the service's do.
 //
-// A Link takes no reading of a clock itself: times come from its caller, and only ever their differences count.
+// A Link does not read a clock: times come from its caller, and only their differences count.
 package link
 
 import (
@@ -14,8 +14,8 @@ import (
 	"app-offload/functions/host"
 )
 
-// Link measures the way to the broker. Goodput is acknowledged bytes over the time during which something was on its
-// way; the round trip is that of small messages that travelled alone. Measuring locks, reading the snapshot does not.
+// Link measures the path to the broker. Goodput is acknowledged bytes divided by the time during which messages were in flight; the round trip is
+// that of small messages that travelled alone. Measuring locks; reading the snapshot does not.
 type Link struct {
 	snapshot atomic.Pointer[snapshot]
 
@@ -23,60 +23,60 @@ type Link struct {
 	measures
 }
 
-// measures is what was measured so far, and what is under way.
+// measures holds the measurements so far, and the messages in flight.
 type measures struct {
 	state      host.Link
-	life       uint64    // of the connection, so that a late answer of an old one is not measured
-	flying     int       // messages on their way
-	under      []leaving // they, the oldest first
+	life       uint64    // number of the connection, so that a late answer on an old one is not measured
+	flying     int       // messages in flight
+	under      []leaving // the messages in flight, oldest first
 	began      time.Time // when the oldest began to leave
-	mark       time.Time // up to when busy time is accounted, while flying
-	bytes      int64     // acknowledged in the present measurement
+	mark       time.Time // end of the accounted busy time, while messages are in flight
+	bytes      int64     // acknowledged in the current measurement
 	busy       time.Duration
-	fromIdle   bool    // the present measurement began on an idle link
-	sumBytes   float64 // of all measurements, fading, as is
+	fromIdle   bool    // the current measurement began on an idle link
+	sumBytes   float64 // of all measurements, decaying, as is
 	sumBusy    float64 // s, their busy time
-	smallBytes float64 // the same of measurements too small to give goodput, until there is a larger one
+	smallBytes float64 // the same for measurements too small for goodput, until there is a larger one
 	smallBusy  float64
 	rates      rates
 	trips      [128]float64
 	tripAt     int
 	tripN      int
-	lastRT     time.Time // of the last round trip measured
+	lastRT     time.Time // time of the latest measured round trip
 }
 
 const (
-	smallMessage = 4 << 10               // its round trip is not a matter of bandwidth
-	foldBytes    = 64 << 10              // a measurement of goodput ends with so many bytes
-	foldBusy     = 50 * time.Millisecond // or so much busy time
+	smallMessage = 4 << 10               // its round trip does not depend on bandwidth
+	foldBytes    = 64 << 10              // a measurement of goodput ends after this many bytes
+	foldBusy     = 50 * time.Millisecond // or this much busy time
 	fade         = time.Second           // busy time in which a measurement loses two thirds of its weight
 )
 
-// New makes a link of which nothing is known.
+// New returns a link without measurements.
 func New() *Link {
 	l := &Link{}
 	l.snapshot.Store(&snapshot{})
 	return l
 }
 
-// leaving is a message on its way.
+// leaving is a message in flight.
 type leaving struct {
 	bytes int64
 	began time.Time
 }
 
-// snapshot is the link as decisions see it, with the progress of the message that is leaving.
+// snapshot is the link as decisions see it, with the progress of the oldest message.
 type snapshot struct {
 	host.Link
-	head  int64     // bytes of the message that leaves or has left, and is the next to be acknowledged
+	head  int64     // bytes of the next message to be acknowledged
 	began time.Time // when it began to leave
 }
 
-// State is the latest snapshot.
+// State returns the latest snapshot.
 func (l *Link) State() host.Link { return l.snapshot.Load().Link }
 
-// Ahead is State with InflightBytes less what has left since the oldest message began to. More than that message, or than a round
-// trip holds, cannot have left without an acknowledgement: a link that stands still drains nothing.
+// Ahead is State with InflightBytes reduced by the bytes that have left since the oldest message began to leave. No more than that message, or than a
+// round trip holds, can have left without an acknowledgement: a stalled link drains nothing.
 func (l *Link) Ahead(now time.Time) host.Link {
 	s := l.snapshot.Load()
 	seen := s.Link
@@ -84,7 +84,7 @@ func (l *Link) Ahead(now time.Time) host.Link {
 	return seen
 }
 
-// Left is how many bytes of InflightBytes have left since the oldest message began to; see Ahead.
+// Left returns the bytes of InflightBytes that have left since the oldest message began to leave; see Ahead.
 func (l *Link) Left(now time.Time) int64 { return l.snapshot.Load().left(now) }
 
 func (s *snapshot) left(now time.Time) int64 {
@@ -92,7 +92,7 @@ func (s *snapshot) left(now time.Time) int64 {
 	return int64(min(left, max(float64(s.head), s.Goodput*s.RTT), float64(s.InflightBytes)))
 }
 
-// Leaves is how long the oldest message is still leaving, by goodput; 0 where nothing is or nothing is known.
+// Leaves returns how long the oldest message will still be leaving, by goodput; 0 if there is no message or no measurement.
 func (l *Link) Leaves(now time.Time) time.Duration {
 	s := l.snapshot.Load()
 	if s.Goodput == 0 {
@@ -109,7 +109,7 @@ func (l *Link) store() {
 	l.snapshot.Store(s)
 }
 
-// Known begins with a goodput in bytes/s and a round trip in s as measured until now.
+// Known sets a goodput in bytes/s and a round trip in s, as if measured until now.
 func (l *Link) Known(goodput, rtt float64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -118,7 +118,7 @@ func (l *Link) Known(goodput, rtt float64, now time.Time) {
 	l.store()
 }
 
-// Copy is a link that goes on from here on its own.
+// Copy returns an independent copy of the link.
 func (l *Link) Copy() *Link {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -153,7 +153,7 @@ func (l *Link) forget() {
 	l.store()
 }
 
-// Start books a message that is handed to the connection. alone says that nothing else was on its way.
+// Start records a message passed to the connection. alone means that no other message was in flight.
 func (l *Link) Start(life uint64, records, message int, now time.Time) (alone bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,14 +167,14 @@ func (l *Link) Start(life uint64, records, message int, now time.Time) (alone bo
 	l.flying++
 	l.under = append(l.under, leaving{int64(message), now})
 	l.state.InflightBytes += int64(message)
-	if records > 0 { // small messages say little of large ones, and more than nothing
+	if records > 0 { // small messages say little about large ones, but not nothing
 		l.state.Growth = ewma(l.state.Growth, float64(message)/float64(records), 0.1*min(float64(records)/smallMessage, 1))
 	}
 	l.store()
 	return alone
 }
 
-// Ack books an acknowledgement of a message that was started at the given time.
+// Ack records the acknowledgement of a message started at the given time.
 func (l *Link) Ack(life uint64, message int, alone bool, started, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,7 +185,7 @@ func (l *Link) Ack(life uint64, message int, alone bool, started, now time.Time)
 	l.landed(int64(message), now)
 	l.state.InflightBytes -= int64(message)
 	if first := started.Add(time.Duration(l.base() * float64(time.Second))); !l.fromIdle && first.After(l.mark) && first.Before(now) {
-		l.mark = first // nothing of this message could be acknowledged before: the link was idle, though a round trip was under way
+		l.mark = first // no part of this message could be acknowledged before: the link was idle during the round trip
 	}
 	l.busy += now.Sub(l.mark)
 	l.mark = now
@@ -202,7 +202,7 @@ func (l *Link) Ack(life uint64, message int, alone bool, started, now time.Time)
 	l.store()
 }
 
-// landed takes a message off the link. Its acknowledgement was under way for a round trip, in which the next one has been leaving.
+// landed removes a message. Its acknowledgement took a round trip, during which the next message was already leaving.
 func (l *Link) landed(message int64, now time.Time) {
 	i := slices.IndexFunc(l.under, func(f leaving) bool { return f.bytes == message }) // brokers acknowledge in order, or nearly so
 	if i < 0 {
@@ -218,8 +218,8 @@ func (l *Link) landed(message int64, now time.Time) {
 	}
 }
 
-// small ends a measurement of so few bytes that it is one of the round trip, not of the bandwidth. Until there is a better one it is a
-// lower bound of what the link carries, and one that is above what was measured is a measurement.
+// small ends a measurement with so few bytes that it measures the round trip, not the bandwidth. Until there is a better one it is a lower bound of
+// the goodput; if it is above the measured goodput, it counts as a measurement.
 func (l *Link) small() {
 	if busy := l.busy.Seconds(); l.sumBusy > 0 && float64(l.bytes) > l.state.Goodput*busy {
 		l.measured(busy)
@@ -232,8 +232,8 @@ func (l *Link) small() {
 	l.bytes, l.busy, l.fromIdle = 0, 0, false
 }
 
-// fold ends a measurement. One that began on an idle link waited for one round trip, which is not a matter of bandwidth. If the rest is no
-// longer than round trips differ by, it is noise, and the measurement a small one.
+// fold ends a measurement. If it began on an idle link, it includes one round trip, which does not depend on bandwidth. If the remaining time is
+// within the variation of round trips, it is noise, and the measurement counts as small.
 func (l *Link) fold() {
 	busy := l.busy.Seconds()
 	if l.fromIdle {
@@ -248,11 +248,10 @@ func (l *Link) fold() {
 	l.bytes, l.busy, l.fromIdle = 0, 0, false
 }
 
-// measured adds the present measurement, of so many seconds, to the goodput.
+// measured adds the current measurement, of that many seconds, to the goodput.
 //
-// Goodput is all bytes over all busy time, both fading with busy time. So acknowledgements that come in a burst, after the
-// wait for them was booked with the first, do not make a link look fast, and one that became slow is known by its first
-// acknowledgement.
+// Goodput is all bytes divided by all busy time, both decaying with busy time. So acknowledgements that arrive in a burst, after the wait for them
+// was counted with the first, do not make a link look fast, and a link that became slow shows at its first acknowledgement.
 func (l *Link) measured(busy float64) {
 	kept := math.Exp(-busy / fade.Seconds())
 	l.sumBytes, l.sumBusy = l.sumBytes*kept+float64(l.bytes), l.sumBusy*kept+max(busy, 1e-6)
@@ -261,7 +260,7 @@ func (l *Link) measured(busy float64) {
 	l.state.Goodput10, l.state.Goodput50 = l.rates.quantiles(l.state.Goodput)
 }
 
-// RoundTrip books a round trip measured in another way.
+// RoundTrip records a round trip measured otherwise.
 func (l *Link) RoundTrip(d time.Duration, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -280,9 +279,8 @@ func (l *Link) trip(d time.Duration, now time.Time) {
 	l.state.RTT95 = sorted[(l.tripN*95+99)/100-1]
 }
 
-// base is the shortest of the latest round trips: what the way itself takes, without what queues on it. Filling the link by a round
-// trip that counts the queue would make the queue longer, which makes the round trip longer, and so on. It is 0 before the
-// first, and locked by the caller.
+// base returns the shortest of the latest round trips: the path itself, without queues. Filling the link by a round trip that includes the queue
+// would lengthen the queue, which would lengthen the round trip, and so on. It is 0 before the first measurement. The caller holds the lock.
 func (l *Link) base() float64 {
 	shortest := math.Inf(1)
 	for i := range min(l.tripN, baseTrips) {
@@ -294,23 +292,23 @@ func (l *Link) base() float64 {
 	return shortest
 }
 
-const baseTrips = 16 // so few that a way that has become longer is known as such soon
+const baseTrips = 16 // few, so that a longer path shows soon
 
-// BaseTrip is the same for others.
+// BaseTrip is base for callers without the lock.
 func (l *Link) BaseTrip() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return time.Duration(l.base() * float64(time.Second))
 }
 
-// Stale is the time since a round trip was last measured.
+// Stale returns the time since a round trip was last measured.
 func (l *Link) Stale(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return now.Sub(l.lastRT)
 }
 
-// Stalled books that the connection stood still although the goodput promised otherwise.
+// Stalled records that the connection stalled although its goodput predicted otherwise.
 func (l *Link) Stalled() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -320,7 +318,7 @@ func (l *Link) Stalled() {
 	l.store()
 }
 
-// Backlog takes over the spool's backlog.
+// Backlog sets the spool's backlog.
 func (l *Link) Backlog(records, bytes int64, share float64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -328,7 +326,7 @@ func (l *Link) Backlog(records, bytes int64, share float64) {
 	l.store()
 }
 
-// Carries is how many bytes of records the link carries in the time given; unmeasured is assumed before it is known.
+// Carries returns the bytes of records that the link carries in the given time; unmeasured is the value before the first measurement.
 func (l *Link) Carries(d time.Duration, unmeasured int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -342,7 +340,7 @@ func (l *Link) Carries(d time.Duration, unmeasured int) int {
 	return carries
 }
 
-// Records is how many bytes of records a message of so many bytes holds.
+// Records returns the bytes of records in a message of that size.
 func (l *Link) Records(message int64) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -353,7 +351,7 @@ func (l *Link) Records(message int64) int {
 	return int(min(float64(message)/max(growth, 0.01), 1<<30))
 }
 
-// Message is room for a message of so many bytes of records: what the last ones took, and some more.
+// Message returns the estimated size of a message for that many bytes of records, with some reserve.
 func (l *Link) Message(records int) int {
 	growth := l.State().Growth * 1.25
 	if growth == 0 {
@@ -362,10 +360,10 @@ func (l *Link) Message(records int) int {
 	return int(float64(records)*growth) + 1024
 }
 
-const unmeasuredGrowth = 1.5 // the readable form makes messages a third larger than their records, and more where there are escapes
+const unmeasuredGrowth = 1.5 // the readable form makes messages a third larger than their records, and more with escapes
 
-// Takes is how long the acknowledgement of so many bytes of records may take before the link counts as late: twice what was
-// measured, and some time for a broker or host that is busy otherwise.
+// Takes returns how long the acknowledgement of that many bytes of records may take before the link counts as late: twice the measured time, plus a
+// delay for a busy broker or host.
 func (l *Link) Takes(records int) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -381,7 +379,7 @@ const (
 	usualDelay      = 250 * time.Millisecond
 )
 
-// ewma moves an average towards a sample; the first sample is the average.
+// ewma moves an average towards a sample; the first sample becomes the average.
 func ewma(average, sample, weight float64) float64 {
 	if average == 0 {
 		return sample
@@ -389,10 +387,10 @@ func ewma(average, sample, weight float64) float64 {
 	return average + weight*(sample-average)
 }
 
-// rates are the link's latest rates, each over the same stretch of busy time: those of single measurements would say less of the
-// link than of how acknowledgements happen to come. They are the link's, under its lock.
+// rates holds the link's latest rates, each over the same amount of busy time: the rates of single measurements would describe the timing of
+// acknowledgements more than the link. They are guarded by the link's lock.
 type rates struct {
-	bytes, busy float64 // of the stretch that is under way
+	bytes, busy float64 // of the current stretch
 	latest      [rateStretches]float64
 	at, n       int
 }
@@ -402,8 +400,7 @@ const (
 	rateStretches = 240  // a minute of busy time
 )
 
-// add takes in so many bytes acknowledged over so much busy time in s. One measurement may be of many stretches, as after a
-// stall: they were all as slow.
+// add adds bytes acknowledged over busy time in s. One measurement may span many stretches, as after a stall: all of them get its rate.
 func (r *rates) add(bytes, busy float64) {
 	r.bytes += bytes
 	r.busy += busy
@@ -419,8 +416,7 @@ func (r *rates) add(bytes, busy float64) {
 	r.bytes, r.busy = 0, 0
 }
 
-// quantiles are the rates below which a tenth and a half of the stretches were; smoothed stands for them before the first is
-// over.
+// quantiles returns the 10th and 50th percentile of the rates; before the first stretch is complete, both are smoothed.
 func (r *rates) quantiles(smoothed float64) (tenth, half float64) {
 	if r.n == 0 {
 		return smoothed, smoothed

@@ -1,5 +1,4 @@
-// Package quarantine keeps what could not be taken as an event, for people who look for a fault: the latest payloads in memory, and, where
-// a folder is configured, on disk.
+// Package quarantine keeps payloads that were rejected as events, for troubleshooting: the latest in memory and, if a folder is configured, on disk.
 package quarantine
 
 import (
@@ -19,15 +18,14 @@ import (
 	"app-offload/functions/intake/parse"
 )
 
-// maxText is how many bytes of a detail, topic or content type are kept.
+// maxText is the maximum length of a detail, topic or content type, in bytes.
 const maxText = 512
 
-// Quarantine keeps what could not be taken as an event: the latest in memory for the API, and, where a folder is
-// configured, on disk. Both are bounded, the oldest go first. Add does not wait for the disk; what the disk cannot keep
-// up with is counted. It is safe for concurrent use.
+// Quarantine keeps rejected payloads: the latest in memory for the API and, if a folder is configured, on disk. Both are bounded and discard the
+// oldest first. Add does not wait for the disk; payloads that the disk cannot keep up with are counted. It is safe for concurrent use.
 type Quarantine struct {
 	maxEntries, maxBytes int
-	folder               *folder // nil without one
+	folder               *folder // nil if not configured
 
 	mu      sync.Mutex
 	entries []Rejected // oldest first
@@ -38,24 +36,24 @@ type Quarantine struct {
 	noticed map[string]time.Time
 }
 
-// noticeEvery is the shortest time between two notices of one reason: a device that sends rubbish sends it with each message.
+// noticeEvery is the shortest interval between two notices of one reason: a faulty device sends an invalid payload with each message.
 const noticeEvery = 10 * time.Minute
 
-// OnNotice has f called for the first payload of each reason, and again once in a while. f must not call the quarantine.
+// OnNotice sets the function called for the first payload of each reason, and again at intervals. f must not call the quarantine.
 func (q *Quarantine) OnNotice(f func(Rejected)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.notice = f
 }
 
-// Bounds are how much is kept; see intake.Config, which has them as Quarantine….
+// Bounds limit what is kept; see the fields Quarantine… of intake.Config.
 type Bounds struct {
 	Entries, KiB int    // in memory
-	Dir          string // "" writes none
+	Dir          string // "" writes no files
 	DirMiB       int
 }
 
-// New makes the folder where one is configured, and fails if it cannot be written to.
+// New creates the folder if one is configured, and fails if it cannot be used.
 func New(b Bounds) (*Quarantine, error) {
 	q := &Quarantine{maxEntries: b.Entries, maxBytes: b.KiB << 10, counts: map[string]uint64{}, noticed: map[string]time.Time{}}
 	if b.Dir == "" {
@@ -72,8 +70,8 @@ func New(b Bounds) (*Quarantine, error) {
 	return q, nil
 }
 
-// Add sets a payload aside and counts it under the error's reason; an error that is no *parse.RejectError counts as malformed.
-// The payload is copied.
+// Add quarantines a payload and counts it under the error's reason; an error that is not a *parse.RejectError counts as malformed. It copies the
+// payload.
 func (q *Quarantine) Add(topic, contentType string, payload []byte, cause error) {
 	entry := Rejected{Time: time.Now(), Reason: parse.ReasonMalformed, Detail: cause.Error(), Topic: topic, ContentType: contentType, Size: len(payload)}
 	var rejected *parse.RejectError
@@ -102,7 +100,7 @@ func (q *Quarantine) Add(topic, contentType string, payload []byte, cause error)
 	}
 }
 
-// keep adds to the memory and makes room there. The lock is held.
+// keep adds an entry in memory and discards old ones to make room. The caller holds the lock.
 func (q *Quarantine) keep(entry Rejected) {
 	if q.maxEntries == 0 {
 		return
@@ -112,29 +110,29 @@ func (q *Quarantine) keep(entry Rejected) {
 	out := 0
 	for len(q.entries)-out > q.maxEntries || q.bytes > q.maxBytes && len(q.entries)-out > 1 {
 		q.bytes -= q.entries[out].bytes()
-		q.entries[out] = Rejected{} // the payload must not live on behind the slice
+		q.entries[out] = Rejected{} // so that the payload can be collected
 		out++
 	}
 	q.entries = q.entries[out:]
 }
 
-// List is what is in memory, the latest first.
+// List returns the entries in memory, the latest first.
 func (q *Quarantine) List() []Rejected {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	list := append([]Rejected{}, q.entries...) // no entries are an empty list in JSON
+	list := append([]Rejected{}, q.entries...) // an empty list in JSON, not null
 	slices.Reverse(list)
 	return list
 }
 
-// Counts is how many payloads were ever set aside, by reason.
+// Counts returns the number of payloads quarantined since the start, by reason.
 func (q *Quarantine) Counts() map[string]uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return maps.Clone(q.counts)
 }
 
-// Unwritten is how many payloads did not reach the folder, because the disk was too slow or refused.
+// Unwritten returns the number of payloads that did not reach the folder, because the disk was too slow or failed.
 func (q *Quarantine) Unwritten() uint64 {
 	if q.folder == nil {
 		return 0
@@ -142,7 +140,7 @@ func (q *Quarantine) Unwritten() uint64 {
 	return q.folder.unwritten.Load()
 }
 
-// Close writes out what is still on its way to the folder. What is added afterwards stays in memory.
+// Close writes the payloads still queued for the folder. Payloads added afterwards stay in memory.
 func (q *Quarantine) Close() error {
 	if q.folder == nil {
 		return nil
@@ -151,26 +149,25 @@ func (q *Quarantine) Close() error {
 }
 
 const (
-	folderQueue  = 64      // payloads on their way to the disk,
-	folderBytes  = 4 << 20 // and their bytes, where Intake.QuarantineKiB is not more
+	folderQueue  = 64      // payloads queued for the disk,
+	folderBytes  = 4 << 20 // and their bytes, unless Intake.QuarantineKiB is more
 	folderSuffix = ".rejected.json"
 )
 
-// folder is the quarantine's place on disk: one JSON file a payload, whose name begins with the time so that names sort
-// by age. One goroutine owns it.
+// folder is the quarantine on disk: one JSON file a payload. Names begin with the time, so that they sort by age. One goroutine owns it.
 type folder struct {
 	dir       string
 	maxBytes  int64
 	queue     chan Rejected
-	maxQueued int64        // bytes that wait for the disk, but for a single payload
-	queued    atomic.Int64 // bytes that wait or are being written
+	maxQueued int64        // maximum bytes queued, unless a single payload is larger
+	queued    atomic.Int64 // bytes queued or being written
 	stop      chan struct{}
 	done      chan struct{}
 	unwritten atomic.Uint64
 
 	files  []folderFile // oldest first
 	bytes  int64
-	err    error // of the last write that failed
+	err    error // of the latest failed write
 	closed sync.Once
 }
 
@@ -197,7 +194,7 @@ func openFolder(dir string, maxBytes, maxQueued int64) (*folder, error) {
 	return f, nil
 }
 
-// offer hands a payload over, unless the disk is behind by too many payloads or bytes.
+// offer enqueues a payload, unless too many payloads or bytes are queued.
 func (f *folder) offer(entry Rejected) {
 	size := int64(entry.bytes())
 	if total := f.queued.Add(size); total > size && total > f.maxQueued {
@@ -240,8 +237,8 @@ func (f *folder) try(entry Rejected) {
 	}
 }
 
-// write adds one file. Losing the latest to a power cut is accepted here: the payloads are for people who look for a
-// fault, and the flash lives longer without a sync for each.
+// write adds one file. It does not sync: the payloads are for troubleshooting, so losing the latest to a power cut is acceptable, and flash lasts
+// longer.
 func (f *folder) write(entry Rejected) error {
 	body, err := json.Marshal(entry)
 	if err != nil {
@@ -256,7 +253,7 @@ func (f *folder) write(entry Rejected) error {
 	}
 	name := fmt.Sprintf("%020d-%06d-%s%s", entry.Time.UnixNano(), entry.ID, entry.Reason, folderSuffix)
 	if err := os.WriteFile(filepath.Join(f.dir, name), body, 0o600); err != nil {
-		_ = os.Remove(filepath.Join(f.dir, name)) // a full disk leaves a part of it, or its name
+		_ = os.Remove(filepath.Join(f.dir, name)) // on a full disk a partial or empty file remains
 		return err
 	}
 	f.files = append(f.files, folderFile{name, size})
@@ -265,7 +262,7 @@ func (f *folder) write(entry Rejected) error {
 }
 
 func (f *folder) makeRoom(size int64) error {
-	for f.bytes+size > f.maxBytes { // there are files, since size alone is not more
+	for f.bytes+size > f.maxBytes { // files exist, since size alone fits
 		oldest := f.files[0]
 		if err := os.Remove(filepath.Join(f.dir, oldest.name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
@@ -282,16 +279,16 @@ func (f *folder) close() error {
 	return f.err
 }
 
-// Rejected is a payload that was set aside.
+// Rejected is a quarantined payload.
 type Rejected struct {
 	ID          uint64    `json:"id"` // ascending from 1 since the start
 	Time        time.Time `json:"time"`
 	Reason      string    `json:"reason"`
-	Detail      string    `json:"detail"` // like topic and content type at most 512 bytes; the rest is cut
-	Topic       string    `json:"topic"`  // on which it came, "" where the trigger does not report it
+	Detail      string    `json:"detail"` // topic, content type and this are truncated to 512 bytes
+	Topic       string    `json:"topic"`  // topic of the message, "" if the trigger does not report it
 	ContentType string    `json:"contentType"`
-	Size        int       `json:"size"`    // of the payload as it came
-	Payload     []byte    `json:"payload"` // its beginning, as much as the bounds allow
+	Size        int       `json:"size"`    // of the payload as received
+	Payload     []byte    `json:"payload"` // its beginning, as far as the bounds allow
 }
 
 func (r *Rejected) bytes() int {

@@ -1,10 +1,10 @@
-// Package receive is the way in: a message becomes an indexed event, the gate bounds what is in flight, and the events go to a sink in the
-// order of each device. Whatever cannot be read as an event is quarantined.
+// Package receive is the entrance of the pipeline: a message becomes an indexed event, the gate limits what is in flight, and the events go to a sink
+// in the order of each device. A message that cannot be read as an event is quarantined.
 //
-//	receive.go   Receiver, for callers that have messages: one in a goroutine of its own, or many in order
-//	source.go    Source, the seam for where messages come from; the acknowledging subscriber of an MQTT bus is one
+//	receive.go   Receiver, for callers that have messages: each in a goroutine of its own, or many in order
+//	source.go    Source, the interface of message sources; the acknowledging subscriber of an MQTT bus is one
 //
-// Every message is counted, and by what became of it.
+// Every message is counted by its fate.
 package receive
 
 import (
@@ -21,17 +21,17 @@ import (
 	"app-offload/functions/task"
 )
 
-// Deps are what a Receiver needs of its surroundings. The functions are safe for concurrent use.
+// Deps are the dependencies of a Receiver. The functions are safe for concurrent use.
 type Deps struct {
 	Sink          intake.Sink             // takes the events
-	Again         intake.Sink             // takes those of a source that offers again what was refused, in order and before anything new
-	Skip          func(topic string) bool // reports whether what comes on a topic is not for the sink, and counts it
-	Subscriptions string                  // file that remembers the subscriptions at an MQTT bus
+	Again         intake.Sink             // takes the events of a source that retries refused events, in order and before any new event
+	Skip          func(topic string) bool // reports whether messages on a topic are not for the sink, and counts them
+	Subscriptions string                  // file that stores the subscriptions at an MQTT bus
 	Log           say.Logger
 }
 
-// Receiver takes messages in. It is safe for concurrent use. Its parts are set by Open; they are shut in the order Gate, Orderer,
-// Quarantine, the last once the sink is done.
+// Receiver receives messages. It is safe for concurrent use. Open sets its parts; they must be shut in the order Gate, Orderer, Quarantine, the last
+// after the sink is done.
 type Receiver struct {
 	Gate       *intake.Gate
 	Orderer    *intake.Orderer
@@ -40,13 +40,13 @@ type Receiver struct {
 	cfg        intake.Config
 	deps       Deps
 	limits     parse.Limits
-	parsed     atomic.Uint64                     // messages that were events, on any path but the acknowledging one
-	unheard    atomic.Int64                      // messages that the stop left no time for, on a bus that does not bring them again
-	subscriber atomic.Pointer[intake.Subscriber] // of the acknowledging intake, nil with any other
-	problem    atomic.Pointer[func() string]     // asks the source whether it is connected
+	parsed     atomic.Uint64                     // messages parsed as events, except by the acknowledging subscriber
+	unheard    atomic.Int64                      // messages lost at a stop for lack of time, on a bus that does not redeliver them
+	subscriber atomic.Pointer[intake.Subscriber] // the acknowledging subscriber, nil for other sources
+	problem    atomic.Pointer[func() string]     // returns why the source receives nothing
 }
 
-// Open opens the quarantine, and is ready for messages.
+// Open opens the quarantine and returns a Receiver.
 func Open(cfg intake.Config, deps Deps) (*Receiver, error) {
 	aside, err := quarantine.New(cfg.Quarantine())
 	if err != nil {
@@ -64,15 +64,14 @@ func Open(cfg intake.Config, deps Deps) (*Receiver, error) {
 	}, nil
 }
 
-// Message is one message off a bus, its envelope already opened.
+// Message is one message from a bus, without its envelope.
 type Message struct {
 	Topic, ContentType, CorrelationID string
 	Payload                           []byte
 }
 
-// Receive takes one message in and returns when its event is done here or durable, or says why it was not taken. It is
-// for callers that have a goroutine a message, such as the SDK's own triggers: without room it refuses at once, and what
-// those goroutines mixed up is put in order again.
+// Receive takes one message and returns when its event is done locally or durable, or with the reason for its refusal. It is for callers with a
+// goroutine a message, such as the SDK's own triggers: without room it refuses immediately, and it restores the order that those goroutines lost.
 func (r *Receiver) Receive(m Message) error {
 	pass, err := r.Gate.Enter(len(m.Payload))
 	if err != nil {
@@ -88,13 +87,13 @@ func (r *Receiver) Receive(m Message) error {
 	return <-concluded
 }
 
-// ReceiveInOrder takes messages from one reader that has them in order already. It waits for room, and returns when they
-// are on their way; what is refused later is counted, and so is what finds no room before ctx ends.
+// ReceiveInOrder takes messages from one reader, in order. It waits for room, and returns when their events are submitted. Events refused later are
+// counted, and so are messages without room before ctx ends.
 func (r *Receiver) ReceiveInOrder(ctx context.Context, messages []Message) {
 	var slice admitted
 	for _, m := range messages {
 		pass, ok := r.Gate.Try(len(m.Payload))
-		if !ok { // the room may be taken by this very slice: what is admitted goes on before anyone waits
+		if !ok { // this very slice may hold the room: submit the admitted events before waiting
 			slice.submit(r.deps.Sink)
 			slice = admitted{}
 			var err error
@@ -113,7 +112,7 @@ func (r *Receiver) ReceiveInOrder(ctx context.Context, messages []Message) {
 	slice.submit(r.deps.Sink)
 }
 
-// admitted are events with their passes through the gate.
+// admitted holds events with their passes through the gate.
 type admitted struct {
 	events []*task.Event
 	passes []intake.Pass
@@ -125,8 +124,8 @@ func (a admitted) submit(to intake.Sink) {
 	}
 }
 
-// parse makes an event of a message. A message that cannot be read as one is quarantined with its reason, and one that is not for the sink
-// is skipped: neither gives an event.
+// parse returns the event in a message, or nil: a message that cannot be read as an event is quarantined with the reason, and one that is not for the
+// sink is skipped.
 func (r *Receiver) parse(m Message) (*task.Event, error) {
 	if r.deps.Skip(m.Topic) {
 		return nil, nil
@@ -141,21 +140,20 @@ func (r *Receiver) parse(m Message) (*task.Event, error) {
 	return ev, nil
 }
 
-// SetAside quarantines an event that the sink cannot work on.
+// SetAside quarantines an event that the sink cannot process.
 func (r *Receiver) SetAside(ev *task.Event, cause error) {
 	r.Quarantine.Add(ev.Topic, parse.ContentType(ev.Encoding), ev.Raw, cause)
 }
 
-// Reject quarantines a message that a source could not even read as one.
+// Reject quarantines a message that a source could not read.
 func (r *Receiver) Reject(m Message, why error) {
 	r.Quarantine.Add(m.Topic, m.ContentType, m.Payload, why)
 }
 
-// Quarantined is what was quarantined lately.
+// Quarantined returns the latest quarantined messages.
 func (r *Receiver) Quarantined() []quarantine.Rejected { return r.Quarantine.List() }
 
-// Counts are the events by what became of them, as far as it is known here, and how many messages there were, with those that were
-// quarantined.
+// Counts returns the events by fate, as far as it is known here, and the number of messages, including quarantined ones.
 func (r *Receiver) Counts() (c status.EventCounts, messages uint64) {
 	g := r.Gate.Counts()
 	c = status.EventCounts{
@@ -166,7 +164,7 @@ func (r *Receiver) Counts() (c status.EventCounts, messages uint64) {
 	if sub == nil {
 		return c, g.Entered
 	}
-	m := sub.Counts() // these do not pass the gate
+	m := sub.Counts() // messages of the subscriber do not pass the gate
 	c.Received += m.Submitted
 	c.Unsafe, c.Repeated, c.SameID = m.Unsafe, m.Duplicates, m.SameID
 	c.Skipped["retained"], c.Skipped["unmatched"] = m.Retained, m.Unmatched

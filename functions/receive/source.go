@@ -6,28 +6,28 @@ import (
 	"app-offload/functions/intake"
 )
 
-// Source is where events come from: the acknowledging subscriber on an MQTT bus, or a reader of any other bus. Start returns at once
-// and is called once, Stop hands on what was received for as long as ctx allows, and Problem is why no events come in, "" while they do.
-// Stop and Problem are safe for concurrent use.
+// Source is a source of events: the acknowledging subscriber of an MQTT bus, or a reader of any other bus. Start returns immediately and is called
+// once. Stop delivers received events as long as ctx allows. Problem returns why no events arrive, "" while they do. Stop and Problem are safe for
+// concurrent use.
 type Source interface {
 	Start(ctx context.Context)
 	Stop(ctx context.Context) error
 	Problem() string
 }
 
-// ExpectSource says that a source is going to be watched: until then there is a problem.
+// ExpectSource announces that a source will be watched: until then there is a problem.
 func (r *Receiver) ExpectSource() {
 	waiting := func() string { return "the trigger has not started yet" }
 	r.problem.Store(&waiting)
 }
 
-// WatchSource has Problem ask this source.
+// WatchSource makes Problem report this source's problem.
 func (r *Receiver) WatchSource(src Source) {
 	problem := src.Problem
 	r.problem.Store(&problem)
 }
 
-// Problem is why no events come in, "" while they do.
+// Problem returns why no events arrive, "" while they do.
 func (r *Receiver) Problem() string {
 	if f := r.problem.Load(); f != nil {
 		return (*f)()
@@ -35,7 +35,7 @@ func (r *Receiver) Problem() string {
 	return ""
 }
 
-// Rival says that another client takes the connection to the MQTT bus over, "" while none does.
+// Rival returns a description of another client that takes over the connection to the MQTT bus, "" if there is no such client.
 func (r *Receiver) Rival() string {
 	if sub := r.subscriber.Load(); sub != nil {
 		return sub.Rival()
@@ -43,8 +43,8 @@ func (r *Receiver) Rival() string {
 	return ""
 }
 
-// MQTTSource makes the source for an MQTT bus that can be acknowledged. What the Receiver knows better than its caller is filled in:
-// which messages to skip, and where to remember the subscriptions.
+// MQTTSource returns the source for an MQTT bus with acknowledgements. It sets the fields of bus that the Receiver knows: which messages to skip, and
+// where to store the subscriptions.
 func (r *Receiver) MQTTSource(bus intake.Bus) (Source, error) {
 	bus.Skip, bus.Remember = r.deps.Skip, r.deps.Subscriptions
 	sub, err := intake.NewSubscriber(r.cfg, bus, r.deps.Again, r.Quarantine, r.deps.Log)
@@ -55,7 +55,7 @@ func (r *Receiver) MQTTSource(bus intake.Bus) (Source, error) {
 	return subscriberSource{sub}, nil
 }
 
-// subscriberSource says in words whether events come in.
+// subscriberSource describes the subscriber's connection as a problem.
 type subscriberSource struct{ *intake.Subscriber }
 
 func (s subscriberSource) Problem() string { return problemOf(s.Counts()) }

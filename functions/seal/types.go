@@ -97,6 +97,6 @@ type Result struct {
 	Completed   time.Time // time of completion, by the cloud's clock
 	OK          bool
 	Error       string // why not, if not OK
-	ContentType string // of Payload; "" if there is none
+	ContentType string // of Payload; "" without one
 	Payload     []byte // optional result for the node, at most as large as a message
 }

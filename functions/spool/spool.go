@@ -183,7 +183,7 @@ func (s *Spool) class(name string) *class {
 	return c
 }
 
-// rename reassigns the slot of a class without records to a new class, and returns false if there is none. A class with drops keeps its slot, since
+// rename reassigns the slot of a class without records to a new class, and reports whether there was one. A class with drops keeps its slot, since
 // they are shown by class. The counters of the replaced class are added to the class without a name, which counts records with a damaged header.
 func (s *Spool) rename(name string) bool {
 	past := s.class("")

@@ -106,7 +106,7 @@ type Stats struct {
 	Backlog     int           // records that Take returns from Backlog
 	Leased      int           // taken, neither done nor released
 	Locked      int           // held but not available: their key is missing
-	OldestAge   time.Duration // since the oldest held record was appended, or released by its holder; 0 if there is none
+	OldestAge   time.Duration // since the oldest held record was appended, or released by its holder; 0 without one
 	Next, Floor uint64
 
 	Segments    int
@@ -117,7 +117,7 @@ type Stats struct {
 	Failed      uint64 // records whose commit failed since the start
 	DiskFull    uint64 // times the file system had no space before the quota was reached, since the start
 	Quarantined uint64 // damaged places found since the start
-	Problem     string // the current background problem, "" if there is none
+	Problem     string // the current background problem, or ""
 }
 
 // Damage is one damaged place that was quarantined.
