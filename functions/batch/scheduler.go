@@ -392,7 +392,8 @@ func (s *Scheduler) lowerWaits(source, lane int) bool {
 	return false
 }
 
-// wait is the time until the oldest fresh records become due, -1 when none wait. Nothing is due: there is no backlog, or it stays, as in a drain.
+// wait returns the time until the oldest fresh records become due, or -1 if none wait. The caller has found nothing due: there is no backlog, or a
+// drain keeps it.
 func (s *Scheduler) wait(now time.Time) time.Duration {
 	wait := time.Duration(-1)
 	if s.drain {
@@ -400,7 +401,7 @@ func (s *Scheduler) wait(now time.Time) time.Duration {
 	}
 	for lane := range s.lanes {
 		for _, q := range s.lanes[lane] {
-			if left := s.age - now.Sub(q.since); wait < 0 || left < wait { // above 0: nothing is due
+			if left := s.age - now.Sub(q.since); wait < 0 || left < wait { // positive, since none is due
 				wait = left
 			}
 		}

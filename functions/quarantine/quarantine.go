@@ -284,7 +284,7 @@ type Rejected struct {
 	ID          uint64    `json:"id"` // ascending from 1 since the start
 	Time        time.Time `json:"time"`
 	Reason      string    `json:"reason"`
-	Detail      string    `json:"detail"` // topic, content type and this are truncated to 512 bytes
+	Detail      string    `json:"detail"` // truncated to 512 bytes, like topic and content type
 	Topic       string    `json:"topic"`  // topic of the message, "" if the trigger does not report it
 	ContentType string    `json:"contentType"`
 	Size        int       `json:"size"`    // of the payload as received

@@ -169,7 +169,7 @@ func (u *unpacker) unpackZstd(src []byte, limit int64) ([]byte, error) {
 	}
 	d, _ := u.zstd.Get().(*zstd.Decoder)
 	if d == nil {
-		// One at a time decodes in the caller's goroutine, so a decoder that the pool forgets leaks nothing. It fails on no options but wrong ones.
+		// With concurrency 1 the decoder runs in the caller's goroutine, so a decoder that the pool discards leaks nothing. Only invalid options fail.
 		d, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxMemory(2*uint64(u.limit)), zstd.WithDecoderMaxWindow(8*windowSize))
 	}

@@ -96,8 +96,8 @@ func (s *Spool) keep(d Damage, b []byte) string {
 	return name
 }
 
-// asideAs gives the file in the quarantine under this name, or under one with a number where that is taken, and whether it holds these bytes
-// already. A segment's number, and so its name, may come again where the state was lost.
+// asideAs returns the quarantine file for a name, with a number appended if the name is taken, and whether it already contains these bytes. After a
+// loss of the state a segment's number, and so its name, may be used again.
 func (s *Spool) asideAs(name string, b []byte) (to string, there bool) {
 	to = quarantineDir + "/" + name
 	ext := path.Ext(name)

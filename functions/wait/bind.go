@@ -237,7 +237,7 @@ func (m *Pool) review(ctx context.Context) {
 		return
 	}
 	m.rules = rules
-	m.expires = m.expires || slices.ContainsFunc(rules.Classes.All(), (*task.Class).Sheds) // a task may keep a class that is gone
+	m.expires = m.expires || slices.ContainsFunc(rules.Classes.All(), (*task.Class).Sheds) // a task may keep a class that was removed
 	for _, h := range m.waiting.All() {
 		m.reconsider(ctx, h.Tag.(*parked))
 	}
