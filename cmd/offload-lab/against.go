@@ -13,22 +13,22 @@ import (
 	"app-offload/cmd/offload-lab/internal/twin"
 )
 
-// againstVerb holds the simulator against the running system.
+// againstVerb compares the simulator with the running system.
 func againstVerb(ctx context.Context, args []string) error {
 	c := twin.DefaultConfig()
 	fs := flags("against")
-	fs.StringVar(&c.Bin, "bin", "bin", "folder with the binaries that make build made")
+	fs.StringVar(&c.Bin, "bin", "bin", "`folder` with the binaries of make build")
 	fs.StringVar(&c.Res, "res", "res", "folder with configuration.yaml")
-	fs.StringVar(&c.Dir, "dir", "", "folder for spool, database, decisions and log; default a temporary one in memory, where the system has such a file system")
-	fs.IntVar(&c.Rounds, "rounds", c.Rounds, "how often lone tasks and others take turns")
-	fs.IntVar(&c.Tasks, "tasks", c.Tasks, "tasks that follow close upon each other, a round")
-	fs.IntVar(&c.Probes, "probes", c.Probes, "lone tasks before, a way and round")
+	fs.StringVar(&c.Dir, "dir", "", "folder for spool, database, decisions and log; default a temporary folder, in memory if possible")
+	fs.IntVar(&c.Rounds, "rounds", c.Rounds, "number of rounds, each with single tasks and then a dense series")
+	fs.IntVar(&c.Tasks, "tasks", c.Tasks, "tasks of the dense series per round")
+	fs.IntVar(&c.Probes, "probes", c.Probes, "single tasks before it, per target and round")
 	fs.Uint64Var(&c.Seed, "seed", c.Seed, "seed of sizes, arrivals and decisions")
 	link := fs.Float64("link", c.Rate/1e3, "rate of the link, KB/s of 1,000 bytes")
 	fs.DurationVar(&c.RTT, "rtt", c.RTT, "round trip of the link")
-	fs.Float64Var(&c.Load, "load", c.Load, "share of the link's time, 0.05–0.95, that the tasks take")
-	fs.Float64Var(&c.Cloud, "cloud", c.Cloud, "share of the tasks, 0.01–0.99, that goes to the cloud")
-	bound := fs.Float64("within", 0.05, "by how much, as a share, the mean over both ways may be off before the verb fails")
+	fs.Float64Var(&c.Load, "load", c.Load, "share of the link's time used by the tasks, 0.05–0.95")
+	fs.Float64Var(&c.Cloud, "cloud", c.Cloud, "share of the tasks sent to the cloud, 0.01–0.99")
+	bound := fs.Float64("within", 0.05, "maximum relative error of the mean over both targets; the verb fails above it")
 	asJSON := fs.Bool("json", false, "one JSON object instead of a table")
 	if err := parse(fs, args); err != nil {
 		return err
@@ -54,13 +54,13 @@ func againstVerb(ctx context.Context, args []string) error {
 		return err
 	}
 	if both := r.Ways[0]; !(math.Abs(both.Off) <= *bound) {
-		return fmt.Errorf("the simulator is off by %+.1f %%, more than %.1f %%; by the rounds it is within %+.1f … %+.1f %%: if that is wide, the machine "+
+		return fmt.Errorf("the simulator is off by %+.1f %%, more than %.1f %%; 95 %% interval over the rounds %+.1f … %+.1f %%: if that is wide, the machine "+
 			"is too busy to measure", 100*both.Off, 100**bound, 100*both.OffCI95[0], 100*both.OffCI95[1])
 	}
 	return nil
 }
 
-// logIn makes the folder of a run, and opens the run's log in it. done closes it, and removes the folder where dir named none.
+// logIn creates the folder of a run and opens the run's log in it. done closes the log, and removes the folder if dir was empty.
 func logIn(dir *string) (log *os.File, done func(), err error) {
 	temporary := *dir == ""
 	if _, err := makeFolder(dir, memory()); err != nil {
@@ -78,8 +78,8 @@ func logIn(dir *string) (log *os.File, done func(), err error) {
 	return log, func() { _ = errors.Join(log.Close(), remove()) }, nil
 }
 
-// memory is the folder of a file system in memory, "" on a machine without one. A disk that others use holds a task up for longer than a
-// round trip takes, and the simulator knows of no disks.
+// memory returns a folder on a file system in memory, "" if the machine has none. A shared disk can delay a task by more than a round trip, and the
+// simulator models no disks.
 func memory() string {
 	const shared = "/dev/shm"
 	if info, err := os.Stat(shared); err != nil || !info.IsDir() {
@@ -104,7 +104,7 @@ func printTwin(r *twin.Result, asJSON bool) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Printf("a lone task takes %.1f ms + %.2f ms/KB here; to the cloud %.1f ms + %.2f ms/KB before the link and %.1f ms + %.2f ms/KB after it, where it is %.0f + %.3f/byte bytes\n",
+	fmt.Printf("a single task takes %.1f ms + %.2f ms/KB locally; to the cloud %.1f ms + %.2f ms/KB before the link and %.1f ms + %.2f ms/KB after it, with %.0f + %.3f/byte bytes on the link\n",
 		1e3*r.Here.Fixed, 1e6*r.Here.PerByte, 1e3*r.Before.Fixed, 1e6*r.Before.PerByte, 1e3*r.After.Fixed, 1e6*r.After.PerByte, r.Wire.Fixed, r.Wire.PerByte)
 	return nil
 }

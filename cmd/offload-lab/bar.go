@@ -10,13 +10,13 @@ import (
 	"golang.org/x/term"
 )
 
-// bar shows how far something is: as one line that is drawn again on a terminal, else as a line every tenth of the way.
+// bar shows progress: one line that is redrawn on a terminal, otherwise a line for every tenth.
 type bar struct {
 	out      io.Writer
 	terminal bool
 	total    int
 	start    time.Time
-	from     int // where this run began
+	from     int // start of this run
 	drawn    time.Time
 	tenth    int
 }
@@ -28,7 +28,7 @@ func newBar(out io.Writer, total, from int) *bar {
 
 const barWidth = 30
 
-// show draws the bar with a word on how it goes, at most ten times a second.
+// show draws the bar with a remark, at most ten times a second.
 func (b *bar) show(done int, word string) {
 	finished := done >= b.total
 	if b.terminal {

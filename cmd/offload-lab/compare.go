@@ -28,7 +28,7 @@ func scenarios() string {
 	return b.String()
 }
 
-// worldFlags are those of all verbs that simulate.
+// worldFlags are the flags of all verbs that simulate.
 type worldFlags struct {
 	data, part, view, scenario string
 	overload                   string
@@ -39,16 +39,16 @@ type worldFlags struct {
 
 func (f *worldFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&f.data, "data", "", "folder with recordings in link/, rtt/ and nab/, plain or .tar.gz; default a synthetic set")
-	fs.StringVar(&f.part, "part", "", `recordings of -data to use: "learn", "judge" (every third of a kind, which is kept back) or all`)
-	fs.StringVar(&f.view, "view", "", "what the gateway's view of itself is to differ in from the service's, separated by commas: exact, still, uncorrected, unguarded")
-	fs.StringVar(&f.scenario, "scenario", "usual", "in what the world is to differ from the usual one")
+	fs.StringVar(&f.part, "part", "", `recordings of -data to use: "learn", "judge" (every third of a kind, held out) or all`)
+	fs.StringVar(&f.view, "view", "", "differences of the gateway's view from the service's, separated by commas: exact, still, uncorrected, unguarded")
+	fs.StringVar(&f.scenario, "scenario", "usual", "`name` of the world to simulate")
 	fs.Uint64Var(&f.seed, "seed", 1, "seed of the episodes")
-	fs.StringVar(&f.overload, "overload", "", "what all classes do while both paths are overloaded: keep, reduce, expire or drop; telemetry has value 8, fft 5, images 2; default as the scenario says")
-	fs.IntVar(&f.devices, "devices", 0, "from how many devices the tasks come, in turn: parked tasks of a device and class leave in their order; with 0 no order is kept")
-	fs.Float64Var(&f.belief, "belief", 1, "by what factor the gateway takes its node for faster than it is; 1 is the truth or what the scenario says")
+	fs.StringVar(&f.overload, "overload", "", "action of all classes while both paths are overloaded: keep, reduce, expire or drop; telemetry has value 8, fft 5, images 2; default set by the scenario")
+	fs.IntVar(&f.devices, "devices", 0, "number of devices that send the tasks in turn; parked tasks of a device and class keep their order; 0 keeps no order")
+	fs.Float64Var(&f.belief, "belief", 1, "factor by which the gateway overestimates the speed of its node; 1 means the truth, or the scenario's factor")
 }
 
-// recordings are those of a part of a folder, or a synthetic set without a folder.
+// recordings reads the given part of a folder's recordings, or returns a synthetic set without a folder.
 func recordings(data, part string) (*trace.Set, error) {
 	set := trace.Synthetic(1, 40, 8, 12)
 	if data != "" {
@@ -60,7 +60,7 @@ func recordings(data, part string) (*trace.Set, error) {
 	return set.Only(trace.Part(part))
 }
 
-// world reads the recordings, and lists on stderr the files of the folder that it skips.
+// world reads the recordings, and lists the skipped files of the folder on stderr.
 func (f *worldFlags) world() (*sim.World, error) {
 	if f.belief <= 0 {
 		return nil, fmt.Errorf("-belief %g: must be above 0, such as 2.5", f.belief)
@@ -95,11 +95,11 @@ func (f *worldFlags) world() (*sim.World, error) {
 	return sim.NewWorld(c, set)
 }
 
-// tailFlags say what long completion times cost beyond the usual cost.
+// tailFlags defines the flags for the extra cost of long completion times.
 func tailFlags(fs *flag.FlagSet, t *sim.Tail, perSecond float64) {
-	fs.Float64Var(&t.PerSecond, "tail", perSecond, "what a task costs for each second beyond -tail-from, on top of the usual cost; 0 is the usual cost alone")
-	fs.Float64Var(&t.From, "tail-from", 10.5, "completion time from which the tail costs, s")
-	fs.Float64Var(&t.To, "tail-to", 12.5, "completion time from which it costs no more, s")
+	fs.Float64Var(&t.PerSecond, "tail", perSecond, "extra cost of a task per second beyond -tail-from; 0 means none")
+	fs.Float64Var(&t.From, "tail-from", 10.5, "completion time at which the extra cost starts, s")
+	fs.Float64Var(&t.To, "tail-to", 12.5, "completion time at which the extra cost stops growing, s")
 }
 
 // compareVerb prints the leaderboard.
@@ -107,13 +107,13 @@ func compareVerb(ctx context.Context, args []string) error {
 	var f worldFlags
 	fs := flags("compare", "{scenarios}", scenarios())
 	f.register(fs)
-	episodes := fs.Int("episodes", 100, "how many episodes of 600 tasks; each is drawn from the seed and its number")
-	names := fs.String("policies", judge.Default(), "who competes, separated by commas: policies, article, greedy, ppo=FILE for a network and defer=FILE for a rule")
+	episodes := fs.Int("episodes", 100, "number of episodes of 600 tasks; each is drawn from the seed and its number")
+	names := fs.String("policies", judge.Default(), "contestants, separated by commas: policies, article, greedy, ppo=FILE for a network and defer=FILE for a rule")
 	var tail sim.Tail
 	tailFlags(fs, &tail, 0)
-	plan := fs.Bool("plan", true, "look for the best plan of one who may let tasks wait, and for its bound: some 2 s of CPU time an episode")
-	best := fs.Bool("oracle", true, "look for the optimum of one who decides at once; where work exceeds what node and link can do it takes minutes of CPU time an episode")
-	asJSON := fs.Bool("json", false, "one JSON object a policy and line, instead of a table")
+	plan := fs.Bool("plan", true, "compute the best plan with waiting, and its bound: some 2 s of CPU time per episode")
+	best := fs.Bool("oracle", true, "compute the optimum of immediate decisions; if work exceeds the capacity of node and link, it takes minutes of CPU time per episode")
+	asJSON := fs.Bool("json", false, "one JSON object per policy and line instead of a table")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func printTable(to io.Writer, scores []judge.Score) error {
 	return printShed(to, scores)
 }
 
-// printShed shows which tasks were dropped or reduced, by the value of their class, where any were.
+// printShed prints the dropped and reduced tasks by the value of their class, if there are any.
 func printShed(to io.Writer, scores []judge.Score) error {
 	at := slices.IndexFunc(scores, func(s judge.Score) bool { return len(s.Shed) > 0 })
 	if at < 0 {
@@ -208,7 +208,7 @@ func printShed(to io.Writer, scores []judge.Score) error {
 	return t.Flush()
 }
 
-// printLoads shows cost and share of episodes in time of each policy by load, below what no plan can beat.
+// printLoads prints each policy's cost and share of episodes in time by load, below the bound that no plan can beat.
 func printLoads(to io.Writer, scores []judge.Score) error {
 	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "cost by load\t")
@@ -233,7 +233,7 @@ func printLoads(to io.Writer, scores []judge.Score) error {
 	return t.Flush()
 }
 
-// progress shows on a terminal how far a long verb is; into a pipe or a file it writes nothing.
+// progress shows the progress of a long verb on a terminal; it writes nothing to a pipe or a file.
 type progress struct {
 	to    *os.File
 	total int

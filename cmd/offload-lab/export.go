@@ -24,7 +24,7 @@ func exportVerb(_ context.Context, args []string) error {
 	lang := fs.String("lang", "c", "c or go")
 	name := fs.String("name", "", "prefix of the C functions, or name of the Go package")
 	out := fs.String("out", "", "file to write")
-	formula := fs.String("policy", "", "policy to write, instead of a file's model or network")
+	formula := fs.String("policy", "", "policy to write, instead of a model or network from a file")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func exportVerb(_ context.Context, args []string) error {
 	if fs.NArg() > 0 {
 		var err error
 		if b, err = os.ReadFile(fs.Arg(0)); err != nil {
-			return fmt.Errorf("reading what is to be exported: %w", err)
+			return fmt.Errorf("reading the file to export: %w", err)
 		}
 	}
 	write := exportModel
@@ -62,7 +62,7 @@ func exportVerb(_ context.Context, args []string) error {
 	return nil
 }
 
-// exportFormula writes the policy of that name as it is configured here. What the service has learned may be nothing.
+// exportFormula writes the named policy with the current configuration. learned is the service's learned state; it may be empty.
 func exportFormula(w io.Writer, name string, learned []byte, lang string, o tiny.Options) (tiny.Size, error) {
 	c := config.Default()
 	if _, err := config.ApplyEnv(&c, os.LookupEnv); err != nil {
@@ -89,7 +89,7 @@ func exportFormula(w io.Writer, name string, learned []byte, lang string, o tiny
 
 func exportModel(w io.Writer, b []byte, lang string, o tiny.Options) (tiny.Size, error) {
 	if models.EngineOf(b) != "tflite" {
-		return tiny.Size{}, errors.New("only .tflite models of int8 and policies can be exported")
+		return tiny.Size{}, errors.New("only int8 .tflite models and policies can be exported")
 	}
 	p, err := tflite.Load(b, tflite.Limits{})
 	if err != nil {

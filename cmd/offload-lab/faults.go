@@ -13,26 +13,26 @@ import (
 	"app-offload/cmd/offload-lab/internal/faults"
 )
 
-// faultsVerb breaks the whole system over and over, and fails if it does not keep its promises.
+// faultsVerb breaks the whole system repeatedly, and fails if it violates its guarantees.
 func faultsVerb(ctx context.Context, args []string) error {
 	cfg := faults.Config{CheckEvery: 10, Out: os.Stdout}
 	sc := faults.ScenarioConfig{}
 	fs := flags("faults", "{kinds}", faults.Names(), "{scenarios}", faults.ScenarioNames())
-	fs.StringVar(&cfg.Bin, "bin", "bin", "folder with the binaries that `make build` made")
+	fs.StringVar(&cfg.Bin, "bin", "bin", "`folder` with the binaries of make build")
 	fs.StringVar(&cfg.Res, "res", "res", "folder with configuration.yaml")
-	fs.StringVar(&cfg.Dir, "dir", "", "folder for spool, database and logs; default a temporary one, which is kept only if something is wrong")
-	fs.Uint64Var(&cfg.Seed, "seed", uint64(time.Now().UnixNano()), "seed of all choices; the machine's timing is not repeatable") // any number will do
-	fs.IntVar(&cfg.Rounds, "rounds", 50, "how many rounds at least")
-	fs.IntVar(&cfg.EdgeKills, "edge-kills", 0, "go on until app-offload was killed so often")
-	fs.IntVar(&cfg.CloudKills, "cloud-kills", 0, "go on until offload-cloud was killed so often")
-	fs.IntVar(&cfg.KillRounds, "kill-rounds", 0, "go on until so many rounds have killed one or both of them")
-	fs.BoolVar(&cfg.Quick, "quick", false, "rounds of a second or two, and two kills for everything else unless -kind says otherwise")
-	kinds := fs.String("kind", "", "comma-separated kinds to draw from; one that is named twice comes twice as often; empty is all")
-	fs.Float64Var(&cfg.Rate, "rate", 0, "events a second; 0 is 200, or the scenario's own")
+	fs.StringVar(&cfg.Dir, "dir", "", "folder for spool, database and logs; default a temporary folder, kept only after a failure")
+	fs.Uint64Var(&cfg.Seed, "seed", uint64(time.Now().UnixNano()), "seed of all choices; timing still varies") // any number will do
+	fs.IntVar(&cfg.Rounds, "rounds", 50, "minimum number of rounds")
+	fs.IntVar(&cfg.EdgeKills, "edge-kills", 0, "continue until app-offload has been killed this often")
+	fs.IntVar(&cfg.CloudKills, "cloud-kills", 0, "continue until offload-cloud has been killed this often")
+	fs.IntVar(&cfg.KillRounds, "kill-rounds", 0, "continue until this many rounds have killed one or both of them")
+	fs.BoolVar(&cfg.Quick, "quick", false, "rounds of a second or two; without -kind, two kills per round of any other kind")
+	kinds := fs.String("kind", "", "comma-separated kinds to draw from; a repeated kind is drawn more often; empty means all")
+	fs.Float64Var(&cfg.Rate, "rate", 0, "events per second; 0 means 200, or the scenario's default")
 	fs.IntVar(&cfg.CheckEvery, "check", cfg.CheckEvery, "rounds between two checks")
-	fs.StringVar(&sc.Name, "scenario", "", "play this scenario instead of rounds; its last line is its report, and it fails if a bound is broken")
-	fs.DurationVar(&sc.Duration, "duration", 0, "how long the trouble of the scenario lasts; 0 is its own")
-	fs.IntVar(&sc.Records, "records", 0, "records of the scenario's backlog; 0 is its own")
+	fs.StringVar(&sc.Name, "scenario", "", "run this scenario instead of rounds; its last line is its report, and it fails if a bound is violated")
+	fs.DurationVar(&sc.Duration, "duration", 0, "how long the fault of the scenario lasts; 0 means its default")
+	fs.IntVar(&sc.Records, "records", 0, "records of the scenario's backlog; 0 means its default")
 	onlyJSON := fs.Bool("json", false, "print only the final JSON to stdout, and the rounds to stderr")
 	if err := parse(fs, args); err != nil {
 		return err
@@ -61,7 +61,7 @@ func runFaults(ctx context.Context, cfg faults.Config, sc faults.ScenarioConfig,
 		fmt.Fprintln(out, string(line))
 	}
 	if err != nil {
-		return fmt.Errorf("seed %d, everything is left in %s: %w", cfg.Seed, cfg.Dir, err)
+		return fmt.Errorf("seed %d, all files kept in %s: %w", cfg.Seed, cfg.Dir, err)
 	}
 	if own {
 		return os.RemoveAll(cfg.Dir)
@@ -69,7 +69,7 @@ func runFaults(ctx context.Context, cfg faults.Config, sc faults.ScenarioConfig,
 	return nil
 }
 
-// report runs what was asked for and gives its last line.
+// report runs the scenario or the rounds and returns the last line.
 func report(ctx context.Context, cfg faults.Config, sc faults.ScenarioConfig) ([]byte, error) {
 	var result any
 	var err error
@@ -86,5 +86,5 @@ func report(ctx context.Context, cfg faults.Config, sc faults.ScenarioConfig) ([
 	return line, errors.Join(err, encodeErr)
 }
 
-// roundsRate is how many events a second come in while rounds break things.
+// roundsRate is the number of events per second during rounds.
 const roundsRate = 200

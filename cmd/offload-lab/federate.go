@@ -12,23 +12,23 @@ import (
 	"app-offload/functions/fleet"
 )
 
-// federateVerb prints a table a policy.
+// federateVerb prints one table per policy.
 func federateVerb(ctx context.Context, args []string) error {
 	fs := flags("federate")
 	data := fs.String("data", "", "folder with recordings in link/, rtt/ and nab/, plain or .tar.gz; default a synthetic set")
 	names := fs.String("policies", "defer,cost,bandit", "policies, separated by commas")
 	t := together.Trial{Config: fleet.DefaultConfig()}
-	fs.IntVar(&t.Nodes, "nodes", 8, "gateways of a fleet")
+	fs.IntVar(&t.Nodes, "nodes", 8, "gateways per fleet")
 	fs.IntVar(&t.Fleets, "fleets", 20, "fleets")
-	fs.IntVar(&t.Newcomers, "newcomers", 4, "new gateways of each fleet, in each of the three ways")
+	fs.IntVar(&t.Newcomers, "newcomers", 4, "new gateways per fleet and start (alone, fleet, hostile)")
 	fs.Uint64Var(&t.Seed, "seed", 1, "seed of the fleets")
-	fs.Float64Var(&t.Epsilon, "epsilon", 0, "of the noise, with δ 1e-6; 0 adds none")
-	fs.Float64Var(&t.Config.Weight, "weight", t.Config.Weight, "outcomes that the prior counts for")
+	fs.Float64Var(&t.Epsilon, "epsilon", 0, "ε of the noise, with δ 1e-6; 0 adds no noise")
+	fs.Float64Var(&t.Config.Weight, "weight", t.Config.Weight, "weight of the prior, in outcomes")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
 	if t.Nodes < fleet.DefaultTerms().Least || t.Fleets < 1 || t.Newcomers < 1 || t.Newcomers > 400 || t.Nodes > 400 {
-		return fmt.Errorf("-nodes %d -fleets %d -newcomers %d: from 3 to 400 nodes, at least one fleet, and from 1 to 400 newcomers", t.Nodes, t.Fleets, t.Newcomers)
+		return fmt.Errorf("-nodes %d -fleets %d -newcomers %d: must be 3 to 400 nodes, at least one fleet, and 1 to 400 newcomers", t.Nodes, t.Fleets, t.Newcomers)
 	}
 	for _, part := range []struct {
 		name string

@@ -15,7 +15,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// gatewayFlags say what the gateway of a training is like.
+// gatewayFlags are the flags for the gateway of a training.
 type gatewayFlags struct {
 	data string
 	part string
@@ -25,28 +25,28 @@ type gatewayFlags struct {
 }
 
 const (
-	variants = 2   // of each recording: as it is, and at another level and speed
-	lessTask = 300 // an episode: half of what is judged, so that branches begin soon
-	patience = 10  // s, of tasks without a deadline, of which training has none
+	variants = 2   // of each recording: the original, and one at another level and speed
+	lessTask = 300 // per episode: half of the length for judging, so that branches begin soon
+	patience = 10  // s, for tasks without a deadline, of which training has none
 )
 
-// gateway is the simulator as a learner sees it: through the same inputs that the service computes.
+// gateway adapts the simulator to a learner, with the same inputs that the service computes.
 type gateway struct {
 	env    *sim.Env
 	world  *sim.World
 	inputs [policy.NumInputs]float64
-	at     int               // the present task
-	pace   []policy.Arrivals // with each task: no decision changes them
+	at     int               // the current task
+	pace   []policy.Arrivals // by task: no decision changes the arrivals
 }
 
-// newGateway makes an environment of the flags' world, which is prepared once for all that learn beside each other.
+// newGateway creates an environment of the flags' world. The world is prepared once and shared by parallel learners.
 func (f *gatewayFlags) newGateway() (rl.Env, error) {
 	w, err := f.prepared()
 	if err != nil {
 		return nil, err
 	}
 	learn := *w
-	learn.Config.View.Uncorrected = true // branches go back in time, and what outcomes have corrected does not
+	learn.Config.View.Uncorrected = true // branches go back in time, but corrections by outcomes do not
 	env, err := sim.NewEnv(&learn)
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (f *gatewayFlags) newGateway() (rl.Env, error) {
 	return &gateway{env: env, world: &learn}, nil
 }
 
-// prepared is the world, made on first use.
+// prepared returns the world, creating it on first use.
 func (f *gatewayFlags) prepared() (*sim.World, error) {
 	if f.world != nil {
 		return f.world, nil
@@ -64,7 +64,7 @@ func (f *gatewayFlags) prepared() (*sim.World, error) {
 	return w, err
 }
 
-// prepare joins the recordings of the folder, if any, and synthetic ones, and varies them all.
+// prepare joins the recordings of the folder, if any, with synthetic ones, and varies them all.
 func (f *gatewayFlags) prepare() (*sim.World, error) {
 	set, err := recordings("", "")
 	if err == nil && f.data != "" {
@@ -82,7 +82,7 @@ func (f *gatewayFlags) prepare() (*sim.World, error) {
 	return sim.NewWorld(c, trace.Vary(set, 1, variants))
 }
 
-// greedyStart decides by the predicted cost alone: the policy that training sets out from.
+// greedyStart is the initial policy of training: it decides by predicted cost only.
 func greedyStart() *rl.Actor {
 	net := &rl.Net{Sizes: []int{policy.NumInputs, sim.NumActions}, Params: make([]float64, (policy.NumInputs+1)*sim.NumActions)}
 	w, _ := net.Layer(0)
@@ -90,7 +90,7 @@ func greedyStart() *rl.Actor {
 	return rl.NewActor(net, nil)
 }
 
-// Spaces is the inputs of a learned policy, and here or cloud.
+// Spaces returns the number of inputs of a learned policy, and the two actions local and cloud.
 func (*gateway) Spaces() (observation, actions int) { return policy.NumInputs, sim.NumActions }
 
 // Reset begins the episode of the seed.
@@ -102,7 +102,7 @@ func (g *gateway) Reset(seed uint64) []float64 {
 	return g.look()
 }
 
-// paceOf is how the service's policy counts the arrivals of that episode.
+// paceOf returns the arrival statistics of that episode as the service's policy computes them.
 func paceOf(pace []policy.Arrivals, e *sim.Episode) []policy.Arrivals {
 	var p policy.Pace
 	var s host.State
@@ -114,7 +114,7 @@ func paceOf(pace []policy.Arrivals, e *sim.Episode) []policy.Arrivals {
 	return pace
 }
 
-// Mark remembers this place of the episode.
+// Mark saves the current state of the episode; back restores it.
 func (g *gateway) Mark() (back func()) {
 	at, there := g.at, g.env.Mark()
 	return func() {
@@ -123,7 +123,7 @@ func (g *gateway) Mark() (back func()) {
 	}
 }
 
-// Step takes the cost of the task, tail included, as a loss.
+// Step returns the negative cost of the task, tail included, as reward.
 func (g *gateway) Step(action int) (obs []float64, reward float64, terminated, truncated bool) {
 	_, reward, terminated, truncated, _ = g.env.Step(action)
 	if !truncated {
@@ -138,7 +138,7 @@ func (g *gateway) look() []float64 {
 	return g.inputs[:]
 }
 
-// numbersOf is a rule as the search sees it: logarithms, as each number is a price, a weight or a time, above 0.
+// numbersOf returns the rule in the coordinates of the search: logarithms, as each number is a positive price, weight or time.
 func numbersOf(r policy.Rule) []float64 {
 	var x []float64
 	for _, f := range r.Fields() {
@@ -147,7 +147,7 @@ func numbersOf(r policy.Rule) []float64 {
 	return x
 }
 
-// ruleOf is the rule of such numbers, each held within its bounds.
+// ruleOf converts coordinates back to a rule, each number clamped to its bounds.
 func ruleOf(x []float64) (r policy.Rule) {
 	for i, f := range r.Fields() {
 		*f.At = min(max(math.Exp(x[i]), f.Low), f.High)
@@ -155,7 +155,7 @@ func ruleOf(x []float64) (r policy.Rule) {
 	return r
 }
 
-// newRulePlayer plays episodes of the flags' world by a rule of policy defer. What it counts is the cost of a task, tail included.
+// newRulePlayer plays episodes of the flags' world with a rule of policy defer. Its result is the cost per task, tail included.
 func (f *gatewayFlags) newRulePlayer() (rl.Player, error) {
 	w, err := f.prepared()
 	if err != nil {
@@ -168,17 +168,17 @@ func (f *gatewayFlags) newRulePlayer() (rl.Player, error) {
 	return func(x []float64, seed uint64) float64 { return playRule(env, w.Draw(seed), ruleOf(x)) }, nil
 }
 
-// playRule gives the mean cost of a task.
+// playRule returns the mean cost per task.
 func playRule(env *sim.Env, e *sim.Episode, r policy.Rule) (cost float64) {
 	p, err := policy.DeferBy(r, policy.DefaultConfig())
 	if err != nil {
-		panic(fmt.Sprintf("a rule within the bounds of the search is refused: %v", err))
+		panic(fmt.Sprintf("a rule within the bounds of the search was rejected: %v", err))
 	}
 	sim.Play(env, e, p, func(_ *sim.Situation, _ decision.Decision, info sim.Info) { cost += info.Cost })
 	return cost / float64(len(e.Jobs))
 }
 
-// ruleSearch is a student of policy defer.
+// ruleSearch is the training of policy defer's rule.
 type ruleSearch struct {
 	*rl.Search
 	gateway *gatewayFlags
@@ -186,7 +186,7 @@ type ruleSearch struct {
 
 func (s ruleSearch) Learned() learned { return learnedRule{ruleOf(s.Found()), s.gateway} }
 
-// learnedRule is a rule to be written or judged.
+// learnedRule is a rule to write or to judge.
 type learnedRule struct {
 	rule    policy.Rule
 	gateway *gatewayFlags
@@ -196,7 +196,7 @@ func (l learnedRule) Write(to io.Writer, made string) error {
 	return policy.WriteRule(to, l.rule, made)
 }
 
-// Returns are minus the mean costs of a task.
+// Returns returns the negative mean costs per task.
 func (l learnedRule) Returns(episodes int, seed uint64) ([]float64, error) {
 	play, err := l.gateway.newRulePlayer()
 	if err != nil {
@@ -209,7 +209,7 @@ func (l learnedRule) Returns(episodes int, seed uint64) ([]float64, error) {
 	return returns, nil
 }
 
-// readRule reads a rule to be judged.
+// readRule reads a rule to judge.
 func (f *gatewayFlags) readRule(from io.Reader) (learned, error) {
 	r, err := policy.ReadRule(from)
 	return learnedRule{r, f}, err

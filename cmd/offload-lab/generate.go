@@ -13,12 +13,12 @@ import (
 	"app-offload/functions/host"
 )
 
-// generateVerb writes the stream that `run` plays, without waiting for its moments.
+// generateVerb writes the stream that run plays, without waiting in real time.
 func generateVerb(ctx context.Context, args []string) error {
 	fs := flags("generate")
-	duration := fs.Duration("duration", 10*time.Second, "how much of the stream")
+	duration := fs.Duration("duration", 10*time.Second, "length of the stream")
 	seed := fs.Uint64("seed", 1, "seed of the signals")
-	truth := fs.String("truth", "", "file for the ground truth: a JSON object for each event with a part or a bearing in it")
+	truth := fs.String("truth", "", "file for the ground truth: one JSON object per event with a part or a bearing")
 	if err := parse(fs, args); err != nil {
 		return err
 	}

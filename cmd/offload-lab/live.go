@@ -12,23 +12,23 @@ import (
 	"app-offload/cmd/offload-lab/internal/twin"
 )
 
-// liveVerb judges policies in the running system.
+// liveVerb compares policies in the running system.
 func liveVerb(ctx context.Context, args []string) error {
 	c := twin.LiveConfig{Rounds: 2, Tasks: 90, Probes: 4, Devices: 30, Seed: 1}
 	fs := flags("live")
-	fs.StringVar(&c.Bin, "bin", "bin", "folder with the binaries that make build made")
+	fs.StringVar(&c.Bin, "bin", "bin", "`folder` with the binaries of make build")
 	fs.StringVar(&c.Res, "res", "res", "folder with configuration.yaml")
-	fs.StringVar(&c.Dir, "dir", "", "folder that keeps the log and each run's decisions, for offload-lab replay; default a temporary one, in memory where possible")
-	fs.IntVar(&c.Rounds, "rounds", c.Rounds, "how often every policy plays every setting")
-	fs.IntVar(&c.Tasks, "tasks", c.Tasks, "tasks that follow close upon each other, a round")
-	fs.IntVar(&c.Probes, "probes", c.Probes, "lone tasks before, a way and round")
-	fs.IntVar(&c.Devices, "devices", c.Devices, "devices that the tasks come from in turn; at-once policies keep the order of each")
+	fs.StringVar(&c.Dir, "dir", "", "folder to keep the log and each run's decisions for offload-lab replay; default a temporary folder, in memory if possible")
+	fs.IntVar(&c.Rounds, "rounds", c.Rounds, "runs of each policy per setting")
+	fs.IntVar(&c.Tasks, "tasks", c.Tasks, "tasks of the dense series per round")
+	fs.IntVar(&c.Probes, "probes", c.Probes, "single tasks before it, per target and round")
+	fs.IntVar(&c.Devices, "devices", c.Devices, "devices that send the tasks in turn; policies that decide immediately keep each device's order")
 	fs.Uint64Var(&c.Seed, "seed", c.Seed, "seed of sizes and arrivals")
 	l := twin.DefaultLoadConfig()
-	loads := fs.String("loads", "", "multiples of what the gateway alone can compute, separated by commas, such as 0.5,1,1.5,2; with it models compute at both ends")
+	loads := fs.String("loads", "", "multiples of the gateway's own capacity, separated by commas, such as 0.5,1,1.5,2; runs models at both ends")
 	fs.StringVar(&l.Models, "models", "res/models", "with -loads, folder of models")
-	fs.DurationVar(&l.Duration, "duration", l.Duration, "with -loads, time over which the tasks of a run come")
-	fs.DurationVar(&l.Work, "work", l.Work, "with -loads, time that the gateway takes for a run of its model")
+	fs.DurationVar(&l.Duration, "duration", l.Duration, "with -loads, time over which the tasks of a run arrive")
+	fs.DurationVar(&l.Work, "work", l.Work, "with -loads, time of a run of the gateway's model")
 	fs.DurationVar(&l.Deadline, "deadline", l.Deadline, "with -loads, deadline of a task")
 	settings := fs.String("settings", "even,fast-link,fast-cpu,outage", "settings, separated by commas")
 	policies := fs.String("policies", "defer,bandit,cost,greedy,random,edge,cloud", "contestants, separated by commas")
@@ -71,7 +71,7 @@ func liveVerb(ctx context.Context, args []string) error {
 	return nil
 }
 
-// playLoads is live with -loads.
+// playLoads implements live with -loads.
 func playLoads(ctx context.Context, c twin.LoadConfig, asJSON bool) error {
 	all, err := twin.Loads(ctx, c)
 	if err != nil {
@@ -81,7 +81,7 @@ func playLoads(ctx context.Context, c twin.LoadConfig, asJSON bool) error {
 		return printLines(os.Stdout, all)
 	}
 	if len(all) > 0 {
-		fmt.Printf("The gateway alone computes %.1f tasks a second; deadline %v, link %.0f Mbit/s and %v, %v a run.\n\n", all[0].Capacity, c.Deadline, c.Rate*8e-6, c.RTT, c.Duration)
+		fmt.Printf("The gateway alone computes %.1f tasks per second; deadline %v, link %.0f Mbit/s and %v, %v per run.\n\n", all[0].Capacity, c.Deadline, c.Rate*8e-6, c.RTT, c.Duration)
 	}
 	fmt.Println("| load | policy | tasks | late | mean, s | p99, s | local | accuracy | unanswered | cost | simulated late | mean, s | p99, s | cost | cost off |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
@@ -97,7 +97,7 @@ func playLoads(ctx context.Context, c twin.LoadConfig, asJSON bool) error {
 	return nil
 }
 
-// numbers reads a list that commas separate; "" is an empty one.
+// numbers parses a comma-separated list; "" is empty.
 func numbers(name, text string) (list []float64, err error) {
 	for word := range strings.SplitSeq(text, ",") {
 		if word = strings.TrimSpace(word); word == "" {
@@ -112,7 +112,7 @@ func numbers(name, text string) (list []float64, err error) {
 	return list, nil
 }
 
-// given reports whether a flag was given.
+// given reports whether a flag was set.
 func given(fs *flag.FlagSet, name string) (yes bool) {
 	fs.Visit(func(f *flag.Flag) { yes = yes || f.Name == name })
 	return yes
@@ -125,7 +125,7 @@ func settingsNamed(names string) (all []twin.Setting, err error) {
 		name = strings.TrimSpace(name)
 		i := slices.IndexFunc(known, func(s twin.Setting) bool { return s.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("setting %q does not exist; use some of even, fast-link, fast-cpu, outage", name)
+			return nil, fmt.Errorf("unknown setting %q: must be some of even, fast-link, fast-cpu, outage", name)
 		}
 		all = append(all, known[i])
 	}
@@ -142,7 +142,7 @@ func printLive(all []twin.Standing) {
 	printParts("setting", all)
 }
 
-// printParts prints how local and cloud tasks stand against the simulator.
+// printParts compares the means of local and cloud tasks with the simulator.
 func printParts(what string, all []twin.Standing) {
 	fmt.Println("\n| " + what + " | policy | path | share of tasks | measured mean, s | simulated on the same decisions, s | off |")
 	fmt.Println("|---|---|---|---|---|---|---|")

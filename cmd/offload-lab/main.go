@@ -1,5 +1,5 @@
-// offload-lab is the laboratory: it runs the whole system on one machine, makes its input and measures it.
-// One file a verb; verbs are joined by files and pipes.
+// offload-lab is the laboratory: it runs the whole system on one machine, generates its input and measures it. Each verb has its own file; files and
+// pipes connect verbs.
 package main
 
 import (
@@ -17,30 +17,30 @@ import (
 	"app-offload/functions/version"
 )
 
-// verb is one thing the lab can do.
+// verb is a subcommand.
 type verb struct {
 	name    string
 	summary string
 	run     func(ctx context.Context, args []string) error
 }
 
-// verbs lists them all, in the order of the help.
+// verbs lists the verbs in the order of the help.
 func verbs() []verb {
 	return []verb{
-		{"run", "the whole system on this machine: broker, feed, app-offload, offload-cloud", runVerb},
-		{"generate", "the feed's stream as JSON lines", generateVerb},
-		{"train", "learn a policy, or a classic problem by which the learner is judged", trainVerb},
-		{"simulate", "one policy through simulated episodes, a JSON line a decision", simulateVerb},
-		{"compare", "every policy on the same episodes, beside the clairvoyant optimum", compareVerb},
-		{"federate", "a new gateway's first tasks with and without what others have learned, and with one hostile among them", federateVerb},
-		{"replay", "recorded decisions of a real service through other policies", replayVerb},
-		{"report", "what the others wrote as one HTML page with plots", reportVerb},
-		{"against", "the same tasks through the running system and through the simulator", againstVerb},
-		{"live", "policies against each other in the running system, with local work that computes", liveVerb},
-		{"faults", "break the whole system over and over, and check that nothing is lost, doubled or out of order", faultsVerb},
-		{"model", "what a model needs and how long a run takes on this machine", modelVerb},
-		{"export", "a model or a policy as one file of C or Go, for machines without room for an engine", exportVerb},
-		{"bench", "events a second and CPU an event of the whole service, beside its floor", benchVerb},
+		{"run", "run the whole system on this machine: broker, feed, app-offload, offload-cloud", runVerb},
+		{"generate", "write the feed's stream as JSON lines", generateVerb},
+		{"train", "learn a policy, or a classic problem to check the learner", trainVerb},
+		{"simulate", "run one policy through simulated episodes, one JSON line per decision", simulateVerb},
+		{"compare", "compare all policies on the same episodes with the clairvoyant optimum", compareVerb},
+		{"federate", "measure a new gateway's first tasks alone, with a fleet's statistics, and with a hostile gateway among them", federateVerb},
+		{"replay", "estimate other policies on the recorded decisions of a service", replayVerb},
+		{"report", "draw the output of other verbs as one HTML page with plots", reportVerb},
+		{"against", "compare the running system with the simulator on the same tasks", againstVerb},
+		{"live", "compare policies in the running system, with local work that computes", liveVerb},
+		{"faults", "break the whole system repeatedly, and check that nothing is lost, duplicated or out of order", faultsVerb},
+		{"model", "measure memory and run time of a model on this machine", modelVerb},
+		{"export", "write a model or a policy as one C or Go file, for machines without room for an engine", exportVerb},
+		{"bench", "measure events per second and CPU per event of the whole service against its floor", benchVerb},
 	}
 }
 
@@ -71,7 +71,7 @@ func run(args []string) int {
 		}
 		return 0
 	}
-	fmt.Fprintf(os.Stderr, "offload-lab: there is no verb %q%s\n\n", args[0], check.DidYouMean(args[0], names()))
+	fmt.Fprintf(os.Stderr, "offload-lab: unknown verb %q%s\n\n", args[0], check.DidYouMean(args[0], names()))
 	usage()
 	return 2
 }
@@ -93,12 +93,12 @@ func usage() {
 	fmt.Fprint(os.Stderr, "\n`offload-lab VERB -h` shows a verb's flags and examples.\n")
 }
 
-// manuals are what the verbs are for, with examples: a file each, named by its words.
+// manuals holds purpose and examples of the verbs, one file per verb.
 //
 //go:embed help
 var manuals embed.FS
 
-// flags makes a verb's flag set, whose help shows the manual first; fills are pairs of a place in it and the text that belongs there.
+// flags creates a verb's flag set, whose help begins with the manual; fills are pairs of a placeholder in the manual and its text.
 func flags(name string, fills ...string) *flag.FlagSet {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.Usage = func() {
@@ -109,7 +109,7 @@ func flags(name string, fills ...string) *flag.FlagSet {
 	return fs
 }
 
-// parse reads a verb's flags, and refuses what is none: an argument that nothing reads is a mistake somebody should know of.
+// parse reads a verb's flags and rejects arguments, which no verb of flags reads.
 func parse(fs *flag.FlagSet, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err

@@ -20,7 +20,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// modelReport is what the verb prints.
+// modelReport is the output of the verb.
 type modelReport struct {
 	File string `json:"file"`
 	Size int64  `json:"size"` // bytes
@@ -37,17 +37,17 @@ func modelVerb(ctx context.Context, args []string) error {
 	}
 	fs := flags("model")
 	rt := onnxruntime.DefaultConfig()
-	kind := fs.String("engine", "", "that runs the file: tflite, onnx or onnxruntime; default by the file")
-	fs.StringVar(&rt.Library, "onnxruntime", rt.Library, "ONNX Runtime's shared library, for a build with the tag onnxruntime; default as the service finds it")
-	fs.IntVar(&rt.Threads, "onnxruntime-threads", rt.Threads, "threads of a run with ONNX Runtime, 1 to 64")
+	kind := fs.String("engine", "", "engine for the file: tflite, onnx or onnxruntime; default by the file")
+	fs.StringVar(&rt.Library, "onnxruntime", rt.Library, "ONNX Runtime's shared library, for a build with the tag onnxruntime; default as in the service")
+	fs.IntVar(&rt.Threads, "onnxruntime-threads", rt.Threads, "threads per run with ONNX Runtime, 1 to 64")
 	runs := fs.Int("runs", 200, "runs to time, 1 to 1000000")
-	maxMiB := fs.Int64("memory", 256, "most memory in MiB that the model may take, 1 to 16384")
+	maxMiB := fs.Int64("memory", 256, "maximum memory of the model in MiB, 1 to 16384")
 	asJSON := fs.Bool("json", false, "print JSON")
 	manifest := fs.String("manifest", "", "print a manifest of the file for a model of this name")
 	key := fs.String("key", "", "public key of minisign, or its file: verify the signatures in a folder")
-	ask := fs.String("ask", "", "let this model of a folder answer -input")
+	ask := fs.String("ask", "", "model of the folder that answers -input")
 	input := fs.String("input", "", "file with a picture, or with numbers as a JSON array")
-	variant := fs.String("variant", models.Edge, "of the model that answers, edge or cloud")
+	variant := fs.String("variant", models.Edge, "variant of that model, edge or cloud")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func timeModel(ctx context.Context, path, kind string, rt onnxruntime.Config, ru
 	return &modelReport{File: path, Size: int64(len(file)), Info: program.Info(), Runs: len(took), Median: took[len(took)/2], P99: took[len(took)*99/100]}, nil
 }
 
-// fillInputs draws inputs: the time of a run depends on them a little, so that zeros would flatter.
+// fillInputs draws random inputs: the run time depends on them slightly, and zeros would be too fast.
 func fillInputs(inputs []*engine.Tensor) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, in := range inputs {
@@ -139,17 +139,17 @@ func (m *modelReport) print(w io.Writer) {
 	}
 	line("  operators %s", strings.Join(m.Operators, ", "))
 	line("  %.3g million multiply-accumulates, %.1f KiB of memory", float64(m.MACs)/1e6, float64(m.Bytes)/1024)
-	line("  %.4g µs a run (median of %d), p99 %.4g µs, on one core", m.Median, m.Runs, m.P99)
+	line("  %.4g µs per run (median of %d), p99 %.4g µs, on one core", m.Median, m.Runs, m.P99)
 }
 
-// storeOptions say what to show of a folder of models.
+// storeOptions select the output for a folder of models.
 type storeOptions struct {
 	dir, key, ask, input, variant string
 	memory                        int // MiB
 	json                          bool
 }
 
-// showStore lists a folder of models, or lets one of them answer. It changes nothing in the folder.
+// showStore lists a folder of models, or runs one of them. It changes nothing in the folder.
 func showStore(w io.Writer, o storeOptions) (err error) {
 	cfg := models.DefaultConfig()
 	cfg.Dir, cfg.MemoryMiB, cfg.MaxMiB, cfg.MaxModels = o.dir, o.memory, 2000, 1000
@@ -201,10 +201,10 @@ func printVersion(w io.Writer, r *models.Report) {
 		resource = "any resource"
 	}
 	line("  %s of %s → %s", r.Input, resource, r.Output)
-	line("  %.3g million multiply-accumulates, %.4g µs a run, %.1f KiB of memory", float64(r.MACs)/1e6, r.Run, float64(r.Bytes)/1024)
+	line("  %.3g million multiply-accumulates, %.4g µs per run, %.1f KiB of memory", float64(r.MACs)/1e6, r.Run, float64(r.Bytes)/1024)
 }
 
-// readKey reads a public key: the file that minisign writes, or its last line itself.
+// readKey reads a public key: a file written by minisign, or its last line itself.
 func readKey(key string) ([]string, error) {
 	if _, err := models.ParseTrust([]string{key}); err == nil {
 		return []string{key}, nil
@@ -238,7 +238,7 @@ func askModel(w io.Writer, look *models.Look, o storeOptions) error {
 	return indented(w, answer)
 }
 
-// printManifest writes a manifest of a model's file, for its author to complete.
+// printManifest writes a manifest of a model's file for its author to complete.
 func printManifest(w io.Writer, name, path string, memory int64) error {
 	file, err := os.ReadFile(path)
 	if err != nil {
@@ -257,7 +257,7 @@ func indented(w io.Writer, v any) error {
 	return out.Encode(v)
 }
 
-// trainModels is model train.
+// trainModels implements model train.
 func trainModels(ctx context.Context, args []string) error {
 	fs := flags("model train")
 	out := fs.String("out", "", "folder of models to write to")

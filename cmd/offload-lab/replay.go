@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// measures are what outcomes can be judged by.
+// measures are the measures of outcomes.
 func measures() map[string]replay.Measure {
 	return map[string]replay.Measure{
 		"cost":   recordCost,
@@ -32,7 +32,7 @@ func bit(set bool) float64 {
 	return 0
 }
 
-// recordCost is J of the outcome, with the weights by which the simulator judges. A task without a deadline is patient.
+// recordCost is the cost J of the outcome with the simulator's weights. A task without a deadline uses the configured patience.
 func recordCost(r *decision.Record) float64 {
 	weights := sim.DefaultConfig().Cost
 	deadline := r.Deadline.Seconds()
@@ -48,9 +48,9 @@ func recordCost(r *decision.Record) float64 {
 func replayVerb(ctx context.Context, args []string) error {
 	fs := flags("replay")
 	names := fs.String("policies", defaultReplayed(), "policies to evaluate, separated by commas")
-	measure := fs.String("measure", "cost", "what to estimate, a mean a task: cost (J), time (s), miss (share of deadlines), bytes (on the wire) or joules (J)")
+	measure := fs.String("measure", "cost", "mean per task to estimate: cost (J), time (s), miss (share of deadlines), bytes (on the wire) or joules (J)")
 	weights := fs.String("weights", "", "file with the network of policy ppo; default the shipped one")
-	asJSON := fs.Bool("json", false, "one JSON object a policy and line, instead of a table")
+	asJSON := fs.Bool("json", false, "one JSON object per policy and line instead of a table")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func replayVerb(ctx context.Context, args []string) error {
 	}
 	c := policies()
 	if *weights != "" {
-		c.PPOWeights, c.Default = *weights, "ppo" // as the default it must be there
+		c.PPOWeights, c.Default = *weights, "ppo" // as the default it must exist
 	}
 	log, err := newLog(*names, by, c)
 	if err != nil {
@@ -74,7 +74,7 @@ func replayVerb(ctx context.Context, args []string) error {
 		return err
 	}
 	if s := log.Skipped(); s.Unknown+s.Failed > 0 {
-		fmt.Fprintf(os.Stderr, "left out: %d decisions without an outcome yet, %d that failed\n", s.Unknown, s.Failed)
+		fmt.Fprintf(os.Stderr, "skipped: %d decisions without an outcome yet, %d failed ones\n", s.Unknown, s.Failed)
 	}
 	if *asJSON {
 		return printLines(os.Stdout, results)
@@ -82,7 +82,7 @@ func replayVerb(ctx context.Context, args []string) error {
 	return printReplay(os.Stdout, *measure, results)
 }
 
-// defaultReplayed is every policy there is.
+// defaultReplayed lists every policy.
 func defaultReplayed() string {
 	var names []string
 	for _, info := range policy.List() {

@@ -25,21 +25,21 @@ type runOptions struct {
 	duration            time.Duration
 	rate                float64
 	seed                uint64
-	temporary           bool // the folder
+	temporary           bool // the folder is temporary
 	models              string
 	sheet               *answers.Sheet // nil without models
 }
 
-// runVerb starts everything, plays the feed, and proves at the end that nothing is missing.
+// runVerb starts the whole system, plays the feed, and verifies at the end that nothing is missing.
 func runVerb(ctx context.Context, args []string) error {
 	var o runOptions
 	fs := flags("run")
-	fs.StringVar(&o.bin, "bin", "bin", "folder with the binaries that `make build` made")
+	fs.StringVar(&o.bin, "bin", "bin", "`folder` with the binaries of make build")
 	fs.StringVar(&o.res, "res", "res", "folder with configuration.yaml")
-	fs.StringVar(&o.dir, "dir", "", "folder for spool, database, log and the feed's ground truth (truth.jsonl); default a temporary one, which is kept only if something is wrong")
+	fs.StringVar(&o.dir, "dir", "", "folder for spool, database, log and the feed's ground truth (truth.jsonl); default a temporary folder, kept only after a failure")
 	fs.StringVar(&o.feed, "feed", "", "play this file of JSON lines instead of the live feed")
-	fs.StringVar(&o.models, "models", "", "folder of models for node and cloud; default res/models of -res, if there is one; none runs without")
-	fs.DurationVar(&o.duration, "duration", 0, "how long to feed; 0 is until Ctrl-C")
+	fs.StringVar(&o.models, "models", "", "folder of models for node and cloud; default models of -res, if it exists; none runs without models")
+	fs.DurationVar(&o.duration, "duration", 0, "duration of the feed; 0 runs until Ctrl-C")
 	fs.Float64Var(&o.rate, "rate", 1, "multiple of the feed's rate")
 	fs.Uint64Var(&o.seed, "seed", 1, "seed of the feed's signals")
 	if err := parse(fs, args); err != nil {
@@ -58,34 +58,34 @@ func runVerb(ctx context.Context, args []string) error {
 	}
 	started, err := o.run(ctx)
 	switch {
-	case err != nil && started: // what is missing has to be looked for
-		return fmt.Errorf("everything is left in %s: %w", o.dir, err)
+	case err != nil && started: // keep the files for the search
+		return fmt.Errorf("all files kept in %s: %w", o.dir, err)
 	case made && (err != nil || o.temporary):
 		return errors.Join(os.RemoveAll(o.dir), err)
 	}
 	return err
 }
 
-// makeFolder makes the folder of a run, within that one where dir names none, and reports whether it was not there.
+// makeFolder creates the folder of a run, in within if dir is empty, and reports whether the folder is new.
 func makeFolder(dir *string, within string) (made bool, err error) {
 	if *dir == "" {
 		if *dir, err = os.MkdirTemp(within, "offload-lab-"); err != nil {
-			return false, fmt.Errorf("making a folder for the run: %w", err)
+			return false, fmt.Errorf("creating a folder for the run: %w", err)
 		}
 		return true, nil
 	}
 	_, err = os.Stat(*dir)
 	made = errors.Is(err, os.ErrNotExist)
 	if err := os.MkdirAll(*dir, 0o750); err != nil {
-		return false, fmt.Errorf("making the folder of the run: %w", err)
+		return false, fmt.Errorf("creating the folder of the run: %w", err)
 	}
 	return made, nil
 }
 
-// usualAPI is the service's own default port, so that the commands of the README work as they stand.
+// usualAPI is the service's default address, so that the README's commands work unchanged.
 const usualAPI = "127.0.0.1:59740"
 
-// run reports whether all parts had started; until then the error is the whole story.
+// run reports whether all parts had started; the error before that needs no further search.
 func (o *runOptions) run(ctx context.Context) (started bool, err error) {
 	log, err := os.OpenFile(filepath.Join(o.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -117,7 +117,7 @@ func (o *runOptions) run(ctx context.Context) (started bool, err error) {
 	return true, errors.Join(feedErr, stopErr, verdict(s, broker, sent, received))
 }
 
-// feedAll plays the feed and prints a line of figures a second, until it is over, Ctrl-C, or a part of the system ends.
+// feedAll plays the feed and prints a line of figures per second, until the feed ends, Ctrl-C, or a part of the system exits.
 func (o *runOptions) feedAll(ctx context.Context, s *stack.Stack, broker *stack.Broker) (int64, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -203,10 +203,10 @@ func (o *runOptions) printFigures(ctx context.Context, s *stack.Stack, at time.D
 		status.Sum(c.Dropped), link, st.Node.CPU, float64(st.Process.RSS)/1e6, st.Process.Goroutines, o.answersLine())
 }
 
-// drain waits until every event of the feed has come in and nothing is on its way any more, for ten seconds at most: what
-// is spooled then stays spooled. It returns how many events came in.
+// drain waits, for at most ten seconds, until every event of the feed has been received and no task is in flight or in the spool. It returns the
+// number of received events.
 func drain(s *stack.Stack, sent int64) (received int64) {
-	fmt.Println("the feed has ended; waiting for what is on its way")
+	fmt.Println("the feed has ended; waiting for tasks in flight")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for {
@@ -226,8 +226,8 @@ func drain(s *stack.Stack, sent int64) (received int64) {
 	}
 }
 
-// verdict prints the account that the stopped service left, as the last line, and fails unless it adds up, every event
-// that the feed sent came in, and what counts as receipted is in the consumer's database, once.
+// verdict prints the final account of the stopped service as the last line. It fails unless the account balances, every event of the feed was
+// received, and every receipted task is in the consumer's database.
 func verdict(s *stack.Stack, broker *stack.Broker, sent, received int64) error {
 	c, err := s.FinalCounts()
 	if err != nil {
@@ -239,13 +239,13 @@ func verdict(s *stack.Stack, broker *stack.Broker, sent, received int64) error {
 	}
 	defer fmt.Println(string(line))
 	if n := broker.Dropped(); n > 0 {
-		return fmt.Errorf("the lab's broker dropped %d messages: the rate is more than this machine can carry", n)
+		return fmt.Errorf("the lab's broker dropped %d messages: the rate exceeds the capacity of this machine", n)
 	}
 	if c.Balance != 0 || c.InFlight != 0 {
-		return fmt.Errorf("the account does not add up: balance %d, in flight %d", c.Balance, c.InFlight)
+		return fmt.Errorf("the account does not balance: balance %d, in flight %d", c.Balance, c.InFlight)
 	}
 	if received < sent {
-		return fmt.Errorf("the feed sent %d events, but only %d came in", sent, received)
+		return fmt.Errorf("the feed sent %d events, but only %d were received", sent, received)
 	}
 	stored, err := s.Stored()
 	if err != nil {
@@ -257,18 +257,18 @@ func verdict(s *stack.Stack, broker *stack.Broker, sent, received int64) error {
 	return nil
 }
 
-// modelsEnv is what a run with models sets beyond the shipped configuration, as far as its user has not.
+// modelsEnv is the environment of a run with models, for variables that the user has not set.
 var modelsEnv = [][2]string{
 	{"OFFLOAD_WRITABLE_CLASSES_VIBRATION_MODEL", "bearing"},
 	{"OFFLOAD_WRITABLE_CLASSES_CAMERA_MODEL", "parts"},
 	{"OFFLOAD_WRITABLE_CLASSES_CAMERA_HARD", "margin share=0.1 hourly=360 daily=8640"},
 }
 
-// cloudModels says which model the cloud computes with on which class.
+// cloudModels assigns models to classes in the cloud.
 const cloudModels = "vibration=bearing,camera=parts"
 
-// useModels gives node and cloud each a copy of the models, since each keeps there which version is in force, and watches the bus for
-// answers. It returns what the parts are started with: nothing where there are no models.
+// useModels copies the models for node and cloud, since each records its active versions in its folder, and subscribes to answers on the bus. It
+// returns the environment and the consumer's arguments, both empty without models.
 func (o *runOptions) useModels(broker *stack.Broker) (env, work []string, err error) {
 	from := o.models
 	if from == "" {
@@ -298,12 +298,12 @@ func (o *runOptions) useModels(broker *stack.Broker) (env, work []string, err er
 		return nil, nil, err
 	}
 	err = broker.Subscribe("edgex/events/device/app-offload/#", func(_ string, payload []byte) {
-		_ = o.sheet.Seen(payload, time.Now()) // the service quarantines other messages
+		_ = o.sheet.Seen(payload, time.Now()) // other messages are quarantined by the service
 	})
 	return env, []string{"-models=" + cloud, "-class-model=" + cloudModels}, err
 }
 
-// newSheet knows the deadlines of the classes as the service has them.
+// newSheet creates a sheet with the deadlines of the service's classes.
 func newSheet() (*answers.Sheet, error) {
 	c := config.Default()
 	if _, err := config.ApplyEnv(&c, os.LookupEnv); err != nil {
@@ -311,12 +311,12 @@ func newSheet() (*answers.Sheet, error) {
 	}
 	deadlines := map[string]time.Duration{}
 	for name, class := range c.Writable.Classes {
-		deadlines[name], _ = time.ParseDuration(class.Deadline) // the service checks it
+		deadlines[name], _ = time.ParseDuration(class.Deadline) // validated by the service
 	}
 	return answers.New(deadlines), nil
 }
 
-// expect notes an event of which the truth is known.
+// expect records an event whose truth is known.
 func (o *runOptions) expect(m feed.Message) {
 	if o.sheet != nil && m.Event.Truth != nil {
 		o.sheet.Sent(m.Event.Truth.Event, m.Event.Truth.Label, time.Now())
@@ -330,7 +330,7 @@ func (o *runOptions) answersLine() string {
 	return o.sheet.Line()
 }
 
-// printAnswers prints what the answers were worth.
+// printAnswers prints the quality of the answers.
 func (o *runOptions) printAnswers() {
 	if o.sheet == nil {
 		return

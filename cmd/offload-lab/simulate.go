@@ -13,11 +13,11 @@ import (
 	"app-offload/functions/policy"
 )
 
-// stepLine is one decision of a simulated gateway with what came of it.
+// stepLine is one decision of a simulated gateway with its outcome.
 type stepLine struct {
 	Episode    int     `json:"episode"`
 	Task       int     `json:"task"`
-	At         float64 `json:"at"` // s from the begin of the episode
+	At         float64 `json:"at"` // s since the start of the episode
 	Class      string  `json:"class"`
 	Bytes      int     `json:"bytes"`
 	Complexity float64 `json:"complexity"`
@@ -31,21 +31,21 @@ type stepLine struct {
 	LocalTime  float64 `json:"localTime"` // s, predicted
 	CloudTime  float64 `json:"cloudTime"` // s, predicted
 
-	Took   float64 `json:"took"` // s, what it really was
+	Took   float64 `json:"took"` // s, actual
 	Missed bool    `json:"missed"`
 	Wire   float64 `json:"wire"` // bytes sent
 	Joules float64 `json:"joules"`
 	Cost   float64 `json:"cost"`
 }
 
-// simulateVerb plays one policy and writes down every step.
+// simulateVerb runs policies and writes every step.
 func simulateVerb(ctx context.Context, args []string) error {
 	var f worldFlags
 	fs := flags("simulate")
 	f.register(fs)
-	names := fs.String("policy", "cost", "the policies, separated by commas, each through the same episodes; also article, greedy, ppo=FILE for a network and defer=FILE for a rule")
-	episodes := fs.Int("episodes", 1, "how many episodes of 600 tasks")
-	explore := fs.Float64("explore", 0, "share of decisions, 0 to 0.5, that are taken the other way, so that replay can learn from them")
+	names := fs.String("policy", "cost", "policies, separated by commas, each on the same episodes; also article, greedy, ppo=FILE for a network and defer=FILE for a rule")
+	episodes := fs.Int("episodes", 1, "number of episodes of 600 tasks")
+	explore := fs.Float64("explore", 0, "share of decisions, 0 to 0.5, with the target reversed, as evidence for replay")
 	records := fs.Bool("records", false, "write the service's decision log instead of steps")
 	if err := parse(fs, args); err != nil {
 		return err
@@ -78,7 +78,7 @@ func simulateVerb(ctx context.Context, args []string) error {
 			}
 			seed := judge.EpisodeSeed(f.seed, i)
 			if _, late := p.(policy.Binder); late && *explore > 0 {
-				return fmt.Errorf("-explore %g: policy %s binds late, and deciding at once the other way would be another policy; leave one of them out", *explore, contestant.Name)
+				return fmt.Errorf("-explore %g: policy %s binds late, and an immediate reversed decision would be another policy; remove one of the two", *explore, contestant.Name)
 			}
 			if *explore > 0 {
 				p = sim.Explore(p, *explore, seed)
@@ -91,7 +91,7 @@ func simulateVerb(ctx context.Context, args []string) error {
 	return out.Flush()
 }
 
-// stepWriter writes a line a decision, in the simulator's own form or in that of the service.
+// stepWriter writes one line per decision, in the simulator's own form or in that of the service.
 type stepWriter struct {
 	to      *bufio.Writer
 	steps   *json.Encoder
@@ -100,7 +100,7 @@ type stepWriter struct {
 	line    []byte
 }
 
-// episode plays a policy and writes what happens.
+// episode runs a policy and writes its steps.
 func (w *stepWriter) episode(env *sim.Env, e *sim.Episode, p policy.Policy, name string, number int) (wrong error) {
 	sim.Play(env, e, p, func(s *sim.Situation, d decision.Decision, info sim.Info) {
 		if wrong == nil {
@@ -117,7 +117,7 @@ func (w *stepWriter) write(episode int, name string, e *sim.Episode, s *sim.Situ
 	w.written++
 	entry := decision.NewEntry(&s.Task, &s.Estimate, &s.State, d, name, "simulated")
 	entry.ID = w.written
-	waited := entry.Waited.Seconds() // before the decision, from which an outcome counts
+	waited := entry.Waited.Seconds() // before the decision, where outcomes begin
 	entry.Outcome = decision.Outcome{Known: true, Time: info.Took - waited, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
 	var err error
 	if w.line, err = decision.AppendRecord(w.line[:0], &entry); err != nil {

@@ -27,23 +27,23 @@ type trainOptions struct {
 	made                          string
 }
 
-// trainVerb learns a lesson and prints, as the last line, how well it was learned.
+// trainVerb learns a lesson and prints the result of judging it as the last line.
 func trainVerb(ctx context.Context, args []string) error {
 	o := trainOptions{made: "offload-lab train " + strings.Join(args, " ")}
 	var gateway gatewayFlags
 	fs := flags("train", "{lessons}", lessonsHelp())
-	name := fs.String("env", "offload", "what to learn, one of the lessons")
+	name := fs.String("env", "offload", "lesson to learn")
 	fs.Uint64Var(&o.seed, "seed", 1, "seed of weights, episodes and exploration")
-	steps := fs.Int("steps", 0, "steps to learn from, of offload the decisions whose both ways are tried, of defer episodes; 0 is the lesson's own number")
-	settings := fs.String("set", "", "settings of the learner instead of the lesson's own, as JSON, such as {\"Rate\":0.001}")
-	fs.StringVar(&gateway.data, "data", "", "folder with recordings for the lessons on offloading, as in compare, beside synthetic ones; default those alone")
+	steps := fs.Int("steps", 0, "training steps; for offload, decisions with both targets tried; for defer, episodes; 0 means the lesson's default")
+	settings := fs.String("set", "", "settings that override the lesson's own, as JSON, such as {\"Rate\":0.001}")
+	fs.StringVar(&gateway.data, "data", "", "folder with recordings for the lessons on offloading, as in compare, in addition to synthetic ones")
 	fs.StringVar(&gateway.part, "part", "", `recordings of -data to use: "learn", "judge" or all`)
 	tailFlags(fs, &gateway.tail, 0.7)
-	fs.StringVar(&o.out, "out", "", "file for what was learned")
-	fs.StringVar(&o.curve, "curve", "", "file for the learning curve, a JSON object an update; appended to after a resume")
-	fs.StringVar(&o.checkpoint, "checkpoint", "", "file to save the training in every minute and at Ctrl-C; if it exists the training goes on from it")
-	fs.StringVar(&o.judge, "judge", "", "judge what is in this file and learn nothing")
-	fs.IntVar(&o.episodes, "episodes", 100, "episodes to judge over, without exploring; 0 judges nothing")
+	fs.StringVar(&o.out, "out", "", "file for the result")
+	fs.StringVar(&o.curve, "curve", "", "file for the learning curve, one JSON object per update; appended to after a resume")
+	fs.StringVar(&o.checkpoint, "checkpoint", "", "file to save the training in every minute and at Ctrl-C; if it exists, the training resumes from it")
+	fs.StringVar(&o.judge, "judge", "", "judge the result in this file without training")
+	fs.IntVar(&o.episodes, "episodes", 100, "episodes for judging, without exploration; 0 means no judging")
 	fs.Uint64Var(&o.judgeSeed, "judge-seed", 1_000_000, "seed of those episodes")
 	if err := parse(fs, args); err != nil {
 		return err
@@ -82,14 +82,14 @@ func (o *trainOptions) run(ctx context.Context) error {
 	return o.verdict(result)
 }
 
-// learned is what is to be judged: read from a file, or learned now.
+// learned returns the result to judge: from a file, or of a training.
 func (o *trainOptions) learned(ctx context.Context) (learned, error) {
 	if o.judge == "" {
 		return o.train(ctx)
 	}
 	f, err := os.Open(o.judge)
 	if err != nil {
-		return nil, fmt.Errorf("opening what was learned: %w", err)
+		return nil, fmt.Errorf("opening the result to judge: %w", err)
 	}
 	defer f.Close()
 	result, err := o.lesson.read(f)
@@ -99,7 +99,7 @@ func (o *trainOptions) learned(ctx context.Context) (learned, error) {
 	return result, nil
 }
 
-// train learns until the steps are done. When it is interrupted, what it has learned so far is in the checkpoint.
+// train learns until the steps are done. After an interrupt, the checkpoint holds the progress.
 func (o *trainOptions) train(ctx context.Context) (learned, error) {
 	t, err := o.student()
 	if err != nil {
@@ -135,7 +135,7 @@ func (o *trainOptions) train(ctx context.Context) (learned, error) {
 	return t.Learned(), nil
 }
 
-// student begins anew, or goes on from the checkpoint.
+// student starts a training, or resumes it from the checkpoint.
 func (o *trainOptions) student() (student, error) {
 	if o.checkpoint == "" {
 		return o.lesson.begin(nil)
@@ -170,14 +170,14 @@ func (o *trainOptions) openCurve() (io.WriteCloser, error) {
 	if o.curve == "" {
 		return discard{io.Discard}, nil
 	}
-	f, err := os.OpenFile(o.curve, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644) // #nosec G302 G304 -- a plot's data, where the user wants it
+	f, err := os.OpenFile(o.curve, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644) // #nosec G302 G304 -- a plot's data, at the user's path
 	if err != nil {
 		return nil, fmt.Errorf("opening the learning curve: %w", err)
 	}
 	return f, nil
 }
 
-// verdict plays episodes that training has not seen and prints their returns.
+// verdict plays episodes unseen in training and prints their returns.
 func (o *trainOptions) verdict(result learned) error {
 	if o.episodes <= 0 {
 		return nil
@@ -192,7 +192,7 @@ func (o *trainOptions) verdict(result learned) error {
 	return nil
 }
 
-// moments are mean and standard deviation.
+// moments returns mean and standard deviation.
 func moments(v []float64) (mean, deviation float64) {
 	for _, x := range v {
 		mean += x / float64(len(v))
@@ -203,8 +203,8 @@ func moments(v []float64) (mean, deviation float64) {
 	return mean, math.Sqrt(deviation)
 }
 
-// writeFile writes beside the file and renames, so that an interrupted write leaves the old one whole. A device or a pipe is written to, and
-// what a link leads to is replaced instead of the link.
+// writeFile writes a temporary file beside path and renames it, so that an interrupted write leaves the old file intact. It writes directly to a
+// device or a pipe, and follows a symbolic link instead of replacing it.
 func writeFile(path string, write func(io.Writer) error) (err error) {
 	defer func() {
 		if err != nil {
@@ -227,13 +227,13 @@ func writeFile(path string, write func(io.Writer) error) (err error) {
 		return err
 	}
 	defer os.Remove(f.Name())
-	if err := errors.Join(write(f), f.Chmod(0o644), f.Sync(), f.Close()); err != nil { // #nosec G302 -- others may read a network
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Sync(), f.Close()); err != nil { // #nosec G302 -- a network may be world-readable
 		return err
 	}
 	return os.Rename(f.Name(), to)
 }
 
-// tryFile finds out before hours of work whether writeFile can write a file there. It leaves what is there.
+// tryFile checks before hours of work whether writeFile can write there. It leaves an existing file unchanged.
 func tryFile(path string) error {
 	if info, err := os.Stat(path); path == "" || err == nil && info.Mode()&(fs.ModeDevice|fs.ModeNamedPipe) != 0 {
 		return nil
@@ -245,19 +245,19 @@ func tryFile(path string) error {
 	return nil
 }
 
-// lesson is something that can be learned, with the settings by which it is learned well.
+// lesson is a problem to learn, with settings that work well for it.
 type lesson struct {
 	name     string
 	about    string
-	settings any // *rl.Config, *rl.ImproveConfig or *rl.SearchConfig: how it is learned
+	settings any // *rl.Config, *rl.ImproveConfig or *rl.SearchConfig: the method
 	seed     *uint64
 	steps    *int // to take
 	env      func() (rl.Env, error)
-	inputs   []string      // their names, where they have any
-	rule     *gatewayFlags // of a lesson that learns no network but the rule of policy defer
+	inputs   []string      // names of the inputs, if they have names
+	rule     *gatewayFlags // set for a lesson that learns the rule of policy defer instead of a network
 }
 
-// training is what all ways of learning have in common.
+// training is the common part of all methods.
 type training interface {
 	Update() rl.Progress
 	Finished() bool
@@ -265,33 +265,33 @@ type training interface {
 	Save(w io.Writer) error
 }
 
-// student is a training, whichever way it learns.
+// student is a training by any method.
 type student interface {
 	training
 	Learned() learned
 }
 
-// learned is what a student has learned.
+// learned is the result of a student.
 type learned interface {
-	// Write writes it as the service and the lab read it, with the command that made it.
+	// Write writes it in the form that the service and the lab read, with the command that made it.
 	Write(to io.Writer, made string) error
-	// Returns plays episodes from that seed on, without exploring.
+	// Returns plays episodes from that seed on, without exploration.
 	Returns(episodes int, seed uint64) ([]float64, error)
 }
 
-// lessons lists them all.
+// lessons lists all lessons.
 func lessons(g *gatewayFlags) []lesson {
 	cartPoles := func() (rl.Env, error) { return &classic.CartPole{}, nil }
 	acrobots := func() (rl.Env, error) { return &classic.Acrobot{}, nil }
 	offloading, deferring, poles, swings, byPPO := rl.DefaultImprove(), rl.DefaultSearch(), cartPole(), acrobot(), offloadPPO()
 	return []lesson{
 		{
-			"offload", "here or cloud, by taking both ways and counting what each costs in the end",
+			"offload", "local or cloud, by trying both targets and comparing their final costs",
 			&offloading, &offloading.Seed, &offloading.Steps, g.newGateway, policy.InputNames[:], nil,
 		},
-		{"offload-ppo", "here or cloud, by proximal policy optimisation", byPPO, &byPPO.Seed, &byPPO.Steps, g.newGateway, policy.InputNames[:], nil},
+		{"offload-ppo", "local or cloud, by proximal policy optimisation", byPPO, &byPPO.Seed, &byPPO.Steps, g.newGateway, policy.InputNames[:], nil},
 		{
-			"defer", "which task a free server takes, by searching for the prices and weights that cost least",
+			"defer", "the task for a free server, by searching for the prices and weights of lowest cost",
 			&deferring, &deferring.Seed, &deferring.Steps, nil, nil, g,
 		},
 		{"cartpole", "CartPole-v1: keep a pole upright, at most 500", poles, &poles.Seed, &poles.Steps, cartPoles, nil, nil},
@@ -299,7 +299,7 @@ func lessons(g *gatewayFlags) []lesson {
 	}
 }
 
-// cartPole learns long from few steps at a time, as steps are what is scarce.
+// cartPole learns long from few steps at a time, since steps are scarce.
 func cartPole() *rl.Config {
 	c := rl.DefaultConfig()
 	c.Steps, c.Envs, c.Horizon, c.Epochs, c.Minibatch = 100_000, 8, 64, 20, 256
@@ -307,8 +307,8 @@ func cartPole() *rl.Config {
 	return &c
 }
 
-// acrobot learns in many small steps, first large and then small ones. Larger minibatches, more epochs or a lower rate settle
-// for swings that take about four steps longer.
+// acrobot learns in many small updates with a decreasing step size. Larger minibatches, more epochs or a lower rate converge to swings that take
+// about four steps longer.
 func acrobot() *rl.Config {
 	c := rl.DefaultConfig()
 	c.Steps, c.Envs, c.Horizon, c.Epochs, c.Minibatch = 1_000_000, 16, 256, 4, 64
@@ -330,10 +330,10 @@ func lessonNamed(name string, g *gatewayFlags) (lesson, error) {
 		}
 		names = append(names, l.name)
 	}
-	return lesson{}, fmt.Errorf("-env %q: there is no such lesson; use one of %s", name, strings.Join(names, ", "))
+	return lesson{}, fmt.Errorf("-env %q: must be one of %s", name, strings.Join(names, ", "))
 }
 
-// set changes the named settings, and seed and steps where they are not 0.
+// set overrides the named settings, and seed and steps if they are not 0.
 func (l *lesson) set(settings string, seed uint64, steps int) error {
 	if settings != "" {
 		d := json.NewDecoder(strings.NewReader(settings))
@@ -349,7 +349,7 @@ func (l *lesson) set(settings string, seed uint64, steps int) error {
 	return nil
 }
 
-// begin makes a student; with a checkpoint to read it goes on from there.
+// begin creates a student; with a checkpoint to read, it resumes from there.
 func (l *lesson) begin(from io.Reader) (student, error) {
 	switch c := l.settings.(type) {
 	case *rl.Config:
@@ -377,7 +377,7 @@ func (l *lesson) beginPPO(c *rl.Config, from io.Reader) (student, error) {
 	return ofNetwork{t, l}, err
 }
 
-// read reads what an earlier training has written.
+// read reads the result of an earlier training.
 func (l *lesson) read(from io.Reader) (learned, error) {
 	if l.rule != nil {
 		return l.rule.readRule(from)
@@ -408,7 +408,7 @@ type networker interface {
 
 func (s ofNetwork) Learned() learned { return network{s.Actor(), s.lesson} }
 
-// network is a network to be written or judged.
+// network is a network to write or to judge.
 type network struct {
 	actor  *rl.Actor
 	lesson *lesson

@@ -8,8 +8,8 @@ import (
 	"app-offload/functions/policy"
 )
 
-// policies is the configuration by which the lab makes policies: the default one, with the weights of policy ppo found also by a
-// lab that is run from another folder, beside its binary. That they are nowhere is told, as ppo would else be cost without a word.
+// policies returns the default configuration of policies. It finds the weights of policy ppo also beside the binary, for a lab run from another
+// folder, and warns if they are missing, since ppo would then silently decide as cost.
 func policies() policy.Config {
 	c := policy.DefaultConfig()
 	shipped := c.PPOWeights
@@ -22,7 +22,7 @@ func policies() policy.Config {
 			return c
 		}
 	}
-	fmt.Fprintf(os.Stderr, "%s is not here: policy ppo decides as cost\n", shipped)
+	fmt.Fprintf(os.Stderr, "%s not found: policy ppo decides as cost\n", shipped)
 	c.PPOWeights = shipped
 	return c
 }
