@@ -49,7 +49,7 @@ func TestARunOfFaultsNamesSeedAndFolder(t *testing.T) {
 			err = faultsVerb(t.Context(), []string{"-seed", "7", "-bin", "/nonexistent", "-rounds", "1", "-kind", "cut", "-json", "-scenario", sc})
 			return nil
 		})
-		require.ErrorContains(t, err, "seed 7, everything is left in "+temp)
+		require.ErrorContains(t, err, "seed 7, all files kept in "+temp)
 		var report struct {
 			Seed   uint64
 			Rounds int

@@ -84,7 +84,7 @@ func readNetwork(t *testing.T, file string) *policy.Network {
 
 func TestTrainSaysWhatIsWrong(t *testing.T) {
 	for want, args := range map[string][]string{
-		"there is no such lesson":   {"-env", "chess"},
+		"must be one of offload":    {"-env", "chess"},
 		"-set":                      {"-env", "cartpole", "-set", `{"Gama":1}`},
 		`Gamma = "2"`:               {"-env", "cartpole", "-set", `{"Gamma":2}`},
 		"512 steps of one update":   {"-env", "cartpole", "-steps", "10"},

@@ -58,7 +58,7 @@ func TestExitCodes(t *testing.T) {
 		{"", 0, "Usage: offload-lab VERB"},
 		{"-h", 0, "Usage:"},
 		{"--help", 0, "Usage:"},
-		{"reprot", 2, `there is no verb "reprot"`},
+		{"reprot", 2, `unknown verb "reprot"`},
 		{"compare -episodes x", 1, "offload-lab compare: "},
 		{"compare seed", 1, "did you mean -seed?"},
 		{"compare qqqqqqqqqq", 1, "this verb takes flags only\n"},
