@@ -52,7 +52,7 @@ var walls = map[string][]string{
 	"quarantine": {"check", "intake/parse"}, "receive": {"check", "intake", "intake/parse", "quarantine", "say", "status", "task"},
 	"status":  {"answer/desk", "fleet", "forward", "shed", "check", "host", "infer", "local", "export"},
 	"track":   {},
-	"version": {},
+	"version": {}, "halt": {},
 	"edgex":   {"", "intake", "keys", "local", "receive"}, // "" is the root
 
 	"badlink": {}, // for tests; what users says keeps it out of the service

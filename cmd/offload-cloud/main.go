@@ -19,6 +19,7 @@ import (
 	"syscall"
 
 	"app-offload/cmd/offload-cloud/internal/store"
+	"app-offload/functions/halt"
 	"app-offload/functions/version"
 )
 
@@ -26,19 +27,10 @@ import (
 type streams struct{ out, err io.Writer }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
+	ctx, stop := signal.NotifyContext(context.Background(), halt.Signals()...)
 	code := run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)
-}
-
-// stopSignals are those that stop the program in order. A SIGHUP that is ignored, as under nohup, stays so.
-func stopSignals() []os.Signal {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
-		signals = append(signals, syscall.SIGHUP)
-	}
-	return signals
 }
 
 // verbs are the programs in this one.

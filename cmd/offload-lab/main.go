@@ -11,9 +11,9 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"syscall"
 
 	"app-offload/functions/check"
+	"app-offload/functions/halt"
 	"app-offload/functions/version"
 )
 
@@ -47,7 +47,7 @@ func verbs() []verb {
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), halt.Signals()...)
 	defer stop()
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
 		usage()

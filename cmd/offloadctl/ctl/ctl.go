@@ -15,10 +15,10 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"app-offload/functions/check"
+	"app-offload/functions/halt"
 	"app-offload/functions/version"
 )
 
@@ -67,9 +67,30 @@ func verbs() []verb {
 
 // Main runs the tool and returns the exit code of the process.
 func Main() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), halt.Signals()...)
 	defer stop()
-	return run(ctx, processShell(), os.Args[1:])
+	return within(ctx, func() int { return run(ctx, processShell(), os.Args[1:]) })
+}
+
+// stopGrace is the time a verb has for its end.
+const stopGrace = 2 * time.Second
+
+// within returns the exit code of a verb, or that of failure where it ignores the end of ctx: it may read a terminal, or open a pipe that has no
+// other end.
+func within(ctx context.Context, verb func() int) int {
+	done := make(chan int, 1)
+	go func() { done <- verb() }()
+	select {
+	case code := <-done:
+		return code
+	case <-ctx.Done():
+	}
+	select {
+	case code := <-done:
+		return code
+	case <-time.After(stopGrace):
+		return exitFailed
+	}
 }
 
 // Run executes the verb in args with the environment of the process, and returns the exit code.
