@@ -53,7 +53,7 @@ var walls = map[string][]string{
 	"status":  {"answer/desk", "fleet", "forward", "shed", "check", "host", "infer", "local", "export"},
 	"track":   {},
 	"version": {}, "halt": {},
-	"edgex":   {"", "intake", "keys", "local", "receive"}, // "" is the root
+	"edgex": {"", "intake", "keys", "local", "receive"}, // "" is the root
 
 	"badlink": {}, // for tests; what users says keeps it out of the service
 }
