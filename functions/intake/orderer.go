@@ -29,7 +29,7 @@ type Orderer struct {
 	limit  int
 
 	mu      sync.Mutex
-	room    *sync.Cond // broadcast when fewer are held, or at the stop
+	room    *sync.Cond // broadcast when fewer are held
 	wake    chan struct{}
 	stop    chan struct{}
 	done    chan struct{}
@@ -210,8 +210,7 @@ func (o *Orderer) Close(ctx context.Context) error {
 	o.mu.Lock()
 	if !o.closed {
 		o.closed = true
-		close(o.stop)
-		o.room.Broadcast()
+		close(o.stop) // run then releases all, and so makes room
 	}
 	o.mu.Unlock()
 	select {

@@ -83,6 +83,7 @@ func TestStatisticsOfABanditBeginAnew(t *testing.T) {
 func TestStatisticsOfFewOutcomesStayAtTheNode(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	b := build(t, "bandit").(*bandit)
+	require.Empty(t, b.Statistics(0))
 	for range 49 {
 		b.Observe(lesson(rng, decision.Cloud, 2))
 	}

@@ -128,5 +128,5 @@ func (p *tempo) now(at int64) pulse {
 		return pulse{arrivals: 1, unit: 1}
 	}
 	gap := max(p.gap, time.Duration(at-p.last).Seconds()/2)
-	return pulse{arrivals: min(1/max(gap*p.wish, 1/mostPulse), mostPulse), unit: 1 / p.wish, known: true}
+	return pulse{arrivals: 1 / max(gap*p.wish, 1/mostPulse), unit: 1 / p.wish, known: true}
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -158,6 +159,18 @@ func TestATaskThatIsAsLateAsCanBeGoesWhereNothingElseComes(t *testing.T) {
 	require.Equal(t, decision.BoundLocal, d.Reason)
 }
 
+// A server is free with as much work as is allowed ahead: with none at all it is.
+func TestWhenAServerIsFree(t *testing.T) {
+	r := newRoom(t)
+	r.state.Link.RTT = 0
+	require.Equal(t, [2]bool{true, true}, free(r.model, &r.state, 0))
+	r.state.QueueCycles, r.state.Link.BacklogBytes = 1, 1
+	require.Equal(t, [2]bool{false, false}, free(r.model, &r.state, 0))
+	require.Equal(t, [2]bool{true, true}, free(r.model, &r.state, 1))
+	r.state.Link.Up = false
+	require.Equal(t, [2]bool{true, false}, free(r.model, &r.state, 1))
+}
+
 func TestTheRoomIsBounded(t *testing.T) {
 	r := newRoom(t, func(c *Config) { c.DeferTasks, c.DeferMiB = 3, 1 })
 	require.True(t, r.add(512, 10, 0, 0))
@@ -292,6 +305,19 @@ func TestAQueueSharesBothServersThoughOneIsBetterInEverything(t *testing.T) {
 		}
 		require.Equal(t, 1, to[decision.Local], "%d parked", parked)
 		require.Equal(t, want, to[decision.Cloud] > 0, "%d parked", parked)
+	}
+}
+
+// A second more costs a task its share of the deadline, one without a deadline of the patience, and one that is as late as can be the tail.
+func TestWhatASecondCosts(t *testing.T) {
+	o := &outlook{cost: costOf(DefaultConfig())}
+	for _, c := range []struct{ deadline, waited, want float64 }{
+		{2, 0, o.cost.time / 2},
+		{2, 2 * o.cost.kappa, o.cost.time / 2},
+		{2, 2*o.cost.kappa + 1, o.cost.tail / 2},
+		{math.Inf(1), 0, o.cost.time / o.cost.patience},
+	} {
+		require.InDelta(t, c.want, o.slope(&prospect{deadline: c.deadline, waited: c.waited}), 1e-12, "%+v", c)
 	}
 }
 
