@@ -15,12 +15,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// steps is the wall clock of an app-offload that was built for it. The program is the real one; only Go's time.Now is compiled from a
-// copy which adds the seconds that stand in a file. What runs monotonically is not touched.
+// steps is an app-offload built with a steppable wall clock. Only Go's time.Now is compiled from a changed copy, which adds the seconds stored in a
+// file. Monotonic time is unchanged.
 type steps struct {
 	bin  string // folder of the program
-	file string // eight bytes, the seconds to add
-	boot string // what the program takes for the machine's boot id; "" is the machine's
+	file string // eight bytes: the seconds to add
+	boot string // boot id shown to the program; "" is the machine's
 }
 
 // stepVariable names the file to the program.
@@ -52,11 +52,11 @@ func init() {
 }
 `
 
-// buildStepped builds app-offload with a clock that steps. It takes minutes the first time, as everything is built anew.
+// buildStepped builds app-offload with a steppable clock. The first build takes minutes, since it compiles everything.
 func (s *system) buildStepped(ctx context.Context) error {
 	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
-		return fmt.Errorf("kind clock builds app-offload with a clock that steps, and needs Go for it: %w", err)
+		return fmt.Errorf("kind clock needs Go to build app-offload with a steppable clock: %w", err)
 	}
 	lib := filepath.Join(string(bytes.TrimSpace(root)), "src", "time")
 	source, err := os.ReadFile(filepath.Join(lib, "time.go"))
@@ -66,17 +66,17 @@ func (s *system) buildStepped(ctx context.Context) error {
 	const reads = "sec, nsec, mono := runtimeNow()\n"
 	stepped := bytes.Replace(source, []byte(reads), []byte(reads+"\tsec += *step\n"), 1)
 	if bytes.Equal(stepped, source) {
-		return errors.New("this Go reads its clock in another way than kind clock knows; leave the kind out with -kind")
+		return errors.New("this Go version reads its clock in an unknown way; exclude kind clock with -kind")
 	}
 	c := &steps{bin: filepath.Join(s.cfg.Dir, "stepped"), file: filepath.Join(s.cfg.Dir, "step")}
-	// Outside of the run's folder, whose name differs each time: the build cache goes by names.
+	// Not in the run's folder, whose name differs each time: the build cache depends on names.
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return fmt.Errorf("looking for a place for Go's changed clock: %w", err)
+		return fmt.Errorf("finding a folder for Go's changed clock: %w", err)
 	}
 	overlay := filepath.Join(cache, "offload-lab", "clock")
 	if err := os.MkdirAll(overlay, 0o750); err != nil {
-		return fmt.Errorf("making a place for Go's changed clock: %w", err)
+		return fmt.Errorf("creating the folder for Go's changed clock: %w", err)
 	}
 	own := func(name string) string { return filepath.Join(overlay, name) }
 	list, err := json.Marshal(map[string]map[string]string{"Replace": {
@@ -91,12 +91,12 @@ func (s *system) buildStepped(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("writing Go's changed clock: %w", err)
 	}
-	fmt.Fprintln(s.cfg.Out, "building app-offload with a clock that steps")
+	fmt.Fprintln(s.cfg.Out, "building app-offload with a steppable clock")
 	// #nosec G204 -- our own command
 	build := exec.CommandContext(ctx, "go", "build", "-overlay", own("overlay.json"), "-o", c.bin+string(filepath.Separator), "app-offload/cmd/app-offload")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building app-offload with a clock that steps: %w: %s", err, out)
+		return fmt.Errorf("building app-offload with a steppable clock: %w: %s", err, out)
 	}
 	s.clock = c
 	return nil
@@ -116,7 +116,7 @@ func (c *steps) env() []string {
 	return []string{stepVariable + "=" + c.file}
 }
 
-// wrap starts the program in a mount namespace where the boot id is another one.
+// wrap starts the program in a mount namespace with another boot id.
 func (c *steps) wrap() []string {
 	if c == nil || c.boot == "" {
 		return nil
@@ -125,7 +125,7 @@ func (c *steps) wrap() []string {
 	return []string{"unshare", "--mount", "sh", "-c", bind, c.boot}
 }
 
-// to sets the clock to so much beside the true time.
+// to sets the clock to the true time plus step.
 func (c *steps) to(step time.Duration) error {
 	f, err := os.OpenFile(c.file, os.O_WRONLY, 0)
 	if err != nil {
@@ -140,7 +140,7 @@ const (
 	year = 365 * day
 )
 
-// stepClock sets the clock while records wait behind a link that is cut. Root's machines sometimes start anew with it.
+// stepClock steps the clock while records wait behind a cut link. As root, it sometimes simulates a reboot as well.
 func (s *system) stepClock(ctx context.Context) error {
 	return inTurn(ctx, s.cut, s.pausing(2*time.Second), func(ctx context.Context) error {
 		beside := []time.Duration{0, time.Hour, -time.Hour, day, -day, 30 * year, -30 * year}
@@ -152,7 +152,7 @@ func (s *system) stepClock(ctx context.Context) error {
 	}, s.pausing(2*time.Second), s.heal)
 }
 
-// reboot is a power cut: the next start is another boot, with a clock that may have lost its time.
+// reboot is a power cut: the next start has another boot id and a clock that may have lost its time.
 func (s *system) reboot(ctx context.Context, by time.Duration) error {
 	return inTurn(ctx, s.endEdge, func(context.Context) error {
 		s.clock.boot = filepath.Join(s.cfg.Dir, "boot")

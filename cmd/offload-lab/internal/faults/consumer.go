@@ -15,16 +15,16 @@ import (
 // consumer is one process of offload-cloud.
 type consumer struct {
 	*stack.Process
-	web string // its own address
+	web string // address of its web server
 }
 
-// openStore chooses the consumer's database, and starts the server that it needs.
+// openStore selects the consumer's database and starts its server if necessary.
 func (s *system) openStore(ctx context.Context) (err error) {
 	s.store = "sqlite:" + filepath.Join(s.cfg.Dir, "cloud.db")
 	if !s.cfg.postgres {
 		return nil
 	}
-	// No power fails here, so that nothing needs to reach the disk.
+	// No test cuts the power here, so nothing needs to reach the disk.
 	if s.postgres, err = postgres.Start(ctx, s.files["postgres"], "fsync=off", "synchronous_commit=off"); err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (s *system) openStore(ctx context.Context) (err error) {
 	return err
 }
 
-// startCloud starts the consumer and waits until it is subscribed.
+// startCloud starts the consumer and waits until it has subscribed.
 func (s *system) startCloud(ctx context.Context) error {
 	if err := s.launchCloud(ctx); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (s *system) startCloud(ctx context.Context) error {
 	return err
 }
 
-// awaiting waits until a consumer is subscribed.
+// awaiting waits until a consumer has subscribed.
 func (s *system) awaiting(c *consumer) step {
 	return func(ctx context.Context) error {
 		return until(ctx, patience, "offload-cloud is ready", func() (bool, error) {
@@ -55,7 +55,7 @@ func (s *system) awaiting(c *consumer) step {
 	}
 }
 
-// launchCloud starts the consumer and does not wait for it.
+// launchCloud starts the consumer without waiting for it.
 func (s *system) launchCloud(context.Context) error {
 	c, err := s.launch("cloud", s.store, append([]string{"-id", "consumer"}, s.work.args()...)...)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *system) launchCloud(context.Context) error {
 	return nil
 }
 
-// follow makes a consumer the one that is asked how it is.
+// follow makes a consumer the one that is watched.
 func (s *system) follow(c *consumer) {
 	s.asking.Lock()
 	defer s.asking.Unlock()
@@ -86,18 +86,17 @@ func (c *consumer) answers(ctx context.Context, path string) bool {
 	return stack.Get(ctx, c.web+path, nil) == nil
 }
 
-// The limits of the consumers' sessions in a round: as the usual ones, but shorter.
+// The session limits of the consumers in this kind: like the defaults, but shorter.
 const (
 	lockTime = "&lock_timeout=500ms"
 	idleTime = "&idle_in_transaction_session_timeout=3s"
 )
 
-// frozenName is how the sessions of the consumer that is to hang are called at the database.
+// frozenName is the name of the hanging consumer's database sessions.
 const frozenName = "frozen"
 
-// hungWorker stops one of two consumers by SIGSTOP within a transaction, which holds the node's row. They have one database, and share the
-// messages or receive each of them both. The other one stores and receipts what comes, while the first one still hangs; that one then goes on
-// or is killed.
+// hungWorker stops one of two consumers with SIGSTOP within a transaction that holds the node's row. Both have the same database, and share the
+// messages or each receive all of them. The other consumer must store and receipt while the first one hangs. The first one is then resumed or killed.
 func (s *system) hungWorker(ctx context.Context) error {
 	if err := inTurn(ctx, s.heal, s.stopCloud); err != nil {
 		return err
@@ -121,11 +120,11 @@ func (s *system) hungWorker(ctx context.Context) error {
 		func(ctx context.Context) error { return s.thaw(ctx, frozen) })
 }
 
-// freeze stops a consumer where a session of its own holds a row of the nodes.
+// freeze stops a consumer while one of its sessions holds a row of the nodes.
 func (s *system) freeze(ctx context.Context, c *consumer) error {
 	return s.database.with(func(db *sql.DB) error {
 		return until(ctx, patience, "the consumer is stopped within a transaction", func() (bool, error) {
-			for range 100 { // a transaction lasts a millisecond or two: look often
+			for range 100 { // a transaction takes a millisecond or two: poll often
 				if began, _, err := transaction(ctx, db); err != nil || !began {
 					if err != nil {
 						return false, err
@@ -135,12 +134,12 @@ func (s *system) freeze(ctx context.Context, c *consumer) error {
 				if err := c.Signal(syscall.SIGSTOP); err != nil {
 					return false, fmt.Errorf("stopping the consumer: %w", err)
 				}
-				time.Sleep(50 * time.Millisecond) // the server has done by then what the consumer had sent
+				time.Sleep(50 * time.Millisecond) // by then the server has processed everything that the consumer had sent
 				if _, idle, err := transaction(ctx, db); err != nil || idle {
 					return idle, err
 				}
 				if err := c.Signal(syscall.SIGCONT); err != nil {
-					return false, fmt.Errorf("letting the consumer go on: %w", err)
+					return false, fmt.Errorf("resuming the consumer: %w", err)
 				}
 			}
 			return false, nil
@@ -148,8 +147,8 @@ func (s *system) freeze(ctx context.Context, c *consumer) error {
 	})
 }
 
-// transaction reports whether a session of the consumer that is to hang has begun to lock rows of the nodes, and whether the server waits for
-// its next statement with them locked.
+// transaction reports whether a session of the hanging consumer has begun to lock rows of the nodes, and whether the server waits for its next
+// statement with them locked.
 func transaction(ctx context.Context, db *sql.DB) (began, idle bool, err error) {
 	err = db.QueryRowContext(ctx, `SELECT count(*) > 0, count(*) FILTER (WHERE state = 'idle in transaction') > 0
 		FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -160,14 +159,14 @@ func transaction(ctx context.Context, db *sql.DB) (began, idle bool, err error) 
 	return began, idle, err
 }
 
-// thaw lets the stopped consumer go on, or kills it, and gives the work back to the one of the other rounds.
+// thaw resumes or kills the stopped consumer, and restores the usual consumer.
 func (s *system) thaw(ctx context.Context, frozen *consumer) error {
 	if s.random.IntN(2) == 0 {
 		frozen.Kill()
 		s.report.Kills.Cloud++
 	} else {
 		if err := frozen.Signal(syscall.SIGCONT); err != nil {
-			return fmt.Errorf("letting the consumer go on: %w", err)
+			return fmt.Errorf("resuming the consumer: %w", err)
 		}
 		err := inTurn(ctx, s.pausing(2*time.Second), s.awaiting(frozen), func(context.Context) error { return frozen.Stop(patience / 3) })
 		if err != nil {

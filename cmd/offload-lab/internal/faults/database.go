@@ -7,33 +7,33 @@ import (
 	"fmt"
 	"strings"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the drivers of the consumer's database
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver of the consumer's database
 	_ "modernc.org/sqlite"
 )
 
-// database reads what the consumer has stored, as somebody would who knows nothing of how it got there. It is open only
-// while it reads: a consumer that starts after a kill has to find the file as the kill left it.
+// database reads the stored tasks independently of the consumer's code. It is open only while it reads: a consumer that starts after a kill must find
+// the file as the kill left it.
 type database struct {
-	store     string // as the consumer's -store names it
+	store     string // the value of the consumer's -store
 	publisher *publisher
 	violate   func(format string, args ...any)
 
-	last     int64 // the highest row that was read
+	last     int64 // the highest row read
 	rows     int
 	doubled  int
 	events   []stored // by number
-	complete int      // events of which every part is there
+	complete int      // events with all parts stored
 	from, to int      // the events of a backlog,
-	inside   int      // and how many of them are there
-	order    []int    // the events of the rows read since forget, in the order in which they were stored
-	late     int      // of them were stored after a later one of their device
+	inside   int      // and the number of those stored
+	order    []int    // events of the rows read since forget, in the order of storage
+	late     int      // the number of those stored after a later event of their device
 	special  map[string]contents
 }
 
-// contents are what events of one id that is not numbered hold, and how often each is there.
+// contents counts each content stored under one id that is not numbered.
 type contents map[string]int
 
-// stored is what is there of an event.
+// stored is the state of an event in the database.
 type stored struct{ parts, seen uint8 }
 
 func newDatabase(store string, p *publisher, violate func(string, ...any)) *database {
@@ -54,9 +54,8 @@ func (d *database) with(f func(db *sql.DB) error) error {
 	return f(db)
 }
 
-// read takes in the rows that were stored since it was last called. Those of a second service are its own: it sends what no
-// operator reads. On PostgreSQL ids follow the insertion, not the commit, but those of one node do follow it: a transaction locks the node's
-// row before it inserts.
+// read reads the rows stored since the last call. It skips rows of a second service, which sends readings that no operator uses. On PostgreSQL ids
+// follow insertion, not commit; ids of one node follow both, since a transaction locks the node's row before it inserts.
 func (d *database) read(ctx context.Context) error {
 	return d.with(func(db *sql.DB) error {
 		rows, err := db.QueryContext(ctx, `SELECT id, event_id, chunk, parts, data FROM tasks WHERE id > $1 AND node = 'lab' ORDER BY id`, d.last)
@@ -78,7 +77,7 @@ func (d *database) read(ctx context.Context) error {
 	})
 }
 
-// take books one row.
+// take records one row.
 func (d *database) take(id string, chunk, parts int, data []byte) {
 	if some, ok := d.special[id]; ok {
 		d.takeSpecial(id, some, data)
@@ -113,7 +112,7 @@ func (d *database) take(id string, chunk, parts int, data []byte) {
 	d.order = append(d.order, n)
 }
 
-// expect waits for events that are not numbered, each with its content; several may have one id.
+// expect registers an event that is not numbered, with its content; several may share an id.
 func (d *database) expect(id string, raw []byte) {
 	if d.special[id] == nil {
 		d.special[id] = contents{}
@@ -134,7 +133,7 @@ func (d *database) takeSpecial(id string, some contents, data []byte) {
 	some[string(data)]++
 }
 
-// awaited counts the expected events that are not there.
+// awaited counts the expected events that are not stored.
 func (d *database) awaited() (n int) {
 	for _, some := range d.special {
 		for _, times := range some {
@@ -146,7 +145,7 @@ func (d *database) awaited() (n int) {
 	return n
 }
 
-// missing lists the events below n that are not there, or not with all their parts.
+// missing lists the events below n that are not stored completely.
 func (d *database) missing(n int) []int {
 	var list []int
 	for i := range n {
@@ -157,7 +156,7 @@ func (d *database) missing(n int) []int {
 	return list
 }
 
-// overtaken looks for events from a number on that were stored before an earlier one of the same device.
+// overtaken reports events from a number on that were stored before an earlier event of the same device.
 func (d *database) overtaken(from int) {
 	var last [devices]int
 	for _, n := range d.order {
@@ -174,7 +173,7 @@ func (d *database) overtaken(from int) {
 
 func (d *database) forget() { d.order = d.order[:0] }
 
-// again counts what is in the database more than once, by a way of its own.
+// again counts duplicates in the database with its own queries.
 func (d *database) again(ctx context.Context) (tasks, places, epochs int, err error) {
 	err = d.with(func(db *sql.DB) error {
 		return db.QueryRowContext(ctx, `SELECT COUNT(*) - (SELECT COUNT(*) FROM (SELECT DISTINCT node, event_id, chunk, data FROM tasks) AS t),

@@ -1,31 +1,27 @@
-// Package faults breaks the whole system, over and over, and checks that it keeps its promises.
+// Package faults repeatedly breaks the whole system and checks that it keeps its guarantees.
 //
-// The system is the real one: two mosquitto brokers, one as MessageBus and one in the cloud, app-offload and
-// offload-cloud as processes, and a proxy as the link between app-offload and the broker in the cloud. Its policy is
-// cloud, so that every event has to arrive in the consumer's database. While events pour in at QoS 1, a round does one
-// thing of the list in kinds.go at a random moment. Every few rounds the faults stop and all is checked. These are the
-// invariants:
+// The system is the real one: two mosquitto brokers, one as MessageBus and one in the cloud, app-offload and offload-cloud as processes, and a proxy
+// as the link between app-offload and the broker in the cloud. Its policy is cloud, so that every event must arrive in the consumer's database. While
+// events arrive at QoS 1, each round injects one fault of the list in kinds.go at a random moment. Every few rounds the faults stop and everything is
+// checked. These are the invariants:
 //
-//  1. Nothing is lost. Every event that the MessageBus has acknowledged to its publisher is in the consumer's database
-//     after the faults stop, complete if it was cut into chunks, and byte for byte what was published if it was not.
-//     Nothing is dropped for any reason, no sequence is a gap and no message is a dead letter.
-//  2. Nothing is doubled. The database holds no task twice, and no (node, epoch, sequence) twice; restarts keep the epoch.
-//  3. The account balances: whenever app-offload is asked, also while events are under way and right after a restart, the
-//     balance is 0; what it has accepted once it has accepted for ever; and when all has arrived, its spool is empty.
-//  4. Order is kept: of events that are published and stored between two faults, those of one device are stored in the
-//     order in which they were published.
-//  5. Memory and goroutines of both processes are bounded, and at rest they are what they were at rest before.
-//  6. Neither process ends by itself, and both end when they are asked to.
-//  7. With workers (kind kill-work), every event has one answer on the MessageBus. It may be seen again with the same id, where app-offload
-//     was killed between its publish and the note of it.
+//  1. Nothing is lost. After the faults stop, every event that the MessageBus has acknowledged to its publisher is in the consumer's database:
+//     complete if it was cut into chunks, otherwise byte for byte. Nothing is dropped, no sequence is a gap and no message is a dead letter.
+//  2. Nothing is duplicated. The database holds no task twice, and no (node, epoch, sequence) twice; restarts keep the epoch.
+//  3. The account balances: the balance is 0 at every query, also with events in flight and right after a restart; the number of accepted tasks never
+//     decreases; and after everything has arrived, the spool is empty.
+//  4. Order is kept: events of one device that are published and stored between two faults are stored in the order of publication.
+//  5. Memory and goroutines of both processes are bounded, and at rest they return to their first values at rest.
+//  6. Neither process exits unexpectedly, and both stop on request.
+//  7. With workers (kind kill-work), every event has one answer on the MessageBus. It may appear again with the same id if app-offload was killed
+//     between its publish and its record.
 //
-// Beside the rounds there are scenarios: one situation that lasts, such as a broker that hangs for ten minutes. Each says
-// above its function what is asked of it, and the invariants above hold as well, but for what a scenario drops by intention
-// and accounts for in another way.
+// Besides rounds there are scenarios: one lasting fault, such as a broker that hangs for ten minutes. The comment of each scenario's function lists
+// its requirements; the invariants above apply as well, except for drops that a scenario intends and accounts for otherwise.
 //
-// What the harness may do to the parts is what happens to them in the field. The MessageBus is therefore ended in an
-// orderly way only: a mosquitto that is killed loses the messages it has not yet written to disk, whatever its
-// subscribers do. The broker in the cloud is killed, since receipts are there to survive that.
+// The harness only injects faults that occur in the field. It therefore stops the MessageBus only in an orderly way: a killed mosquitto loses
+// messages that it has not yet written to disk, regardless of its subscribers. It does kill the broker in the cloud, since receipts exist to survive
+// that.
 package faults
 
 import (
@@ -48,27 +44,27 @@ import (
 	"app-offload/cmd/offload-lab/internal/stack"
 )
 
-// Config says what to break, and how often.
+// Config selects the faults and their number.
 type Config struct {
 	Bin, Res   string // folders with the binaries and with configuration.yaml
-	Dir        string // folder for everything that is written
+	Dir        string // folder for all files
 	Seed       uint64
-	Rounds     int      // at least so many,
-	EdgeKills  int      // until app-offload was killed so often
-	CloudKills int      // and offload-cloud so often,
-	KillRounds int      // and so many rounds have killed one of them
-	Quick      bool     // short rounds, most of which kill, where nothing else is asked for
-	Kinds      []string // what to draw from; a kind that is named twice comes twice as often
-	Rate       float64  // events a second
+	Rounds     int      // minimum number of rounds
+	EdgeKills  int      // minimum kills of app-offload
+	CloudKills int      // minimum kills of offload-cloud
+	KillRounds int      // minimum number of rounds that killed one of them
+	Quick      bool     // short rounds, mostly kills unless Kinds is set
+	Kinds      []string // kinds to draw from; a repeated kind is drawn more often
+	Rate       float64  // events per second
 	CheckEvery int      // rounds between two checks
 	Out        io.Writer
 
-	pace     time.Duration // tests play this many times faster
-	postgres bool          // holds the consumer's database
-	work     bool          // every event is answered in the cloud
+	pace     time.Duration // factor by which tests run faster
+	postgres bool          // the consumer's database is PostgreSQL
+	work     bool          // the cloud answers every event
 }
 
-// Validate finds what makes no sense, before anything is started.
+// Validate checks the configuration.
 func (c *Config) Validate() error {
 	_, err := chosen(c.Kinds)
 	if !(c.Rate >= 0) || math.IsInf(c.Rate, 1) {
@@ -83,44 +79,43 @@ func (c *Config) Validate() error {
 	return err
 }
 
-// Kills counts processes ended by SIGKILL.
+// Kills counts processes killed by SIGKILL.
 type Kills struct {
 	Edge  int `json:"edge"`
 	Cloud int `json:"cloud"`
 }
 
-// Report is what came of it.
+// Report is the result of a run.
 type Report struct {
 	Seed         uint64         `json:"seed"`
 	Rounds       int            `json:"rounds"`
-	KillRounds   int            `json:"killRounds"` // those that killed app-offload, offload-cloud or both
+	KillRounds   int            `json:"killRounds"` // rounds that killed app-offload, offload-cloud or both
 	Kills        Kills          `json:"kills"`
 	Faults       map[string]int `json:"faults"`   // rounds, by kind
-	Accepted     int            `json:"accepted"` // events that the MessageBus has acknowledged
+	Accepted     int            `json:"accepted"` // events acknowledged by the MessageBus
 	Stored       int            `json:"stored"`   // tasks in the database
-	Again        int64          `json:"again"`    // records and tasks that came again, and were recognised
-	Lost         int            `json:"lost"`     // events of Accepted that are not in the database, or not complete
-	Doubled      int            `json:"doubled"`  // tasks and sequences that are in the database more than once
+	Again        int64          `json:"again"`    // repeated records and tasks that were recognized
+	Lost         int            `json:"lost"`     // accepted events that are missing or incomplete in the database
+	Doubled      int            `json:"doubled"`  // tasks and sequences stored more than once
 	Ordered      int            `json:"ordered"`  // events whose order was checked
 	OutOfOrder   int            `json:"outOfOrder"`
-	Asked        int            `json:"asked"`                  // how often the account was asked for
-	Answers      int            `json:"answers,omitempty"`      // events that the cloud has answered on the MessageBus
-	AnswersAgain int            `json:"answersAgain,omitempty"` // answers that were seen more than once there, with one id
+	Asked        int            `json:"asked"`                  // queries of the account
+	Answers      int            `json:"answers,omitempty"`      // events answered by the cloud on the MessageBus
+	AnswersAgain int            `json:"answersAgain,omitempty"` // answers seen there more than once, with one id
 	Edge         Bounds         `json:"edge"`
 	Cloud        Bounds         `json:"cloud"`
 	Violations   []string       `json:"violations,omitempty"`
 }
 
-// Bounds are the largest figures that were seen of a process.
+// Bounds are the largest observed figures of a process.
 type Bounds struct {
 	RSS        int64   `json:"rss"` // bytes
 	Goroutines int     `json:"goroutines"`
-	Start      float64 `json:"start"` // s, until it was ready
+	Start      float64 `json:"start"` // s, until ready
 	Stop       float64 `json:"stop"`  // s, after SIGTERM
 }
 
-// Run does the rounds. Its error says which invariants do not hold, or why that could not be found out; the report is of
-// use either way.
+// Run runs the rounds. Its error lists the violated invariants, or why they could not be checked; the report is valid in both cases.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Quick && len(cfg.Kinds) == 0 {
 		cfg.Kinds = quickKinds()
@@ -133,7 +128,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, err
 	}
 	cfg.work = drawn(list, killsWork)
-	cfg.postgres = drawn(list, hung) || cfg.work && cfg.Seed%2 == 1 && databaseHere() // an even seed has workers in the consumer's process, on SQLite
+	cfg.postgres = drawn(list, hung) || cfg.work && cfg.Seed%2 == 1 && databaseHere() // with an even seed the workers run in the consumer's process, on SQLite
 	s := &system{
 		cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, 0)), began: time.Now(),
 		report: &Report{Seed: cfg.Seed, Faults: map[string]int{}},
@@ -154,12 +149,12 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	return s.report, errors.Join(err, s.close(), s.verdict())
 }
 
-// finish checks for the last time and ends it all.
+// finish runs the last check and stops everything.
 func (s *system) finish(ctx context.Context) error {
 	return inTurn(ctx, s.check, then(s.publisher.stop), s.arrived, s.leave)
 }
 
-// databaseHere reports whether a PostgreSQL server can be started on this machine.
+// databaseHere reports whether this machine can run a PostgreSQL server.
 func databaseHere() bool {
 	_, err := postgres.Programs()
 	return err == nil
@@ -169,7 +164,7 @@ func drawn(list []kind, name string) bool {
 	return slices.ContainsFunc(list, func(k kind) bool { return k.name == name })
 }
 
-// within leaves out what cannot be done on this machine, and says so. It is an error if nothing is left.
+// within removes and reports the kinds that are impossible on this machine. It returns an error if none is left.
 func within(list []kind, out io.Writer) ([]kind, error) {
 	if _, err := postgres.Programs(); err != nil {
 		left := slices.DeleteFunc(list, func(k kind) bool { return k.name == hung })
@@ -177,14 +172,14 @@ func within(list []kind, out io.Writer) ([]kind, error) {
 			return nil, fmt.Errorf("kind %s: %w", hung, err)
 		}
 		if len(left) < len(list) {
-			fmt.Fprintf(out, "kind %s is left out: %v\n", hung, err)
+			fmt.Fprintf(out, "skipping kind %s: %v\n", hung, err)
 		}
 		return left, nil
 	}
 	return list, nil
 }
 
-// rounds breaks things until all that was asked for is done.
+// rounds injects faults until the requested numbers are reached.
 func (s *system) rounds(ctx context.Context, list []kind) error {
 	for s.left() {
 		if err := s.pausing(time.Second)(ctx); err != nil {
@@ -221,7 +216,7 @@ func (s *system) line(name string, took time.Duration) {
 		s.publisher.accepted(), s.database.rows, len(s.violations()))
 }
 
-// verdict is an error if an invariant does not hold.
+// verdict returns an error if an invariant is violated.
 func (s *system) verdict() error {
 	s.report.Violations = s.violations()
 	if len(s.report.Violations) == 0 {
@@ -230,7 +225,7 @@ func (s *system) verdict() error {
 	return fmt.Errorf("%d violations, the first: %s", len(s.report.Violations), s.report.Violations[0])
 }
 
-// violate notes that an invariant does not hold, and says so at once. It may be called from several goroutines.
+// violate records and prints a violated invariant. It is safe for concurrent use.
 func (s *system) violate(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	s.mu.Lock()
@@ -241,7 +236,7 @@ func (s *system) violate(format string, args ...any) {
 	}
 }
 
-// maxViolations bounds the list: what breaks once mostly breaks again.
+// maxViolations bounds the list: a violation mostly repeats.
 const maxViolations = 100
 
 func (s *system) violations() []string {
@@ -250,28 +245,27 @@ func (s *system) violations() []string {
 	return append([]string(nil), s.wrongs...)
 }
 
-// Folder makes the folder of a run where none is named.
+// Folder creates the folder of a run if dir is empty.
 func Folder(dir string) (string, error) {
 	if dir != "" {
 		return dir, os.MkdirAll(dir, 0o750)
 	}
 	dir, err := os.MkdirTemp("", "offload-faults-")
 	if err != nil {
-		return "", fmt.Errorf("making a folder for the run: %w", err)
+		return "", fmt.Errorf("creating a folder for the run: %w", err)
 	}
 	return dir, nil
 }
 
-// stretch is how many events are published undisturbed in a check.
+// stretch is the number of events published undisturbed in a check.
 const stretch = 150
 
-// check stops the faults and holds the system to its invariants, then publishes a stretch that nothing disturbs.
+// check stops the faults, checks the invariants, and publishes an undisturbed stretch of events.
 func (s *system) check(ctx context.Context) error {
 	return inTurn(ctx, s.heal, s.quietly(s.arrived, s.inOrder(stretch, s.publishing(stretch, time.Millisecond)), s.compare))
 }
 
-// arrived waits until every acknowledged event is in the database and the spool is empty. It gives up when nothing moves
-// any more.
+// arrived waits until every acknowledged event is in the database and the spool is empty. It returns an error when there is no more progress.
 func (s *system) arrived(ctx context.Context) error {
 	want := s.publisher.accepted()
 	err := s.advancing(ctx, func() (bool, int, error) {
@@ -301,7 +295,7 @@ func (s *system) arrived(ctx context.Context) error {
 
 var errStuck = errors.New("nothing moves any more")
 
-// advancing asks until something is done, and gives up when a figure stands still for too long.
+// advancing polls until done, and returns errStuck if the figure does not change for too long.
 func (s *system) advancing(ctx context.Context, ask func() (done bool, figure int, err error)) error {
 	last, since := -1, time.Now()
 	for {
@@ -323,7 +317,7 @@ func (s *system) advancing(ctx context.Context, ask func() (done bool, figure in
 	}
 }
 
-// lost says which events are missing, and what each part knows of them.
+// lost reports the missing events and the state of each part.
 func (s *system) lost(ctx context.Context, want int) error {
 	missing := s.database.missing(want)
 	s.report.Lost = len(missing) + s.database.awaited()
@@ -337,7 +331,7 @@ func (s *system) lost(ctx context.Context, want int) error {
 	return fmt.Errorf("%d events are lost", s.report.Lost)
 }
 
-// status is all that app-offload says of itself.
+// status returns app-offload's whole status.
 func (s *system) status(ctx context.Context) string {
 	var raw json.RawMessage
 	if err := s.edge.Load().Get(ctx, "/status", &raw); err != nil {
@@ -346,7 +340,7 @@ func (s *system) status(ctx context.Context) string {
 	return string(raw)
 }
 
-// stats asks the consumer's own command, one line a node.
+// stats returns the output of the consumer's stats command, one line per node.
 func (s *system) stats(ctx context.Context) string {
 	out, err := exec.CommandContext(ctx, filepath.Join(s.cfg.Bin, "offload-cloud"), "stats", "-json", "-store", s.store).Output() // #nosec G204 -- our own binary
 	if err != nil {
@@ -355,7 +349,7 @@ func (s *system) stats(ctx context.Context) string {
 	return string(bytes.TrimSpace(out))
 }
 
-// leave ends both processes, once all has arrived, and looks at what they leave behind.
+// leave stops both processes after everything has arrived, and checks the files they leave.
 func (s *system) leave(ctx context.Context) error {
 	s.stopWatch()
 	if err := s.stopEdge(ctx); err != nil {
@@ -372,7 +366,7 @@ func (s *system) leave(ctx context.Context) error {
 	return s.inspect(ctx)
 }
 
-// checkAccount looks at the account that app-offload left.
+// checkAccount checks app-offload's final account.
 func (s *system) checkAccount(c stack.Counts) {
 	if c.Balance != 0 || c.InFlight != 0 || c.Spooled != 0 || c.Accepted < s.accepted || (len(c.Dropped) > 0 && !s.drops) {
 		s.violate("the account that app-offload left, of at least %d accepted: %s", s.accepted, text(c))
@@ -386,7 +380,7 @@ func (s *system) stopCloud(context.Context) error {
 	return err
 }
 
-// inspect looks at the whole database once more.
+// inspect checks the whole database once more.
 func (s *system) inspect(ctx context.Context) error {
 	if err := s.database.read(ctx); err != nil {
 		return err
@@ -402,7 +396,7 @@ func (s *system) inspect(ctx context.Context) error {
 	return s.checkStats(strings.NewReader(s.stats(ctx)))
 }
 
-// checkStats looks at what the consumer says of each node.
+// checkStats checks the consumer's statistics of each node.
 func (s *system) checkStats(lines io.Reader) error {
 	for decoder := json.NewDecoder(lines); ; {
 		var n struct {
@@ -415,8 +409,8 @@ func (s *system) checkStats(lines io.Reader) error {
 			return fmt.Errorf("reading what offload-cloud stats prints: %w", err)
 		}
 		s.report.Again += n.DuplicateRecords + n.DuplicateTasks
-		delete(n.Gone, "skipped") // numbers that a crash left without a record: nothing was ever accepted under them
-		if s.restored > 0 {       // what a copy of the spool repeats under other content is set aside, until it comes under a new epoch
+		delete(n.Gone, "skipped") // sequences that a crash left without a record: nothing was accepted under them
+		if s.restored > 0 {       // records repeated by a copy of the spool with other content are set aside until they arrive under a new epoch
 			delete(n.Gone, "done")
 			n.DeadLetters = 0
 		}

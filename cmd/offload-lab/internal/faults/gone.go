@@ -16,15 +16,14 @@ import (
 	"app-offload/functions/spool"
 )
 
-// The terms under which a consumer that is gone for minutes is gone for as long as one that is gone for a day under the
-// usual ones: quota and time to live are used up many times over.
+// With these settings an absence of minutes equals a day's absence under the default ones: quota and time to live are exceeded many times.
 const (
 	goneQuota = 16 // MiB
 	goneTTL   = 15 * time.Second
 )
 
-// goneClasses give one device's events a time to live, another one's the lowest lane, where the oldest make room, and all
-// others the same in a higher lane.
+// goneClasses give one device's events a time to live, another one's the lowest lane, where the oldest are dropped first, and all others the same in
+// a higher lane.
 var goneClasses = []string{
 	"OFFLOAD_WRITABLE_CLASSES_CAMERA_MATCHDEVICE=pump-0", "OFFLOAD_WRITABLE_CLASSES_CAMERA_MATCHPROFILE=",
 	"OFFLOAD_WRITABLE_CLASSES_CAMERA_MATCHRESOURCE=", "OFFLOAD_WRITABLE_CLASSES_CAMERA_MATCHSOURCE=",
@@ -35,12 +34,12 @@ var goneClasses = []string{
 	"OFFLOAD_WRITABLE_CLASSES_DEFAULT_ONFULL=dropOldest",
 }
 
-// gone takes the consumer away; the broker stays and acknowledges. What is asked:
+// gone stops the consumer; the broker stays and acknowledges. Requirements:
 //
 //  1. Memory and goroutines of app-offload do not grow: in the second half they are within a tenth of the first.
-//  2. The spool keeps to its quota, and each event that it drops is counted by reason and class.
-//  3. The log says that acknowledgements come and receipts do not, and what to do about it.
-//  4. When the consumer is back everything arrives that was not dropped, and each gap is explained to it.
+//  2. The spool keeps its quota, and counts each dropped event by reason and class.
+//  3. The log states that acknowledgements arrive without receipts, and the remedy.
+//  4. When the consumer is back, everything arrives that was not dropped, and each gap is explained to it.
 func (s *stage) gone(ctx context.Context) error {
 	s.drops = true
 	s.env = append([]string{
@@ -51,7 +50,7 @@ func (s *stage) gone(ctx context.Context) error {
 		s.explained, s.emptied, s.leave, s.accountForDropped)
 }
 
-// advised looks into the log for what to do when acknowledgements come and receipts never do.
+// advised checks that the log names the remedy when acknowledgements arrive without receipts.
 func (s *stage) advised(context.Context) error {
 	log, err := os.ReadFile(filepath.Join(s.cfg.Dir, "edge.log"))
 	if err != nil {
@@ -63,7 +62,7 @@ func (s *stage) advised(context.Context) error {
 	return nil
 }
 
-// explained waits, while events go on, until the consumer knows of every gap why it is one.
+// explained waits, with events still arriving, until the consumer knows the reason of every gap.
 func (s *stage) explained(ctx context.Context) error {
 	begin := time.Now()
 	err := until(ctx, 2*patience, "each gap is explained to the consumer", func() (bool, error) {
@@ -80,7 +79,7 @@ func (s *stage) explained(ctx context.Context) error {
 	return err
 }
 
-// halves watches two halves of the trouble and compares them, as the first has to fill what is bounded.
+// halves compares two halves of the fault, since the first one fills the bounded buffers.
 func (s *stage) halves(ctx context.Context) error {
 	err := s.timed(s.observing(&s.result.Before, s.name+", first half", s.duration/2),
 		s.observing(&s.result.During, s.name+", second half", s.duration/2))(ctx)
@@ -96,7 +95,7 @@ func (s *stage) halves(ctx context.Context) error {
 	return nil
 }
 
-// emptied stops the traffic and waits until the spool is empty and what it held has arrived.
+// emptied stops the traffic and waits until the spool is empty and its events have arrived.
 func (s *stage) emptied(ctx context.Context) error {
 	begin := time.Now()
 	if err := inTurn(ctx, s.disk, then(s.publisher.stop), s.publisher.settled); err != nil {
@@ -120,7 +119,7 @@ func (s *stage) emptied(ctx context.Context) error {
 	return err
 }
 
-// disk adds what the spool takes on disk to the bounds.
+// disk adds the disk space of the spool to the bounds.
 func (s *stage) disk(context.Context) error {
 	var size int64
 	err := filepath.WalkDir(s.edge.Load().Spool(), func(_ string, d os.DirEntry, err error) error {
@@ -138,11 +137,11 @@ func (s *stage) disk(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("measuring the spool: %w", err)
 	}
-	s.bounds(atMost("MiB on disk", float64(size)/(1<<20), goneQuota+1)) // the account lies beside it, and states outgrow their slots
+	s.bounds(atMost("MiB on disk", float64(size)/(1<<20), goneQuota+1)) // it includes the account's files, and states can outgrow their slots
 	return nil
 }
 
-// accountForDropped holds what is missing against what was counted as dropped, by reason and class.
+// accountForDropped compares the missing events with those counted as dropped, by reason and class.
 func (s *stage) accountForDropped(ctx context.Context) error {
 	cfg := spool.DefaultConfig()
 	cfg.QuotaMiB = goneQuota
@@ -167,7 +166,7 @@ func (s *stage) accountForDropped(ctx context.Context) error {
 		all += n
 	}
 	if all > dropped {
-		s.result.Dropped["before the spool"] = all - dropped // newcomers that were the first to go
+		s.result.Dropped["before the spool"] = all - dropped // newcomers dropped before the spool
 	}
 	missing := int64(s.publisher.accepted() - s.database.complete)
 	s.bounds(
@@ -183,7 +182,7 @@ func (s *stage) accountForDropped(ctx context.Context) error {
 	return nil
 }
 
-// reasons holds what the consumer was told of the gaps against what the spool counted: the reason of each has to be the true one.
+// reasons compares the reasons known to the consumer with those counted by the spool.
 func (s *stage) reasons(ctx context.Context, st spool.Stats) {
 	var told struct{ Gone map[string]int64 }
 	if err := json.Unmarshal([]byte(s.stats(ctx)), &told); err != nil {
@@ -197,23 +196,23 @@ func (s *stage) reasons(ctx context.Context, st spool.Stats) {
 	s.bounds(atMost("gaps whose reason was forgotten", float64(told.Gone["unknown"]), 0))
 }
 
-// disk is a small file system of its own, in a file, where the spool lies. It needs root.
+// disk is a small file system in a file, for the spool. It requires root.
 type disk struct{ image, dir string }
 
-// diskSize is small enough to be filled in no time.
+// diskSize is small, so that filling it is quick.
 const diskSize = 64 << 20
 
-// newDisk makes the file system and mounts it.
+// newDisk creates the file system and mounts it.
 func newDisk(ctx context.Context, dir, at string) (*disk, error) {
 	d := &disk{image: filepath.Join(dir, "disk.img"), dir: at}
 	if err := os.MkdirAll(at, 0o750); err != nil {
-		return nil, fmt.Errorf("making a place for the disk: %w", err)
+		return nil, fmt.Errorf("creating the mount point: %w", err)
 	}
 	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
-		return nil, fmt.Errorf("making the disk's image: %w", err)
+		return nil, fmt.Errorf("creating the disk's image: %w", err)
 	}
 	if err := os.Truncate(d.image, diskSize); err != nil {
-		return nil, fmt.Errorf("making the disk's image: %w", err)
+		return nil, fmt.Errorf("creating the disk's image: %w", err)
 	}
 	if err := program(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", d.image); err != nil {
 		return nil, err
@@ -228,14 +227,14 @@ func (d *disk) mount(ctx context.Context) error {
 	return nil
 }
 
-// fail makes the disk read-only at once, as the kernel does when it finds errors on one.
+// fail makes the disk read-only immediately, as the kernel does on errors.
 func (d *disk) fail(ctx context.Context) error {
 	return program(ctx, "mount", "-o", "remount,abort", d.dir)
 }
 
 func (d *disk) unmount(ctx context.Context) error { return program(ctx, "umount", d.dir) }
 
-// fill leaves so many bytes of the disk, with a file that has nothing to do with the spool.
+// fill fills the disk with a foreign file, except for leave bytes.
 func (d *disk) fill(ctx context.Context, leave int64) error {
 	return program(ctx, "fallocate", "-l", fmt.Sprint(diskSize*9/10-leave), d.filler())
 }
@@ -250,7 +249,7 @@ func program(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// withDisk plays on a disk of its own, and takes it away at the end, when no process uses it any more.
+// withDisk runs play on a separate disk, and removes the disk when no process uses it any more.
 func (s *stage) withDisk(ctx context.Context, play func(d *disk) error) error {
 	s.drops = true
 	s.env = []string{
@@ -272,12 +271,11 @@ func (s *stage) withDisk(ctx context.Context, play func(d *disk) error) error {
 	return errors.Join(err, d.unmount(after))
 }
 
-// fullDisk cuts the link on a disk that others have filled, so that the spool has no room long before its quota. What is
-// asked:
+// fullDisk cuts the link on a disk filled by other files, so that the spool runs out of space long before its quota. Requirements:
 //
-//  1. The service goes on: what finds no room is done on the node, as the class says, and counted; the account balances.
+//  1. The service continues: tasks without space are done locally, as the class configures, and counted; the account balances.
 //  2. Memory and goroutines do not grow.
-//  3. With room on the disk and the link back all drains; every event has arrived or was done on the node.
+//  3. With space on the disk and the link restored, the spool drains; every event has arrived or was done locally.
 func (s *stage) fullDisk(ctx context.Context) error {
 	return s.withDisk(ctx, func(d *disk) error {
 		return inTurn(ctx, func(ctx context.Context) error { return d.fill(ctx, 8<<20) }, s.cut, s.fallenBack, s.halves,
@@ -292,7 +290,7 @@ func (s *stage) fallenBack(ctx context.Context) error {
 	})
 }
 
-// roomAgain asks whether the spool takes tasks again.
+// roomAgain checks that the spool accepts tasks again.
 func (s *stage) roomAgain(ctx context.Context) error {
 	var u Usage
 	err := s.observing(&u, "with room again", 10*time.Second)(ctx)
@@ -300,7 +298,7 @@ func (s *stage) roomAgain(ctx context.Context) error {
 	return err
 }
 
-// mended gives the link back and waits until the spool is empty. Every event has arrived then, or was done on the node.
+// mended restores the link and waits until the spool is empty. By then every event must have arrived or been done locally.
 func (s *stage) mended(ctx context.Context) error {
 	if err := inTurn(ctx, s.heal, s.emptied); err != nil {
 		return err
@@ -318,10 +316,10 @@ func (s *stage) mended(ctx context.Context) error {
 	return s.leave(ctx)
 }
 
-// readOnly makes the disk fail under the spool, as the kernel does with one on which it finds errors. What is asked:
+// readOnly makes the spool's disk fail, as the kernel does on errors. Requirements:
 //
-//  1. The service goes on, says that it is not ready and why, and does what it can on the node.
-//  2. After the disk is mended and the service started again all drains; every event has arrived or was done on the node.
+//  1. The service continues, reports that it is not ready and why, and does tasks locally where possible.
+//  2. After the disk is repaired and the service restarted, the spool drains; every event has arrived or was done locally.
 func (s *stage) readOnly(ctx context.Context) error {
 	return s.withDisk(ctx, func(d *disk) error {
 		return inTurn(ctx, s.cut, s.observing(&Usage{}, "before", 10*time.Second), d.fail, s.halves, s.unready,
@@ -336,8 +334,8 @@ func (s *stage) unready(ctx context.Context) error {
 	return nil
 }
 
-// restartOn ends app-offload on a disk that failed, mends the disk, and starts it again. What it cannot write down it cannot
-// know afterwards: what it did since the disk failed, and said so. Events that it had refused come again.
+// restartOn stops app-offload on the failed disk, repairs the disk, and starts it again. The service cannot persist, and so loses, the counts since
+// the failure, which it has reported. Refused events are delivered again.
 func (s *stage) restartOn(ctx context.Context, d *disk) error {
 	var st stack.Status
 	err := until(ctx, patience, "all that was published has come in and is done", func() (done bool, err error) {

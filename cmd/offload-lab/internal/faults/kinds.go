@@ -18,46 +18,46 @@ import (
 	"app-offload/functions/badlink"
 )
 
-// kind is one thing that can happen.
+// kind is a fault.
 type kind struct {
 	name   string
 	what   string
 	strike func(s *system, ctx context.Context) error
-	apart  bool // drawn only where it is named
+	apart  bool // drawn only if named
 }
 
-// hung is the kind that needs the consumer's database to be in PostgreSQL.
+// hung is the kind that needs PostgreSQL as the consumer's database.
 const hung = "hung"
 
-// kinds lists them all.
+// kinds lists all kinds.
 func kinds() []kind {
 	return []kind{
-		{name: "kill-edge", what: "kill -9 app-offload, sometimes again while it starts", strike: (*system).killEdge},
-		{name: "kill-cloud", what: "kill -9 offload-cloud, sometimes again while it starts", strike: (*system).killCloud},
-		{name: "kill-both", what: "kill -9 both at once", strike: (*system).killBoth},
-		{name: "term-edge", what: "SIGTERM app-offload and start it again", strike: (*system).termEdge},
+		{name: "kill-edge", what: "kill -9 app-offload, sometimes again during the start", strike: (*system).killEdge},
+		{name: "kill-cloud", what: "kill -9 offload-cloud, sometimes again during the start", strike: (*system).killCloud},
+		{name: "kill-both", what: "kill -9 both at the same time", strike: (*system).killBoth},
+		{name: "term-edge", what: "SIGTERM app-offload and restart it", strike: (*system).termEdge},
 		{name: "cut", what: "the link is cut and refuses connections", strike: troubled("cut")},
-		{name: "slow", what: "the link is narrow, late or in pieces", strike: troubled("slow")},
+		{name: "slow", what: "the link is slow, delayed or fragmented", strike: troubled("slow")},
 		{name: "stall", what: "the link is half-open: up, and silent in one or both directions", strike: troubled("stall")},
-		{name: "reset", what: "connections are reset, at once or after some bytes", strike: troubled("reset")},
+		{name: "reset", what: "connections are reset, immediately or after some bytes", strike: troubled("reset")},
 		{name: "puback", what: "the link swallows PUBACKs", strike: troubled("puback")},
 		{name: "receipt", what: "the link swallows receipts", strike: troubled("receipt")},
-		{name: "broker", what: "kill -9 the broker in the cloud, which forgets everything", strike: (*system).killBroker},
-		{name: "bus", what: "restart the MessageBus, which keeps its sessions", strike: (*system).restartBus},
-		{name: "late", what: "the consumer is away while events come, and mostly a session of its own is forgotten; all then arrive in order", strike: (*system).lateConsumer},
-		{name: "clock", what: "the wall clock steps by an hour, a day or 30 years, sometimes with a new boot of the machine", strike: (*system).stepClock},
+		{name: "broker", what: "kill -9 the broker in the cloud, which loses everything", strike: (*system).killBroker},
+		{name: "bus", what: "restart the MessageBus, which persists its sessions", strike: (*system).restartBus},
+		{name: "late", what: "the consumer is absent while events arrive, and mostly its session is lost; all events then arrive in order", strike: (*system).lateConsumer},
+		{name: "clock", what: "the wall clock steps by an hour, a day or 30 years, sometimes with a reboot", strike: (*system).stepClock},
 		{name: "second", what: "a second app-offload on the same MessageBus publishes results", strike: (*system).secondService},
-		{name: "acl", what: "the broker lets the consumer no longer read one class; the others pass", strike: (*system).denyClass},
+		{name: "acl", what: "the broker denies the consumer one class; all others pass", strike: (*system).denyClass},
 		{name: "oversized", what: "an event above the broker's limit, or a message of 70 MB on the MessageBus, to the consumer or as a receipt", strike: (*system).oversized},
-		{name: "same-id", what: "different events under one id, and one event twice", strike: (*system).sameID},
-		{name: "restored", what: "the spool is put back to a copy taken before it went on", strike: (*system).restoreSpool},
-		{name: "closing", what: "a balancer takes connections and closes them at every PUBLISH", strike: (*system).closing},
-		{name: hung, what: "one of two consumers is stopped within a transaction; only where it is named, as it puts the database into PostgreSQL", strike: (*system).hungWorker, apart: true},
-		{name: killsWork, what: "kill -9 worker, offload-cloud and app-offload in any order, where the cloud answers every event; only where it is named", strike: (*system).killWork, apart: true},
+		{name: "same-id", what: "different events with the same id, and one event twice", strike: (*system).sameID},
+		{name: "restored", what: "the spool is replaced by an earlier copy of itself", strike: (*system).restoreSpool},
+		{name: "closing", what: "a load balancer accepts connections and closes them at every PUBLISH", strike: (*system).closing},
+		{name: hung, what: "one of two consumers is stopped within a transaction; only if named, since it needs PostgreSQL", strike: (*system).hungWorker, apart: true},
+		{name: killsWork, what: "kill -9 worker, offload-cloud and app-offload in any order, while the cloud answers every event; only if named", strike: (*system).killWork, apart: true},
 	}
 }
 
-// Names lists the kinds for the help, each with what it does.
+// Names lists the kinds with their descriptions for the help.
 func Names() string {
 	var lines []string
 	for _, k := range kinds() {
@@ -66,7 +66,7 @@ func Names() string {
 	return strings.Join(lines, "\n")
 }
 
-// chosen finds the kinds of a list; an empty one is all of them but those apart.
+// chosen finds the kinds of a list; an empty list means all kinds drawn by default.
 func chosen(names []string) ([]kind, error) {
 	all := kinds()
 	if len(names) == 0 {
@@ -76,14 +76,14 @@ func chosen(names []string) ([]kind, error) {
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(k kind) bool { return k.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no kind %q; there are:\n%s", name, Names())
+			return nil, fmt.Errorf("no kind %q; the kinds are:\n%s", name, Names())
 		}
 		list = append(list, all[i])
 	}
 	return list, nil
 }
 
-// quickKinds has two kills for everything else that can happen.
+// quickKinds lists two kills for every other kind.
 func quickKinds() (names []string) {
 	for _, k := range kinds() {
 		if k.apart {
@@ -95,10 +95,10 @@ func quickKinds() (names []string) {
 	return names
 }
 
-// away is how long a process stays away at most.
+// away is the maximum absence of a process.
 const away = 500 * time.Millisecond
 
-// orAgain goes on with a step, or in one of four cases begins anew.
+// orAgain runs the step on, or in one of four cases the step anew.
 func (s *system) orAgain(on, anew step) step {
 	return func(ctx context.Context) error {
 		if s.random.IntN(4) == 0 {
@@ -140,8 +140,7 @@ func (s *system) termEdge(ctx context.Context) error {
 	return inTurn(ctx, s.stopEdge, s.pausing(away), s.startEdge, s.awaitEdge)
 }
 
-// stopEdge asks app-offload to end. It has seven seconds by its configuration; a busy machine gives it more. If it does
-// not end, its stacks go to its log.
+// stopEdge stops app-offload. Its own limit is seven seconds; a busy machine gets more. If it does not stop, its log gets its stacks.
 func (s *system) stopEdge(context.Context) error {
 	begin := time.Now()
 	e := s.edge.Load().Edge
@@ -161,7 +160,7 @@ func (s *system) stopEdge(context.Context) error {
 
 const stopTime = 20 * time.Second
 
-// troubled makes one of the link's troubles for a while; now and then it stays until the next round is over.
+// troubled applies one of the link's faults for a while; sometimes the fault stays until the end of the next round.
 func troubled(name string) func(*system, context.Context) error {
 	return func(s *system, ctx context.Context) error {
 		list := badlink.Troubles[name]
@@ -181,13 +180,13 @@ func (s *system) restartBus(ctx context.Context) error {
 	return inTurn(ctx, s.bus.stop, s.pausing(3*time.Second), s.bus.start)
 }
 
-// The device whose events are a class of their own, by its number and its name.
+// The device whose events are a separate class, by number and name.
 const (
 	ownDevice = 4
 	ownClass  = "pump-4"
 )
 
-// denyClass keeps one class from the consumer. The broker acknowledges its batches and delivers none of them.
+// denyClass denies the consumer one class. The broker acknowledges its batches and delivers none of them.
 func (s *system) denyClass(ctx context.Context) error {
 	others := func(n int) bool { return n%devices != ownDevice }
 	return inTurn(ctx, s.heal, s.denying("offload/v1/+/batch/camera"), s.resting(2*time.Second), s.pausing(5*time.Second),
@@ -198,10 +197,10 @@ func (s *system) denying(topic string) step {
 	return func(context.Context) error { return s.broker.deny(topic) }
 }
 
-// everyone is the selection of all events.
+// everyone selects all events.
 func everyone(int) bool { return true }
 
-// passing waits until all events of a selection that are acknowledged now have arrived, while the trouble lasts.
+// passing waits until all acknowledged events of a selection have arrived, while the fault lasts.
 func (s *system) passing(trouble string, selected func(n int) bool) step {
 	return func(ctx context.Context) error { return s.pass(ctx, trouble, selected) }
 }
@@ -228,7 +227,7 @@ func (s *system) pass(ctx context.Context, trouble string, selected func(n int) 
 	return err
 }
 
-// Sizes that are too large: of an event, for a broker that limits packets, and of a message, for anything.
+// Sizes that are too large: an event for a broker with a packet limit, and a message for every part.
 const (
 	packetLimit = 200_000
 	eventBytes  = 300_000
@@ -256,7 +255,7 @@ func (s *system) oversized(ctx context.Context) error {
 		s.passing("one event is above the broker's limit, and others wait behind it", everyone), s.heal)
 }
 
-// throw publishes a huge message that is nothing.
+// throw publishes a huge message without meaning.
 func (s *system) throw(ctx context.Context, addr, topic string) error {
 	c, err := connected(addr, "thrower")
 	if err != nil {
@@ -269,16 +268,16 @@ func (s *system) throw(ctx context.Context, addr, topic string) error {
 	return s.pausing(3 * time.Second)(ctx)
 }
 
-// closing is a balancer without a broker behind it.
+// closing is a load balancer without a broker behind it.
 func (s *system) closing(ctx context.Context) error {
 	return inTurn(ctx, s.harming(badlink.Closing(0)), s.pausing(10*time.Second), s.heal)
 }
 
-// specialEvent makes an event that is not numbered, of one device.
+// specialEvent creates an event of a device that is not numbered.
 func (s *system) specialEvent(device int) feed.Event {
 	s.specials++
 	e := s.publisher.event(device)
-	e.ID = fmt.Sprintf("%08x-0001-4000-8000-%012x", uint32(s.cfg.Seed), s.specials) // a part of it is enough
+	e.ID = fmt.Sprintf("%08x-0001-4000-8000-%012x", uint32(s.cfg.Seed), s.specials) // a part of the seed suffices
 	e.Readings = e.Readings[:1]
 	e.Readings[0].ID, e.Readings[0].Resource = e.ID, "Special"
 	e.Origin = time.Now().UnixNano()
@@ -286,7 +285,7 @@ func (s *system) specialEvent(device int) feed.Event {
 	return e
 }
 
-// deliver publishes an event that is not numbered, once, and expects it in the database.
+// deliver publishes an event that is not numbered once, and expects it in the database.
 func (p *publisher) deliver(ctx context.Context, d *database, e feed.Event) error {
 	raw, err := json.Marshal(e)
 	if err != nil {
@@ -305,8 +304,8 @@ func (p *publisher) hand(ctx context.Context, e feed.Event) error {
 	})
 }
 
-// sameID publishes different events of several devices under one id, as device services with a poor source of ids do, and one of
-// them twice. The different ones are to arrive, the repeated one once.
+// sameID publishes different events of several devices with one id, as device services with a poor source of ids do, and one of them twice. The
+// different events must arrive, the repeated one once.
 func (s *system) sameID(ctx context.Context) error {
 	var list []feed.Event
 	for device := range 2 + s.random.IntN(devices-1) {
@@ -325,8 +324,8 @@ func (s *system) sameID(ctx context.Context) error {
 	return s.publisher.hand(ctx, list[s.random.IntN(len(list))])
 }
 
-// restoreSpool puts the spool back to a copy, as a restored image of the disk does. All that the copy does not know has arrived
-// before, so that nothing may be lost: numbers are given again, to other records.
+// restoreSpool replaces the spool by an earlier copy, as a restored disk image does. All later events have arrived before, so nothing may be lost:
+// sequences are reused for other records.
 func (s *system) restoreSpool(ctx context.Context) error {
 	spool, copied := stack.SpoolIn(s.cfg.Dir), filepath.Join(s.cfg.Dir, "spool.copy")
 	return inTurn(ctx, s.heal, s.quietly(
@@ -334,7 +333,7 @@ func (s *system) restoreSpool(ctx context.Context) error {
 		s.publishing(stretch, time.Millisecond), s.publisher.settled, s.arrived, s.endEdge, copying(spool, copied),
 		then(func() {
 			s.asking.Lock()
-			s.accepted = 0 // the account is the copy's
+			s.accepted = 0 // the account is that of the copy
 			s.asking.Unlock()
 			s.restored++
 		}), s.startEdge, s.awaitEdge))
@@ -350,19 +349,19 @@ func copying(to, from string) step {
 	}
 }
 
-// few is how many events are published while the consumer is away, and again when it is back: many batches, but fewer than make
-// app-offload take them for a backlog, which fresh events may pass.
+// few is the number of events published during the consumer's absence, and again after it: many batches, but too few for app-offload to treat them as
+// a backlog, which fresh events may overtake.
 const few = 40
 
-// lateConsumer starts the consumer after the events, as compose does at every start. What the broker accepted without a subscriber has to come
-// again, in order.
+// lateConsumer starts the consumer after the events, as compose does at every start. Messages that the broker accepted without a subscriber must be
+// sent again, in order.
 func (s *system) lateConsumer(ctx context.Context) error {
 	trickle := s.publishing(few, 20*time.Millisecond)
 	return inTurn(ctx, s.heal, s.quietly(s.arrived,
 		s.inOrder(2*few, s.consumerGone, trickle, s.pausing(3*time.Second), s.startCloud, trickle)))
 }
 
-// consumerGone ends the consumer, and mostly the broker's memory of it as well.
+// consumerGone stops the consumer, and mostly makes the broker lose its session as well.
 func (s *system) consumerGone(ctx context.Context) error {
 	if err := s.endCloud(ctx); err != nil || s.random.IntN(4) == 0 {
 		return err
@@ -370,8 +369,8 @@ func (s *system) consumerGone(ctx context.Context) error {
 	return inTurn(ctx, s.broker.kill, s.broker.start)
 }
 
-// secondService runs another app-offload on the same MessageBus for a while. It processes all on the node and publishes results,
-// which the first one must not take for events: they would be in the database, where nothing of them belongs.
+// secondService runs another app-offload on the same MessageBus for a while. It processes everything locally and publishes results. The first one
+// must not take them for events: they would appear in the database.
 func (s *system) secondService(ctx context.Context) error {
 	dir := filepath.Join(s.cfg.Dir, "second")
 	if err := os.MkdirAll(dir, 0o750); err != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// decision is the part of a decision, in app-offload's answer, that says how long its task took.
+// decision is the part of app-offload's decisions that contains the time of the task.
 type decision struct {
 	ID      uint64 `json:"id"`
 	Time    int64  `json:"time"` // ns since the Unix epoch
@@ -18,14 +18,14 @@ type decision struct {
 	} `json:"outcome"`
 }
 
-// askEvery is how often decisions are asked for. An answer holds a thousand, which must be more than come in meanwhile.
+// askEvery is the interval of queries for decisions. An answer holds a thousand, more than arrive within an interval.
 const (
 	askEvery = 500 * time.Millisecond
 	answers  = 1000
 )
 
-// latencies measures fresh events for a while, by what app-offload itself knows: the time from reception to receipt. It
-// gives the one that 99 of 100 do not exceed. An event that has no receipt when it is out of sight counts as that old.
+// latencies measures fresh events for a while by app-offload's own times from reception to receipt, and returns the 99th percentile. An event without
+// a receipt when it leaves the ring counts with its age.
 func (s *stage) measuring(p99 *float64, what string) step {
 	return func(ctx context.Context) (err error) {
 		*p99, err = s.latencies(ctx, what)
@@ -80,7 +80,7 @@ func (s *stage) latencies(ctx context.Context, what string) (p99 float64, err er
 	return at(.99), nil
 }
 
-// answersSpan is how far back one answer reaches.
+// answersSpan is the time covered by one answer.
 func answersSpan(rate float64) time.Duration {
 	return min(time.Duration(answers/rate*float64(time.Second)), 10*time.Second)
 }

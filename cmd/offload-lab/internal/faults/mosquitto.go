@@ -15,14 +15,14 @@ import (
 	"app-offload/cmd/offload-lab/internal/stack"
 )
 
-// mosquitto is a broker that keeps its sessions on disk when it is ended in an orderly way.
+// mosquitto is a broker that persists its sessions when stopped in an orderly way.
 type mosquitto struct {
 	name, program, addr, dir string
 	log                      io.Writer
 	process                  *stack.Process
 }
 
-// Mosquitto finds the broker's program, which distributions put where only root looks for it.
+// Mosquitto finds the broker's program, which distributions install in a path that only root searches.
 func Mosquitto() (string, error) {
 	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -32,9 +32,9 @@ func Mosquitto() (string, error) {
 	return "", errors.New("mosquitto is not installed, neither on the PATH nor in /usr/sbin; on Debian: apt-get install mosquitto")
 }
 
-// newMosquitto writes the configuration; start starts it. Nothing may be dropped for want of room in a queue: that
-// would be the broker's loss, not ours. Only a broker whose consumer is to be denied a topic gets an access list: with one, mosquitto 2.0.11
-// throws away what is published for a session that it has restored from disk until its client is back.
+// newMosquitto writes the configuration; start starts the broker. Its queues are unlimited: a drop there would be the broker's loss, not ours. Only a
+// broker that must deny the consumer a topic gets an access list: with one, mosquitto 2.0.11 discards messages for a session restored from disk until
+// its client is back.
 func newMosquitto(name, dir string, accessList bool, log io.Writer) (*mosquitto, error) {
 	program, err := Mosquitto()
 	if err != nil {
@@ -63,10 +63,10 @@ func newMosquitto(name, dir string, accessList bool, log io.Writer) (*mosquitto,
 	return m, m.deny("")
 }
 
-// consumerUser is the name that the consumer connects under, without a password.
+// consumerUser is the user name of the consumer, without a password.
 const consumerUser = "cloud"
 
-// deny keeps one topic from the consumer, or none.
+// deny denies the consumer one topic; "" denies nothing.
 func (m *mosquitto) deny(topic string) error {
 	text := "topic readwrite #\nuser " + consumerUser + "\ntopic readwrite #\n"
 	if topic != "" {
@@ -85,7 +85,7 @@ func (m *mosquitto) acl() string { return filepath.Join(m.dir, "acl") }
 
 func (m *mosquitto) conf() string { return filepath.Join(m.dir, "mosquitto.conf") }
 
-// start returns when the broker takes connections.
+// start returns when the broker accepts connections.
 func (m *mosquitto) start(ctx context.Context) error {
 	var err error
 	if m.process, err = stack.StartProgram(m.log, m.name, m.program, "-c", m.conf()); err != nil {
@@ -103,7 +103,7 @@ func (m *mosquitto) start(ctx context.Context) error {
 	})
 }
 
-// stop ends the broker so that it writes its sessions down.
+// stop stops the broker so that it persists its sessions.
 func (m *mosquitto) stop(context.Context) error {
 	if m.process == nil {
 		return nil
@@ -111,7 +111,7 @@ func (m *mosquitto) stop(context.Context) error {
 	return m.process.Stop(patience)
 }
 
-// kill ends the broker so that it forgets everything.
+// kill kills the broker so that it loses everything.
 func (m *mosquitto) kill(context.Context) error {
 	if !m.process.Kill() {
 		return unexpected(m.name, m.process)
@@ -119,10 +119,10 @@ func (m *mosquitto) kill(context.Context) error {
 	return nil
 }
 
-// patience is how long something may take that has to happen, on a machine that may be busy with other things.
+// patience is the time limit of expected events, generous for a busy machine.
 const patience = 90 * time.Second
 
-// until asks a few times a second until something holds.
+// until polls a few times a second until a condition holds.
 func until(ctx context.Context, most time.Duration, what string, holds func() (bool, error)) error {
 	deadline := time.Now().Add(most)
 	for {

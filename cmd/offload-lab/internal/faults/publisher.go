@@ -16,18 +16,17 @@ import (
 	"app-offload/cmd/offload-lab/internal/feed"
 )
 
-// devices is among how many devices the events are dealt out.
+// devices is the number of devices that the events are distributed over.
 const devices = 5
 
-// publisher is the device services: it publishes at QoS 1 and remembers what the MessageBus acknowledged. An event of
-// which nothing is known is published again, as it was, until it is acknowledged. It makes the same events for the same
-// seed, so that nothing of them has to be kept.
+// publisher simulates the device services: it publishes at QoS 1 and tracks the acknowledgements of the MessageBus. It republishes an event unchanged
+// until it is acknowledged. The same seed produces the same events, so that no event needs to be stored.
 type publisher struct {
 	client mqtt.Client
 	seed   uint64
 	origin int64
 	every  time.Duration
-	slots  chan struct{} // bounds what is not acknowledged yet
+	slots  chan struct{} // bounds the unacknowledged events
 	plain  bool          // no waveforms: one event is one task
 
 	cancel  context.CancelFunc
@@ -45,7 +44,7 @@ func newPublisher(addr string, seed uint64, rate float64) (*publisher, error) {
 	}, err
 }
 
-// connected gives a client of a broker that connects again by itself.
+// connected returns a client of a broker that reconnects by itself.
 func connected(addr, id string) (mqtt.Client, error) {
 	o := mqtt.NewClientOptions().AddBroker("tcp://" + addr).SetClientID(id).SetCleanSession(true).
 		SetAutoReconnect(true).SetMaxReconnectInterval(time.Second).SetKeepAlive(20 * time.Second).SetOrderMatters(false)
@@ -56,7 +55,7 @@ func connected(addr, id string) (mqtt.Client, error) {
 	return c, nil
 }
 
-// done waits for what a client does.
+// done waits for an operation of a client.
 func done(token mqtt.Token) error {
 	if !token.WaitTimeout(patience) {
 		return fmt.Errorf("no answer within %v", patience)
@@ -64,7 +63,7 @@ func done(token mqtt.Token) error {
 	return token.Error()
 }
 
-// accepted is the number of events that the MessageBus has acknowledged. After a rest they are those from 0 on.
+// accepted is the number of events acknowledged by the MessageBus. After rest these are the events from 0 on.
 func (p *publisher) accepted() int {
 	if p == nil {
 		return 0
@@ -72,7 +71,7 @@ func (p *publisher) accepted() int {
 	return int(p.acked.Load())
 }
 
-// start lets the traffic flow until stop.
+// start runs the traffic until stop.
 func (p *publisher) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
@@ -90,7 +89,7 @@ func (p *publisher) start() {
 	})
 }
 
-// after is when the next event is due. A timer that fires late is made up for, a pause of more than a second is not.
+// after returns the due time of the next event. It makes up for a late timer, but not for a pause of more than a second.
 func (p *publisher) after(due time.Time) time.Time {
 	if due = due.Add(p.every); time.Since(due) > time.Second {
 		return time.Now()
@@ -98,7 +97,7 @@ func (p *publisher) after(due time.Time) time.Time {
 	return due
 }
 
-// publish sends the next event and does not wait for its acknowledgement, unless too many are missing.
+// publish sends the next event without waiting for its acknowledgement, unless too many are outstanding.
 func (p *publisher) publish(ctx context.Context) {
 	select {
 	case p.slots <- struct{}{}:
@@ -127,7 +126,7 @@ func (p *publisher) send(n int) mqtt.Token {
 	return p.client.Publish("edgex/events/device/faults/"+e.Profile+"/"+e.Device+"/"+e.Source, 1, false, p.message(e))
 }
 
-// rest holds the traffic back, waits until all that was sent is acknowledged, and calls f.
+// rest pauses the traffic, waits until all sent events are acknowledged, and calls f.
 func (p *publisher) rest(ctx context.Context, f func() error) error {
 	p.turn.Lock()
 	defer p.turn.Unlock()
@@ -143,7 +142,7 @@ func (p *publisher) settled(ctx context.Context) error {
 	})
 }
 
-// connected waits for the MessageBus: what is published before the client is connected again leaves in any order.
+// connected waits for the MessageBus: messages published before the client is reconnected are sent in any order.
 func (p *publisher) connected(ctx context.Context) error {
 	return until(ctx, patience, "the publisher is connected again", func() (bool, error) { return p.client.IsConnectionOpen(), nil })
 }
@@ -157,8 +156,7 @@ func (p *publisher) stop() {
 	p.client.Disconnect(250)
 }
 
-// event makes the n-th event: a reading, and for each twentieth an array as well, which is cut into chunks, unless plain
-// events are wanted.
+// event creates the n-th event: a reading, and in every twentieth also an array that is cut into chunks, unless plain events are selected.
 func (p *publisher) event(n int) feed.Event {
 	device := "pump-" + strconv.Itoa(n%devices)
 	e := feed.Event{
@@ -188,11 +186,11 @@ func waveform(n int) string {
 // id is a UUID that contains the seed and the number.
 func (p *publisher) id(n int) string {
 	return fmt.Sprintf("%08x-0000-4000-8000-%012x", uint32(p.seed), n)
-} // a part of it is enough
+} // a part of the seed suffices
 
 var errForeign = errors.New("this event was never published")
 
-// number finds out which event an id belongs to.
+// number returns the number of the event with an id.
 func (p *publisher) number(id string) (int, error) {
 	if len(id) != 36 {
 		return 0, errForeign
@@ -204,14 +202,14 @@ func (p *publisher) number(id string) (int, error) {
 	return int(n), nil // 40 bits
 }
 
-// raw is the event as it lies in the message.
+// raw is the event as contained in the message.
 func (p *publisher) raw(n int) []byte {
-	raw, _ := json.Marshal(p.event(n)) // texts and numbers always can be
+	raw, _ := json.Marshal(p.event(n)) // texts and numbers can always be encoded
 	return raw
 }
 
 func (p *publisher) message(e feed.Event) []byte {
-	request, _ := e.Request() // the same holds for these two
+	request, _ := e.Request() // the same applies to these two
 	envelope, _ := feed.Envelope(request, "application/json", e.ID)
 	return envelope
 }

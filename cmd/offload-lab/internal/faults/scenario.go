@@ -17,25 +17,25 @@ import (
 	"app-offload/functions/task"
 )
 
-// ScenarioConfig says which scenario to play, and how large. What is 0 is the scenario's own.
+// ScenarioConfig selects a scenario and its size. 0 means the scenario's default.
 type ScenarioConfig struct {
 	Name     string
 	Bin, Res string // folders with the binaries and with configuration.yaml
-	Dir      string // folder for everything that is written
+	Dir      string // folder for all files
 	Seed     uint64
-	Duration time.Duration // of the trouble
-	Rate     float64       // events a second
+	Duration time.Duration // of the fault
+	Rate     float64       // events per second
 	Records  int           // of a backlog
 	Out      io.Writer
 
 	pace time.Duration // see Config
 }
 
-// Validate finds what makes no sense, before anything is started. No scenario at all is fine.
+// Validate checks the configuration. An empty name is valid.
 func (c *ScenarioConfig) Validate() error {
 	var err error
 	if c.Name != "" && !slices.ContainsFunc(scenarios(), func(sc scenario) bool { return sc.name == c.Name }) {
-		err = fmt.Errorf("there is no scenario %q; there are:\n%s", c.Name, ScenarioNames())
+		err = fmt.Errorf("no scenario %q; the scenarios are:\n%s", c.Name, ScenarioNames())
 	}
 	if c.Duration < 0 || c.Records < 0 {
 		err = errors.Join(err, fmt.Errorf("-duration %v and -records %d must not be below 0", c.Duration, c.Records))
@@ -43,25 +43,25 @@ func (c *ScenarioConfig) Validate() error {
 	return err
 }
 
-// ScenarioReport is what came of a scenario. Lost and doubled are counted as in Report.
+// ScenarioReport is the result of a scenario. Lost and Doubled are counted as in Report.
 type ScenarioReport struct {
 	Scenario  string           `json:"scenario"`
 	Seed      uint64           `json:"seed"`
-	Rate      float64          `json:"rate"`            // events a second that were published
-	Seconds   float64          `json:"seconds"`         // the trouble lasted
-	Published int              `json:"published"`       // events that the MessageBus has acknowledged
+	Rate      float64          `json:"rate"`            // events published per second
+	Seconds   float64          `json:"seconds"`         // duration of the fault
+	Published int              `json:"published"`       // events acknowledged by the MessageBus
 	Stored    int              `json:"stored"`          // tasks in the consumer's database
 	Lost      int              `json:"lost"`            //
 	Doubled   int              `json:"doubled"`         //
-	Drain     float64          `json:"drain,omitempty"` // s, until all had arrived once the trouble was over
-	Before    Usage            `json:"before,omitzero"` // of app-offload, before the trouble
-	During    Usage            `json:"during,omitzero"` // and while it lasted
+	Drain     float64          `json:"drain,omitempty"` // s from the end of the fault until everything had arrived
+	Before    Usage            `json:"before,omitzero"` // of app-offload, before the fault
+	During    Usage            `json:"during,omitzero"` // and during it
 	Dropped   map[string]int64 `json:"dropped,omitempty"`
 	Bounds    []Bound          `json:"bounds"`
-	Broken    []string         `json:"broken,omitempty"` // the bounds and the invariants that do not hold
+	Broken    []string         `json:"broken,omitempty"` // violated bounds and invariants
 }
 
-// Bound is one figure, and the limit that it has to keep to, if any.
+// Bound is a figure with an optional limit.
 type Bound struct {
 	What  string   `json:"what"`
 	Have  float64  `json:"have"`
@@ -77,10 +77,10 @@ func atLeast(what string, have, limit float64) Bound {
 	return Bound{What: what, Have: rounded(have), Least: &limit}
 }
 
-// figure is told and keeps to no limit.
+// figure is reported without a limit.
 func figure(what string, have float64) Bound { return Bound{What: what, Have: rounded(have)} }
 
-// rounded keeps four digits behind the point: the figures are for people.
+// rounded keeps four decimals.
 func rounded(v float64) float64 { return float64(int64(v*1e4+0.5)) / 1e4 }
 
 func (b Bound) broken() string {
@@ -93,7 +93,7 @@ func (b Bound) broken() string {
 	return ""
 }
 
-// scenario is one situation that lasts, instead of many short ones.
+// scenario is one lasting fault, instead of many short ones.
 type scenario struct {
 	name, what string
 	duration   time.Duration
@@ -102,20 +102,20 @@ type scenario struct {
 	play       func(s *stage, ctx context.Context) error
 }
 
-// scenarios lists them all.
+// scenarios lists all scenarios.
 func scenarios() []scenario {
 	return []scenario{
-		{"hung", "the broker takes connections and never answers; memory, goroutines and intake stay as they were, then all drains", 10 * time.Minute, 2000, 0, outage("stall", 2, 0.9)},
-		{"dead", "the broker refuses connections; the same is asked", 5 * time.Minute, 2000, 0, outage("cut", 0, 0.9)},
-		{"slow", "the link carries less than comes in; the same is asked, but for the memory of the ring", 5 * time.Minute, 2000, 0, outage("slow", 0, 0.2)},
-		{"backlog", "a start with a large backlog, which leaves beside fresh events over a narrow link", time.Minute, 200, 1_000_000, (*stage).backlog},
-		{"gone", "the consumer is gone for far longer than quota and TTL last; each drop is counted by reason and class", 3 * time.Minute, 500, 0, (*stage).gone},
-		{"full-disk", "the disk of the spool is full before its quota is, then has room again (needs root, to mount)", 30 * time.Second, 500, 0, (*stage).fullDisk},
-		{"read-only", "the disk of the spool becomes read-only, then is mended (needs root, to mount)", 20 * time.Second, 200, 0, (*stage).readOnly},
+		{"hung", "the broker accepts connections and never answers; memory, goroutines and intake stay the same, then everything drains", 10 * time.Minute, 2000, 0, outage("stall", 2, 0.9)},
+		{"dead", "the broker refuses connections; same requirements", 5 * time.Minute, 2000, 0, outage("cut", 0, 0.9)},
+		{"slow", "the link is slower than the intake; same requirements, except for the memory of the ring", 5 * time.Minute, 2000, 0, outage("slow", 0, 0.2)},
+		{"backlog", "a start with a large backlog, which drains together with fresh events over a slow link", time.Minute, 200, 1_000_000, (*stage).backlog},
+		{"gone", "the consumer is absent for far longer than quota and TTL allow; each drop is counted by reason and class", 3 * time.Minute, 500, 0, (*stage).gone},
+		{"full-disk", "the disk of the spool is full before its quota, then has space again (needs root to mount)", 30 * time.Second, 500, 0, (*stage).fullDisk},
+		{"read-only", "the disk of the spool becomes read-only, then is repaired (needs root to mount)", 20 * time.Second, 200, 0, (*stage).readOnly},
 	}
 }
 
-// ScenarioNames lists the scenarios for the help, each with what it does.
+// ScenarioNames lists the scenarios with their descriptions for the help.
 func ScenarioNames() string {
 	var lines []string
 	for _, sc := range scenarios() {
@@ -124,25 +124,25 @@ func ScenarioNames() string {
 	return strings.Join(lines, "\n")
 }
 
-// stage is the system with a scenario on it.
+// stage is the system of a scenario.
 type stage struct {
 	*system
 	scenario
 	result *ScenarioReport
-	wire   float64      // bytes that an event needs on the link
-	width  float64      // of a narrow link, in bytes/s
-	left   float64      // records of the backlog that have left
-	counts stack.Counts // the last that were heard
-	before stack.Counts // those of an earlier life that it could not write down,
-	heard  int64        // and the events that came in during that life
+	wire   float64      // bytes per event on the link
+	width  float64      // of the slow link, in bytes/s
+	left   float64      // sent records of the backlog
+	counts stack.Counts // the latest counts received
+	before stack.Counts // counts of an earlier process that it could not persist
+	heard  int64        // and the events that it received
 }
 
-// RunScenario plays one scenario. Its error says which bounds are broken; the report is of use either way.
+// RunScenario runs one scenario. Its error lists the violated bounds; the report is valid in both cases.
 func RunScenario(ctx context.Context, cfg ScenarioConfig) (*ScenarioReport, error) {
 	all := scenarios()
 	i := slices.IndexFunc(all, func(sc scenario) bool { return sc.name == cfg.Name })
 	if i < 0 {
-		return nil, fmt.Errorf("there is no scenario %q; there are:\n%s", cfg.Name, ScenarioNames())
+		return nil, fmt.Errorf("no scenario %q; the scenarios are:\n%s", cfg.Name, ScenarioNames())
 	}
 	sc := all[i]
 	sc.duration, sc.rate, sc.records = cmp.Or(cfg.Duration, sc.duration), cmp.Or(cfg.Rate, sc.rate), cmp.Or(cfg.Records, sc.records)
@@ -159,7 +159,7 @@ func RunScenario(ctx context.Context, cfg ScenarioConfig) (*ScenarioReport, erro
 	return st.result, errors.Join(err, st.close(), st.judge())
 }
 
-// judge completes the report. It is an error if a bound or an invariant does not hold.
+// judge completes the report. It returns an error if a bound or an invariant is violated.
 func (s *stage) judge() error {
 	r := s.result
 	r.Published = s.publisher.accepted()
@@ -185,7 +185,7 @@ func (s *stage) say(format string, args ...any) {
 	fmt.Fprintf(s.cfg.Out, "%6.0fs  %s\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// timed does the steps and notes how long they took, which is how long the trouble lasted.
+// timed runs the steps and records their time as the duration of the fault.
 func (s *stage) timed(steps ...step) step {
 	return func(ctx context.Context) error {
 		begin := time.Now()
@@ -195,11 +195,11 @@ func (s *stage) timed(steps ...step) step {
 	}
 }
 
-// drain waits until all has arrived, ends the processes and inspects what they leave.
+// drain waits until everything has arrived, stops the processes and inspects their files.
 func (s *stage) drain(ctx context.Context) error {
 	begin := time.Now()
 	err := inTurn(ctx, then(s.publisher.stop), s.publisher.settled, then(func() {
-		s.say("%d events are published; waiting until all have arrived", s.publisher.accepted())
+		s.say("%d events published; waiting for all to arrive", s.publisher.accepted())
 	}), s.arrived)
 	s.result.Drain = rounded(time.Since(begin).Seconds())
 	if err != nil {
@@ -208,21 +208,21 @@ func (s *stage) drain(ctx context.Context) error {
 	return s.leave(ctx)
 }
 
-// How long app-offload runs before it is measured, and how long it is then measured for comparison. Caches are filled
-// by then and the heap has found its size.
+// How long app-offload runs before the measurement, and how long the reference is then measured. By then caches are filled and the heap has its final
+// size.
 const (
 	warmUp     = time.Minute
 	comparison = 30 * time.Second
 )
 
-// outage is a scenario in which one trouble of the link lasts. What is asked:
+// outage is a scenario with one lasting fault of the link. Requirements:
 //
-//  1. Memory and goroutines of app-offload are within a tenth of what they were before. On a link that still carries something memory
-//     may grow by what the ring of fresh records is configured to take.
-//  2. The intake does not wait for the broker: events come in at the rate at which they are published.
-//  3. Afterwards all drains, nothing is lost and nothing is doubled.
+//  1. Memory and goroutines of app-offload are within a tenth of their values before. On a link that still transmits, memory may grow by the
+//     configured ring of fresh records.
+//  2. The intake does not wait for the broker: events are received at the rate of publication.
+//  3. Afterwards everything drains; nothing is lost and nothing is duplicated.
 //
-// That the trouble was one is asked too: of what came in meanwhile at least the share waiting is in the spool at its end.
+// It also checks that the fault was effective: at its end at least the share waiting of the events received meanwhile is in the spool.
 func outage(kind string, number int, waiting float64) func(*stage, context.Context) error {
 	return func(s *stage, ctx context.Context) error {
 		s.env = []string{"OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud", fmt.Sprint("OFFLOAD_SPOOL_QUOTAMIB=", s.quota())}
@@ -233,14 +233,14 @@ func outage(kind string, number int, waiting float64) func(*stage, context.Conte
 	}
 }
 
-// quota is room for all that is published, in MiB, so that the spool never fills.
+// quota is enough space for all published events, in MiB, so that the spool never fills.
 func (s *stage) quota() int {
-	const record = 700 // bytes, of a plain event with its headers
+	const record = 700 // bytes of a plain event with its headers
 	return 128 + int(s.rate*(s.duration+warmUp+comparison).Seconds())*record>>20*5/4
 }
 
-// compareUsage holds what app-offload takes against what it took before. ringed says that the ring of fresh records may fill: it then
-// takes its size, the places of so many small records and the garbage of both.
+// compareUsage compares app-offload's usage with that before the fault. ringed means that the ring of fresh records may fill: it then takes its size,
+// its slots for many small records, and the garbage of both.
 func (s *stage) compareUsage(ringed bool, waiting float64) {
 	b, d := s.result.Before, s.result.During
 	if ringed {
@@ -259,18 +259,19 @@ func (s *stage) compareUsage(ringed bool, waiting float64) {
 	)
 }
 
-// backlogShare is the share of the link that Batch.BacklogShare keeps for a backlog unless it is told otherwise.
+// backlogShare is the default of Batch.BacklogShare: the share of the link reserved for a backlog.
 const backlogShare = 0.3
 
-// busy is the share of the narrow link that fresh events need.
+// busy is the share of the slow link used by fresh events.
 const busy = 0.5
 
-// backlog starts app-offload with a spool full of records and lets them leave beside fresh events. What is asked:
+// backlog starts app-offload with a spool full of records and drains them together with fresh events. Requirements:
 //
-//  1. From its start to its readiness app-offload needs less than 2 s.
-//  2. While the backlog leaves, 99 of 100 fresh events are receipted within twice the time that they need without one,
-//     over the same link, which fresh events alone fill to a half.
+//  1. app-offload is ready within 2 s of its start.
+//  2. While the backlog drains, 99 of 100 fresh events are receipted within twice the time needed without a backlog, over the same link, which fresh
+//     events alone use to a half.
 //  3. Meanwhile the backlog gets at least its share of the link.
+//  4. Afterwards everything drains; nothing is lost and nothing is duplicated.
 //  4. Afterwards all drains, nothing is lost and nothing is doubled.
 func (s *stage) backlog(ctx context.Context) error {
 	s.env = []string{
@@ -291,11 +292,11 @@ func (s *stage) backlog(ctx context.Context) error {
 }
 
 func (s *stage) backlogQuota() int {
-	const record = 1 << 10 // bytes, ample
+	const record = 1 << 10 // bytes, generous
 	return 512 + s.records*record>>20*5/4
 }
 
-// narrow measures what an event needs on the wire, and makes the link so narrow that the events fill the half of it.
+// narrow measures the bytes per event on the wire, and sets the link's rate so that the events use half of it.
 func (s *stage) narrow(ctx context.Context) error {
 	if err := s.observing(&Usage{}, "measuring the wire", 5*time.Second)(ctx); err != nil {
 		return err
@@ -314,7 +315,7 @@ func (s *stage) narrowed(context.Context) error {
 	return s.link.Harm(badlink.Trouble{Up: badlink.Flow{Rate: s.width}})
 }
 
-// restartWithBacklog ends app-offload, fills its spool, and starts it again while the link is down.
+// restartWithBacklog stops app-offload, fills its spool, and starts it again while the link is down.
 func (s *stage) restartWithBacklog(ctx context.Context) error {
 	begin := time.Now()
 	err := s.quietly(s.arrived, s.stopEdge, s.fill, s.cut, then(func() { begin = time.Now() }), s.startEdge, s.awaitEdge)(ctx)
@@ -324,7 +325,7 @@ func (s *stage) restartWithBacklog(ctx context.Context) error {
 	return err
 }
 
-// fill puts events into the spool as app-offload would have, had they been published while the link was down.
+// fill writes events into the spool as app-offload would have for events published while the link was down.
 func (s *stage) fill(context.Context) error {
 	begin := time.Now()
 	cfg := spool.DefaultConfig()
@@ -352,7 +353,7 @@ func (s *stage) fill(context.Context) error {
 	}
 	p.acked.Add(int64(s.records))
 	s.database.from, s.database.to = from, from+s.records
-	s.say("%d records are in the spool after %.1f s", s.records, time.Since(begin).Seconds())
+	s.say("%d records in the spool after %.1f s", s.records, time.Since(begin).Seconds())
 	return sp.Close()
 }
 
@@ -365,7 +366,7 @@ func (s *stage) record(n int, class *task.Class) spool.Record {
 	return spool.Record{Lane: class.Priority, Class: class.Name, Time: now, Payload: t.Append(nil)}
 }
 
-// connect gives the link back, narrow, and waits until app-offload uses it.
+// connect restores the link at the slow rate, and waits until app-offload uses it.
 func (s *stage) connect(ctx context.Context) error {
 	return inTurn(ctx, s.narrowed, func(ctx context.Context) error {
 		return until(ctx, patience, "the link is up again", func() (bool, error) {
@@ -375,7 +376,7 @@ func (s *stage) connect(ctx context.Context) error {
 	})
 }
 
-// besideBacklog measures fresh events while the backlog leaves, and how much of it does.
+// besideBacklog measures fresh events while the backlog drains, and the part of it that is sent.
 func (s *stage) besideBacklog(p99 *float64) step {
 	before := 0
 	return script(s.readDatabase, then(func() { before = s.database.inside }), s.measuring(p99, "beside the backlog"), s.readDatabase, then(func() {

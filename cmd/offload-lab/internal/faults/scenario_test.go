@@ -27,7 +27,7 @@ func TestABoundIsKeptOrNamed(t *testing.T) {
 
 func TestAScenarioIsKnownByItsName(t *testing.T) {
 	_, err := RunScenario(t.Context(), ScenarioConfig{Name: "flood", Out: t.Output()})
-	require.ErrorContains(t, err, `there is no scenario "flood"`)
+	require.ErrorContains(t, err, `no scenario "flood"`)
 	for _, sc := range scenarios() {
 		require.Contains(t, ScenarioNames(), sc.name)
 		require.Positive(t, sc.duration)

@@ -9,10 +9,10 @@ import (
 	"app-offload/functions/badlink"
 )
 
-// step is one thing that a fault or a scenario does.
+// step is an action of a fault or a scenario.
 type step = func(ctx context.Context) error
 
-// inTurn does the steps one after the other, until one fails.
+// inTurn runs the steps in order until one fails.
 func inTurn(ctx context.Context, steps ...step) error {
 	for _, do := range steps {
 		if err := do(ctx); err != nil {
@@ -22,12 +22,12 @@ func inTurn(ctx context.Context, steps ...step) error {
 	return nil
 }
 
-// script makes one step of several.
+// script combines several steps into one.
 func script(steps ...step) step {
 	return func(ctx context.Context) error { return inTurn(ctx, steps...) }
 }
 
-// then makes a step of what cannot fail.
+// then turns a function that cannot fail into a step.
 func then(do func()) step {
 	return func(context.Context) error {
 		do()
@@ -35,7 +35,7 @@ func then(do func()) step {
 	}
 }
 
-// hurry is by how much quick rounds are shorter.
+// hurry is the factor by which quick rounds are shorter.
 const hurry = 2
 
 // pausing waits for a random part of a time.
@@ -61,17 +61,17 @@ func (s *system) resting(d time.Duration) step {
 	}
 }
 
-// paced is a time of the script as it is played: tests play faster.
+// paced is the scaled duration of a step: tests run faster.
 func (s *system) paced(d time.Duration) time.Duration { return d / max(s.cfg.pace, 1) }
 
-// quietly does the steps while the traffic is held back and all that was sent is acknowledged.
+// quietly runs the steps while the traffic is paused and all sent events are acknowledged.
 func (s *system) quietly(steps ...step) step {
 	return func(ctx context.Context) error {
 		return s.publisher.rest(ctx, func() error { return inTurn(ctx, steps...) })
 	}
 }
 
-// publishing publishes further events, so far apart.
+// publishing publishes further events at an interval.
 func (s *system) publishing(events int, apart time.Duration) step {
 	return func(ctx context.Context) error {
 		for range events {
@@ -84,7 +84,7 @@ func (s *system) publishing(events int, apart time.Duration) step {
 	}
 }
 
-// inOrder does steps that publish so many events, waits until all have arrived, and checks the order of these.
+// inOrder runs steps that publish a number of events, waits until all have arrived, and checks their order.
 func (s *system) inOrder(events int, steps ...step) step {
 	return func(ctx context.Context) error {
 		s.database.forget()
@@ -100,18 +100,18 @@ func (s *system) inOrder(events int, steps ...step) step {
 	}
 }
 
-// harming makes trouble on the link.
+// harming applies a fault to the link.
 func (s *system) harming(t badlink.Trouble) step {
 	return func(context.Context) error { return s.link.Harm(t) }
 }
 
-// cut is the trouble of a link that refuses connections.
+// cut makes the link refuse connections.
 func (s *system) cut(context.Context) error { return s.link.Harm(badlink.Troubles["cut"][0]) }
 
-// heal takes the link's trouble away.
+// heal removes the link's fault.
 func (s *system) heal(context.Context) error { return s.link.Heal() }
 
-// unexpected is the error for a process that exited unexpectedly.
+// unexpected returns the error of a process that exited unexpectedly.
 func unexpected(name string, p *stack.Process) error {
 	return fmt.Errorf("%s exited unexpectedly: %w", name, p.Err())
 }

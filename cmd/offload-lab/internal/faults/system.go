@@ -18,12 +18,12 @@ import (
 	"app-offload/functions/badlink"
 )
 
-// system is all that runs. One goroutine breaks and mends it; another one only asks it how it is.
+// system is everything that runs. One goroutine breaks and repairs it; another one only queries it.
 type system struct {
 	cfg    Config
-	env    []string // settings of app-offload; nil is those of the rounds
+	env    []string // settings of app-offload; nil means those of the rounds
 	plain  bool     // plain events, see publisher
-	drops  bool     // records may be dropped, and are accounted for in another way
+	drops  bool     // records may be dropped; drops are accounted for otherwise
 	random *rand.Rand
 	began  time.Time
 	report *Report
@@ -33,16 +33,16 @@ type system struct {
 	publisher   *publisher
 	database    *database
 	edge        atomic.Pointer[stack.Stack]
-	cloud       *consumer        // the one that is asked how it is
-	workers     []*consumer      // that share its work for a while
-	postgres    *postgres.Server // holds the consumer's database, if not nil
+	cloud       *consumer        // the consumer that is watched
+	workers     []*consumer      // consumers that share its work for a while
+	postgres    *postgres.Server // the server of the consumer's database, nil on SQLite
 	store       string           // the consumer's -store
-	work        *work            // what answers events; nil where nothing does
+	work        *work            // answers events; nil without models
 	calm        *calm
-	clock       *steps // of app-offload, where it steps
+	clock       *steps // of app-offload, if the clock can step
 	specials    int    // events that are not numbered
-	restored    int    // how often the spool was put back
-	garbage     int64  // messages to the consumer that are none
+	restored    int    // number of restored copies of the spool
+	garbage     int64  // invalid messages sent to the consumer
 	logs        []io.Closer
 	files       map[string]io.Writer
 
@@ -50,10 +50,10 @@ type system struct {
 	mu        sync.Mutex // guards wrongs
 	wrongs    []string
 	asking    sync.Mutex // guards accepted and the report's bounds
-	accepted  int64      // the most that app-offload ever said it had accepted
+	accepted  int64      // the highest count of accepted tasks that app-offload has reported
 }
 
-// settings make app-offload quick to notice what is wrong, and its spool quick to turn over.
+// settings make app-offload detect faults quickly, and its spool turn over quickly.
 func (s *system) settings() []string {
 	if s.env != nil {
 		return s.env
@@ -64,14 +64,14 @@ func (s *system) settings() []string {
 		"OFFLOAD_SPOOL_QUOTAMIB=256", "OFFLOAD_SPOOL_SEGMENTMIB=1", "OFFLOAD_SPOOL_RINGMIB=1",
 		"OFFLOAD_EXPORT_ACKTIMEOUT=3s", "OFFLOAD_EXPORT_CONNECTTIMEOUT=3s", "OFFLOAD_EXPORT_RECEIPTTIMEOUT=5s",
 		"OFFLOAD_EXPORT_BACKOFFMIN=20ms", "OFFLOAD_EXPORT_BACKOFFMAX=1s", "OFFLOAD_EXPORT_RELEASEAFTER=1s",
-		// One device's events are a class of their own, and all may expire, though none does within a run.
+		// One device's events are a separate class; all events may expire, but none does within a run.
 		"OFFLOAD_WRITABLE_CLASSES_CAMERA_MATCHDEVICE=" + ownClass, "OFFLOAD_WRITABLE_CLASSES_CAMERA_MATCHPROFILE=",
 		"OFFLOAD_WRITABLE_CLASSES_CAMERA_PRIORITY=5", "OFFLOAD_WRITABLE_CLASSES_CAMERA_TTL=24h",
 		"OFFLOAD_WRITABLE_CLASSES_DEFAULT_TTL=72h",
 	}
 }
 
-// start brings everything up and lets the traffic flow.
+// start starts all parts and the traffic.
 func (s *system) start(ctx context.Context) error {
 	s.files = map[string]io.Writer{}
 	for _, name := range []string{"bus", "broker", "edge", "second", "cloud", "worker", "postgres"} {
@@ -108,7 +108,7 @@ func (s *system) startBrokers(ctx context.Context) (err error) {
 	return inTurn(ctx, s.bus.start, s.broker.start)
 }
 
-// startEdge starts app-offload and does not wait for it.
+// startEdge starts app-offload without waiting for it.
 func (s *system) startEdge(context.Context) error {
 	e, err := stack.StartEdge(stack.Config{
 		Bin: s.edgeBin(), Res: s.cfg.Res, Dir: s.cfg.Dir, Log: s.files["edge"], Env: append(s.settings(), s.clock.env()...),
@@ -130,7 +130,7 @@ func (s *system) awaitEdge(ctx context.Context) error {
 			return e.Get(ctx, "/ready", nil) == nil, nil
 		}
 		err := unexpected("app-offload", e.Edge)
-		if strings.Contains(err.Error(), "address already in use") { // somebody else took the port that was free a moment ago
+		if strings.Contains(err.Error(), "address already in use") { // another process took the port, which was free before
 			return false, s.startEdge(ctx)
 		}
 		return false, err
@@ -148,7 +148,7 @@ func ended(p *stack.Process) bool {
 	}
 }
 
-// close ends what still runs, in whatever state it is.
+// close stops all running parts in any state.
 func (s *system) close() error {
 	if s.stopWatch != nil {
 		s.stopWatch()

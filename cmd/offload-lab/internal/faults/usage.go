@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// Usage is what app-offload took over a stretch of time.
+// Usage is app-offload's usage of resources over a period.
 type Usage struct {
-	RSS        int64   `json:"rss"`        // bytes, the most; as /proc/PID/status has it
+	RSS        int64   `json:"rss"`        // bytes, maximum; as in /proc/PID/status
 	Mean       int64   `json:"rssMean"`    // bytes
-	Goroutines int     `json:"goroutines"` // the most
-	Rate       float64 `json:"rate"`       // events a second that it took in
-	Published  float64 `json:"published"`  // events a second that were published: fewer than asked for on a machine that is busy
-	Behind     float64 `json:"behind"`     // s of traffic that it was behind the publisher, at most
+	Goroutines int     `json:"goroutines"` // maximum
+	Rate       float64 `json:"rate"`       // events received per second
+	Published  float64 `json:"published"`  // events published per second; fewer than configured on a busy machine
+	Behind     float64 `json:"behind"`     // s of traffic behind the publisher, maximum
 	Spooled    int64   `json:"spooled"`    // tasks in the spool at the end
 }
 
-// observing watches app-offload for a while, and notes what it took.
+// observing watches app-offload for a while and records its usage.
 func (s *stage) observing(u *Usage, what string, d time.Duration) step {
 	return func(ctx context.Context) (err error) {
 		*u, err = s.observe(ctx, what, s.paced(d))
@@ -28,7 +28,7 @@ func (s *stage) observing(u *Usage, what string, d time.Duration) step {
 	}
 }
 
-// observe watches app-offload for a while, twice a second, and says now and then how it is.
+// observe watches app-offload for a while, twice a second, and prints its state from time to time.
 func (s *stage) observe(ctx context.Context, what string, d time.Duration) (Usage, error) {
 	var u Usage
 	var sum, first, sent int64
@@ -69,7 +69,7 @@ func (s *stage) observe(ctx context.Context, what string, d time.Duration) (Usag
 	}
 }
 
-// resident is the memory of a process that is in RAM, in bytes.
+// resident is the resident memory of a process in bytes.
 func resident(pid int) (int64, error) {
 	path := fmt.Sprintf("/proc/%d/status", pid)
 	raw, err := os.ReadFile(path)

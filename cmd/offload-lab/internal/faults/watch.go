@@ -15,7 +15,7 @@ import (
 	"app-offload/cmd/offload-lab/internal/stack"
 )
 
-// watch asks both processes how they are, several times a second, whatever happens to them meanwhile.
+// watch queries both processes several times a second, also during faults.
 func (s *system) watch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -23,7 +23,7 @@ func (s *system) watch() {
 		tick := time.NewTicker(150 * time.Millisecond)
 		defer tick.Stop()
 		for n := 0; ctx.Err() == nil; n++ {
-			_, _ = s.ask(ctx) // one that is down or busy does not answer, and is asked again
+			_, _ = s.ask(ctx) // a stopped or busy process does not answer and is queried again
 			if n%7 == 0 {
 				_, _ = s.askCloud(ctx)
 			}
@@ -36,7 +36,7 @@ func (s *system) watch() {
 	})
 }
 
-// The most that either process may ever take.
+// The upper limits of both processes.
 const (
 	maxRSS        = 512 << 20
 	maxGoroutines = 250
@@ -44,7 +44,7 @@ const (
 
 // ask gets app-offload's account and checks it.
 func (s *system) ask(ctx context.Context) (stack.Status, error) {
-	s.asking.Lock() // so that answers are looked at in the order of the questions
+	s.asking.Lock() // so that answers are checked in the order of the queries
 	defer s.asking.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -65,7 +65,7 @@ func (s *system) ask(ctx context.Context) (stack.Status, error) {
 	return st, nil
 }
 
-// askCloud gets what resources the consumer takes.
+// askCloud gets the consumer's usage of resources.
 func (s *system) askCloud(ctx context.Context) (Bounds, error) {
 	s.asking.Lock()
 	defer s.asking.Unlock()
@@ -103,16 +103,16 @@ func (s *system) bound(name string, most *Bounds, rss int64, goroutines int) {
 	most.RSS, most.Goroutines = max(most.RSS, rss), max(most.Goroutines, goroutines)
 }
 
-// calm is what the processes took the first time that all was at rest.
+// calm is the usage of the processes at the first rest.
 type calm struct{ edge, cloud Bounds }
 
-// What a process at rest may take more than at its first rest: caches fill, and memory is not given back at once.
+// The allowed growth of a process over its first rest: caches fill, and memory is not released immediately.
 const (
 	moreRSS        = 96 << 20
 	moreGoroutines = 20
 )
 
-// compare checks what both take at rest with what they took at the first rest. What a fault left behind gets a while to go.
+// compare compares the usage of both at rest with that at the first rest. It waits a while for effects of a fault to disappear.
 func (s *system) compare(ctx context.Context) error {
 	var problem string
 	err := s.advancing(ctx, func() (bool, int, error) {

@@ -18,21 +18,21 @@ import (
 	"app-offload/functions/models"
 )
 
-// killsWork is the kind with models: the cloud answers every event, and each answer comes to the MessageBus as one event.
+// killsWork is the kind with models: the cloud answers every event, and each answer arrives on the MessageBus as one event.
 const killsWork = "kill-work"
 
-// work is what computes, and what came of it.
+// work is the computing part with its results.
 type work struct {
 	dir    string         // of the models
-	worker *stack.Process // a process of its own beside the consumer, on PostgreSQL; nil on SQLite, where the consumer computes
+	worker *stack.Process // a separate process beside the consumer, on PostgreSQL; nil on SQLite, where the consumer computes
 	client mqtt.Client
 
 	mu    sync.Mutex
-	finds map[string]map[string]int // how often an answer was seen, by the event that it answers and by its id
-	again int                       // answers that came more than once, with one id: a kill between the publish and its note does that
+	finds map[string]map[string]int // counts of each answer, by the event answered and the answer's id
+	again int                       // answers seen more than once with one id, after a kill between the publish and its record
 }
 
-// startWork writes the model and listens to the MessageBus.
+// startWork writes the model and subscribes to the MessageBus.
 func (s *system) startWork(context.Context) error {
 	if !s.cfg.work {
 		return nil
@@ -52,7 +52,7 @@ func (s *system) startWork(context.Context) error {
 	return nil
 }
 
-// writeModel makes a model that answers 2·x + 1 to the pressure x of an event.
+// writeModel writes a model that answers 2·x + 1 for the pressure x of an event.
 func writeModel(dir string) error {
 	w := &tflite.Writer{}
 	x := w.Tensor(engine.Spec{Name: "x", Type: engine.Float32, Shape: []int{1, 1}})
@@ -61,23 +61,23 @@ func writeModel(dir string) error {
 	w.Ends([]int{x}, []int{y})
 	file, err := w.Bytes()
 	if err != nil {
-		return fmt.Errorf("making a model: %w", err)
+		return fmt.Errorf("writing the model: %w", err)
 	}
 	m, err := models.Describe("double", file, 64<<20)
 	if err != nil {
-		return fmt.Errorf("making a model: %w", err)
+		return fmt.Errorf("writing the model: %w", err)
 	}
 	m.Variant, m.Classes, m.Input.Resource = models.Cloud, []string{"default", "camera"}, "Pressure"
 	text, err := json.Marshal(m)
 	if err != nil {
-		return fmt.Errorf("making a model: %w", err)
+		return fmt.Errorf("writing the model: %w", err)
 	}
 	folder := filepath.Join(dir, m.Folder())
 	return errors.Join(os.MkdirAll(folder, 0o750), os.WriteFile(filepath.Join(folder, models.ManifestFile), text, 0o600),
 		os.WriteFile(filepath.Join(folder, m.File), file, 0o600))
 }
 
-// args are the consumer's, beside its others.
+// args are additional arguments of the consumer.
 func (w *work) args() []string {
 	if w == nil {
 		return nil
@@ -85,7 +85,7 @@ func (w *work) args() []string {
 	return []string{"-models", w.dir, "-lease", "2s", "-tries", "100"}
 }
 
-// startWorker starts the process that computes, on PostgreSQL.
+// startWorker starts the computing process, on PostgreSQL.
 func (s *system) startWorker(context.Context) (err error) {
 	if s.work == nil || s.postgres == nil {
 		return nil
@@ -104,7 +104,7 @@ func (w *work) end() {
 	w.client.Disconnect(250)
 }
 
-// see books an event of the MessageBus.
+// see records an event of the MessageBus.
 func (w *work) see(envelope []byte) {
 	var e struct {
 		Payload []byte `json:"payload"`
@@ -129,7 +129,7 @@ func (w *work) see(envelope []byte) {
 	}
 }
 
-// answers counts the events with an answer, and finds one with several.
+// answers counts the answered events, and returns an event with several answers.
 func (w *work) answers() (events int, several string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -141,7 +141,7 @@ func (w *work) answers() (events int, several string) {
 	return len(w.finds), several
 }
 
-// answered waits until every acknowledged event has its answer on the MessageBus, and that is one.
+// answered waits until every acknowledged event has exactly one answer on the MessageBus.
 func (s *system) answered(ctx context.Context, want int) error {
 	if s.work == nil {
 		return nil
@@ -162,7 +162,7 @@ func (s *system) answered(ctx context.Context, want int) error {
 	return err
 }
 
-// killWork kills worker, consumer and app-offload, each or not, in any order, while answers are under way.
+// killWork kills any of worker, consumer and app-offload, in any order, while answers are in flight.
 func (s *system) killWork(ctx context.Context) error {
 	victims := []step{s.killWorker, s.killCloud, s.killEdge}
 	s.random.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
@@ -174,7 +174,7 @@ func (s *system) killWork(ctx context.Context) error {
 	return nil
 }
 
-// killWorker kills what computes: the consumer, where no process of its own does.
+// killWorker kills the computing process: the worker, or else the consumer.
 func (s *system) killWorker(ctx context.Context) error {
 	w := s.work.worker
 	if w == nil {
