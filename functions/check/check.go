@@ -142,7 +142,7 @@ func Range[T cmp.Ordered](p *Problems, key string, value, low, high T, others ..
 	for _, other := range others {
 		or += fmt.Sprintf(", or be %v", other)
 	}
-	p.Addf(key, value, "must lie between %v and %v%s", plain(low), plain(high), or)
+	p.Addf(key, value, "must be between %v and %v%s", plain(low), plain(high), or)
 }
 
 // plain formats a number without an exponent, if it is short enough to read.

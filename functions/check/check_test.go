@@ -32,7 +32,7 @@ func TestDurationsAreSuggested(t *testing.T) {
 	require.Equal(t, time.Hour, p.Duration("Age", "1h", time.Second, time.Hour))
 	require.NoError(t, p.Err(), "both bounds are allowed")
 	require.Equal(t, 2*time.Hour, p.Duration("Age", "2h", time.Second, time.Hour))
-	require.EqualError(t, p.Err(), `Age = "2h0m0s": must lie between 1s and 1h0m0s`, "without a section the key stands alone")
+	require.EqualError(t, p.Err(), `Age = "2h0m0s": must be between 1s and 1h0m0s`, "without a section the key stands alone")
 }
 
 // Every problem is reported, each in a line of its own with its key.
@@ -55,7 +55,7 @@ func TestProblemsAreGathered(t *testing.T) {
 	p.Add(errors.New("other"))
 	p.Addf("Two", "x", "one\nanother")
 	require.EqualError(t, p.Err(), strings.Join([]string{
-		`Room.Word = "c": must be one of a, b`, `Room.N = "0": must lie between 1 and 2`, `Room.N = "3": must lie between 1 and 2`, `Room.X = "5e-07": must lie between 0.000001 and 86400000`, `Room.X = "2e+300": must lie between 1e-07 and 1e+300`, "other",
+		`Room.Word = "c": must be one of a, b`, `Room.N = "0": must be between 1 and 2`, `Room.N = "3": must be between 1 and 2`, `Room.X = "5e-07": must be between 0.000001 and 86400000`, `Room.X = "2e+300": must be between 1e-07 and 1e+300`, "other",
 		`Room.Two = "x": one`, `Room.Two = "x": another`,
 	}, "\n"))
 }
@@ -142,7 +142,7 @@ func TestFieldsAreWithinTheirTags(t *testing.T) {
 		require.NoError(t, check.Fields("Room", good).Err())
 	}
 	require.EqualError(t, check.Fields("Room", config{4, 0.4, "25h", "c", "", false}).Err(), strings.Join([]string{
-		`Room.Count = "4": must lie between -1 and 3`, `Room.Share = "0.4": must lie between 0.5 and 1000`, `Room.Age = "25h0m0s": must lie between 1s and 24h0m0s`,
+		`Room.Count = "4": must be between -1 and 3`, `Room.Share = "0.4": must be between 0.5 and 1000`, `Room.Age = "25h0m0s": must be between 1s and 24h0m0s`,
 		`Room.Word = "c": must be one of a, b`,
 	}, "\n"))
 	require.Panics(t, func() {

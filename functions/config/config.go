@@ -181,13 +181,13 @@ func (c Config) Remarks() []string {
 
 func (c Config) remarkSizes(p *check.Problems) {
 	if c.Writable.Batch.MaxKiB > c.Seal.MaxMessageKiB {
-		p.Addf("Writable.Batch.MaxKiB", c.Writable.Batch.MaxKiB, "is above Seal.MaxMessageKiB, %d: batches that do not shrink below it are cut again", c.Seal.MaxMessageKiB)
+		p.Addf("Writable.Batch.MaxKiB", c.Writable.Batch.MaxKiB, "is above Seal.MaxMessageKiB, %d: batches that do not shrink below it are split again", c.Seal.MaxMessageKiB)
 	}
 	if c.Writable.Batch.MaxKiB > c.Seal.MaxDataMiB<<10 {
-		p.Addf("Writable.Batch.MaxKiB", c.Writable.Batch.MaxKiB, "is above Seal.MaxDataMiB, %d MiB, what the consumer unpacks", c.Seal.MaxDataMiB)
+		p.Addf("Writable.Batch.MaxKiB", c.Writable.Batch.MaxKiB, "is above Seal.MaxDataMiB, %d MiB, the consumer's limit", c.Seal.MaxDataMiB)
 	}
 	if c.Seal.MaxDataMiB<<10 < c.Seal.MaxMessageKiB {
-		p.Addf("Seal.MaxDataMiB", c.Seal.MaxDataMiB, "is below Seal.MaxMessageKiB, %d KiB: no message becomes so large", c.Seal.MaxMessageKiB)
+		p.Addf("Seal.MaxDataMiB", c.Seal.MaxDataMiB, "is below Seal.MaxMessageKiB, %d KiB: no message becomes that large", c.Seal.MaxMessageKiB)
 	}
 	if c.Intake.MaxPayloadKiB > c.Intake.MaxMiB<<10 {
 		p.Addf("Intake.MaxPayloadKiB", c.Intake.MaxPayloadKiB, "is above Intake.MaxMiB, %d MiB: such an event never finds room", c.Intake.MaxMiB)
@@ -197,10 +197,10 @@ func (c Config) remarkSizes(p *check.Problems) {
 		switch class := c.Writable.Classes[name]; {
 		case class.Off || class.NeverLeave:
 		case class.ChunkSize < 0 && c.Intake.MaxPayloadKiB<<10 > largest:
-			p.Addf("Writable.Classes."+name+".ChunkSize", class.ChunkSize, "never cuts, and events of up to Intake.MaxPayloadKiB, %d KiB, are taken: above %d KiB they fit no message of Seal.MaxMessageKiB, %d, or no record of the spool, and are cut by their readings all the same",
+			p.Addf("Writable.Classes."+name+".ChunkSize", class.ChunkSize, "never splits, but events of up to Intake.MaxPayloadKiB, %d KiB, are accepted: above %d KiB they fit no message of Seal.MaxMessageKiB, %d, or no record of the spool, and are split by their readings all the same",
 				c.Intake.MaxPayloadKiB, largest>>10, c.Seal.MaxMessageKiB)
 		case class.ChunkSize > largest>>10:
-			p.Addf("Writable.Classes."+name+".ChunkSize", class.ChunkSize, "makes pieces of binaries of as many KiB; above %d KiB they fit no message of Seal.MaxMessageKiB, %d, or no record of the spool, and are made half as large as that", largest>>10, c.Seal.MaxMessageKiB)
+			p.Addf("Writable.Classes."+name+".ChunkSize", class.ChunkSize, "makes pieces of binaries of that size; above %d KiB they fit no message of Seal.MaxMessageKiB, %d, or no record of the spool, and get half that size", largest>>10, c.Seal.MaxMessageKiB)
 		}
 	}
 }

@@ -135,7 +135,7 @@ func Overruled(c Config, lookup func(string) (string, bool)) []string {
 		}
 		want := reflect.New(k.Value.Type()).Elem()
 		if err := set(want, text); err != nil || !want.Equal(k.Value) {
-			lines = append(lines, fmt.Sprintf("the variable %s has no effect: the configuration provider holds another value for %s, and wins; change it there, or start with -o",
+			lines = append(lines, fmt.Sprintf("the variable %s has no effect: the configuration provider has another value for %s, which takes precedence; change it there, or start with -o",
 				k.Env(), strings.Join(k.Path, ".")))
 		}
 		return nil

@@ -135,5 +135,5 @@ func TestRemarksNameTheLimits(t *testing.T) {
 	class.ChunkSize = -1
 	c.Writable.Classes["default"], c.Intake.MaxPayloadKiB = class, largest+1
 	require.Len(t, c.Remarks(), 1)
-	require.Contains(t, c.Remarks()[0], fmt.Sprintf("up to Intake.MaxPayloadKiB, %d KiB, are taken: above %d KiB they fit", largest+1, largest))
+	require.Contains(t, c.Remarks()[0], fmt.Sprintf("up to Intake.MaxPayloadKiB, %d KiB, are accepted: above %d KiB they fit", largest+1, largest))
 }

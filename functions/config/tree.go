@@ -16,7 +16,7 @@ import (
 // The error names every value that cannot be read, and then base is returned unchanged.
 func FromTree(base Writable, tree map[string]any) (Writable, error) {
 	if len(tree) == 0 {
-		return base, errors.New("nothing is left below Offload/Writable; start with -o to put the file's values there again")
+		return base, errors.New("Offload/Writable is empty; start with -o to restore the values of the file")
 	}
 	w := base
 	w.Classes = map[string]task.ClassConfig{}
@@ -49,7 +49,7 @@ func graftValue(path []string, v reflect.Value, in any) error {
 	case v.Kind() == reflect.Struct:
 		return graft(path, v, values)
 	case section:
-		return fmt.Errorf("%s: is one value, and not a folder", key)
+		return fmt.Errorf("%s: is a value, not a folder", key)
 	case text == "" && v.Kind() != reflect.String:
 		v.SetZero() // as EdgeX reads it
 		return nil

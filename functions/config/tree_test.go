@@ -61,7 +61,7 @@ func TestFromTree(t *testing.T) {
 	require.Equal(t, base.Batch.MaxAge, w.Batch.MaxAge)
 	require.Empty(t, w.Classes)
 	w, err = FromTree(base, map[string]any{})
-	require.ErrorContains(t, err, "nothing is left")
+	require.ErrorContains(t, err, "Offload/Writable is empty")
 	require.Equal(t, base, w)
 }
 
@@ -76,7 +76,7 @@ func TestFromTreeNamesWhatCannotBeRead(t *testing.T) {
 	bad["Score"].(map[string]any)["WireShare"] = map[string]any{"x": "1"}
 	w, err := FromTree(base, bad)
 	require.Equal(t, base, w)
-	for _, want := range []string{`Offload.Writable.Batch.MaxKiB = "many"`, `Offload.Writable.Classes.camera.NeverLeave = "perhaps"`, "Offload.Writable.Score.WireShare: is one value", `Offload.Writable.Score.RadioJoules = "few": is not a number`} {
+	for _, want := range []string{`Offload.Writable.Batch.MaxKiB = "many"`, `Offload.Writable.Classes.camera.NeverLeave = "perhaps"`, "Offload.Writable.Score.WireShare: is a value", `Offload.Writable.Score.RadioJoules = "few": is not a number`} {
 		require.ErrorContains(t, err, want)
 	}
 	require.Len(t, strings.Split(err.Error(), "\n"), 4)

@@ -15,7 +15,7 @@ func Adapter(s *functions.Service) interfaces.AppFunction {
 	return func(ctx interfaces.AppFunctionContext, data any) (bool, any) {
 		payload, ok := data.([]byte)
 		if !ok {
-			return false, fmt.Errorf("an event came as %T instead of bytes: the service must be made with target type &[]byte{}", data)
+			return false, fmt.Errorf("event is %T instead of bytes: create the service with target type &[]byte{}", data)
 		}
 		topic, _ := ctx.GetValue(interfaces.RECEIVEDTOPIC)
 		return false, s.Receive(receive.Message{

@@ -71,7 +71,7 @@ const (
 func encode(s *seal.Sealer, kind seal.NoteKind, node string, st *statement) ([]byte, error) {
 	body, err := json.Marshal(st)
 	if err != nil {
-		return nil, fmt.Errorf("writing a statement of what was learned: %w", err)
+		return nil, fmt.Errorf("encoding a statement: %w", err)
 	}
 	return s.SealNote(nil, &seal.Note{Kind: kind, ID: fmt.Sprintf("%s-%d", node, st.stamp), Node: node, Created: time.Unix(0, st.stamp), Body: body})
 }

@@ -121,7 +121,7 @@ func (f *Fleet) take(node string, message []byte, now time.Time) *Refused {
 	}
 	before := f.latest[node]
 	if before != nil && st.stamp <= before.Stamp {
-		return refuse(replayed, "a statement of node %.64q as new as this one was taken before", node)
+		return refuse(replayed, "a statement of node %.64q that is as recent was accepted before", node)
 	}
 	if before == nil && len(f.latest) >= maxNodes {
 		f.forget(f.latest, now)

@@ -129,7 +129,7 @@ func (m *Member) Take(message []byte) {
 	case st.Layout != m.learner.Layout():
 		refused = refuse("other layout", "it is of layout %q, and this node's is %q", st.Layout, m.learner.Layout())
 	case m.first == 0 || st.Last < max(m.first, m.last) || st.Last == m.last && st.stamp <= m.model: // compares the answered statement first, as the cloud's clock may be set
-		refused = refuse("replayed", "it is not newer than the one that is believed, or answers nothing that was said since the start")
+		refused = refuse("replayed", "it is not newer than the current model, or answers no statement since the start")
 	}
 	if refused != nil {
 		m.status.Refused++

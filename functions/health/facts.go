@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// Facts is a snapshot of the service. Counters are since the start; a problem is "" if there is none.
+// Facts is a snapshot of the service. Counters are since the start; "" means no problem.
 type Facts struct {
 	Node     string
 	Stopping bool

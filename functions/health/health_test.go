@@ -53,7 +53,7 @@ func TestTheReportLogsWhatLasts(t *testing.T) {
 	p.fake.Advance(1)
 	write()
 	write()
-	require.Equal(t, lines{"WARN health: reason=linkDown severity=warning state=degraded: the link to the cloud is down: work with a deadline is done locally, the rest waits in the spool"}, *log)
+	require.Equal(t, lines{"WARN health: reason=linkDown severity=warning state=degraded: the link to the cloud is down: tasks with a deadline are processed locally, the others wait in the spool"}, *log)
 	p.facts.Link.Up = true
 	p.fake.Advance(time.Minute)
 	write()

@@ -81,7 +81,7 @@ func diskFull(f *Facts, m *memory) (status.Severity, string) {
 		return status.Critical, fmt.Sprintf("the disk is full: the spool in %s cannot store, %d of its %d MiB are used; make room there, or lower Offload.Spool.QuotaMiB",
 			f.Directory, st.DiskBytes>>20, st.Quota>>20)
 	}
-	return status.Critical, fmt.Sprintf("the spool in %s cannot store: its last commit failed; the log says why", f.Directory)
+	return status.Critical, fmt.Sprintf("the spool in %s cannot store: its last commit failed; see the log", f.Directory)
 }
 
 // storingFails reports whether the last attempt to store failed, and whether for lack of space.
@@ -109,17 +109,17 @@ func spoolFull(f *Facts, m *memory) (status.Severity, string) {
 	m.bounded = refused > 0 && returned > 0 && (m.bounded || m.grown("spool disk full", st.DiskFull) > 0)
 	switch {
 	case refused > 0 && returned > 0 && share < halfEmpty:
-		return status.Warning, fmt.Sprintf("%s and has room again; within the last minute it was full and gave %s back to the MessageBus", text, status.Several(returned, "task"))
+		return status.Warning, fmt.Sprintf("%s and has room again; within the last minute it was full and returned %s to the MessageBus", text, status.Several(returned, "task"))
 	case refused > 0 && returned > 0:
-		advice := "raise Offload.Spool.QuotaMiB or mend the link"
+		advice := "raise Offload.Spool.QuotaMiB or fix the link"
 		if m.bounded {
-			advice = fmt.Sprintf("the disk is full before the quota of %d MiB is reached: make room in %s, or mend the link", st.Quota>>20, f.Directory)
+			advice = fmt.Sprintf("the disk is full before the quota of %d MiB is reached: make room in %s, or fix the link", st.Quota>>20, f.Directory)
 		}
-		return status.Critical, fmt.Sprintf("%s and gave %s back to the MessageBus within the last minute; %s", text, status.Several(returned, "task"), advice)
+		return status.Critical, fmt.Sprintf("%s and returned %s to the MessageBus within the last minute; %s", text, status.Several(returned, "task"), advice)
 	case f.Link.BacklogShare > limit:
-		return status.Warning, fmt.Sprintf("%s, above the limit of %.0f %%: work is done locally", text, limit*100)
+		return status.Warning, fmt.Sprintf("%s, above the limit of %.0f %%: tasks are processed locally", text, limit*100)
 	}
-	return when(share >= nearlyFull, status.Warning, "%s; what comes when it is full is dropped or refused, as Offload.Spool says for its class", text)
+	return when(share >= nearlyFull, status.Warning, "%s; when it is full, tasks are dropped or refused according to OnFull of their class", text)
 }
 
 // refusedEvents is critical if no event was accepted in the same time.
@@ -143,7 +143,7 @@ func refusedEvents(f *Facts, m *memory) (status.Severity, string) {
 		if text != "" {
 			text += "; "
 		}
-		text += fmt.Sprintf("%s given back to the MessageBus within the last minute, as neither spool nor local workers had room", status.Several(returned, "task"))
+		text += fmt.Sprintf("%s returned to the MessageBus within the last minute, as neither spool nor local workers had room", status.Several(returned, "task"))
 	}
 	return severity, text
 }
@@ -187,7 +187,7 @@ func quarantined(f *Facts, m *memory) (status.Severity, string) {
 	if aside == 0 {
 		return status.Fine, ""
 	}
-	text := fmt.Sprintf("%d of %s within the last minute quarantined as not being an event (since the start: %s); GET /api/v3/offload/quarantine shows them",
+	text := fmt.Sprintf("%d of %s within the last minute quarantined as invalid events (since the start: %s); GET /api/v3/offload/quarantine shows them",
 		aside, status.Several(messages, "message"), counted(counts))
 	if float64(aside) > mostQuarantined*float64(messages) {
 		return status.Warning, text
@@ -200,7 +200,7 @@ func linkDown(f *Facts, _ *memory) (status.Severity, string) {
 	if f.Export.Problem != "" {
 		why = " (" + f.Export.Problem + ")"
 	}
-	return when(!f.Link.Up, status.Warning, "the link to the cloud is down%s: work with a deadline is done locally, the rest waits in the spool", why)
+	return when(!f.Link.Up, status.Warning, "the link to the cloud is down%s: tasks with a deadline are processed locally, the others wait in the spool", why)
 }
 
 func consumerSilent(f *Facts, _ *memory) (status.Severity, string) {
@@ -223,12 +223,12 @@ func otherResults(f *Facts, m *memory) (status.Severity, string) {
 		return why == "own" || why == "loop" || why == "retained" || why == "unmatched"
 	})
 	n := m.grown("results of others", status.Sum(counts))
-	return when(n > 0, status.Note, "another app-offload or rule engine is on this bus: %s within the last minute not computed on; a class takes them by MatchResultsOf", status.Several(n, "result"))
+	return when(n > 0, status.Note, "another app-offload or rule engine is on this bus: %s within the last minute skipped; a class takes them by MatchResultsOf", status.Several(n, "result"))
 }
 
 func unsafeEvents(f *Facts, _ *memory) (status.Severity, string) {
 	n := f.Events.Unsafe
-	return when(n > 0, status.Note, "%s received at QoS 0, which no acknowledgement protects: a crash or a stop loses those under way; set MessageBus.Optional.Qos to 1 for all services", status.Several(n, "event"))
+	return when(n > 0, status.Note, "%s received at QoS 0, which no acknowledgement protects: a crash or a stop loses those in progress; set MessageBus.Optional.Qos to 1 for all services", status.Several(n, "event"))
 }
 
 // stepped is the least jump of the wall clock that counts as a step: time services make smaller corrections to a running clock.
@@ -251,13 +251,13 @@ func clockStepped(_ *Facts, m *memory) (status.Severity, string) {
 		c.by, c.at = by, m.clock.Now()
 	}
 	c.looked, c.stepped = true, all
-	return when(c.by != 0 && m.clock.Since(c.at) < stepShown, status.Warning, "the clock of this machine was set by %v: times of day before and after do not compare", c.by.Round(time.Second))
+	return when(c.by != 0 && m.clock.Since(c.at) < stepShown, status.Warning, "the clock of this machine was set by %v: times of day before and after are not comparable", c.by.Round(time.Second))
 }
 
 // resultLoop names the device that feeds results back.
 func resultLoop(f *Facts, m *memory) (status.Severity, string) {
 	n := m.grown("loops", f.Looped)
-	return when(n > 0, status.Warning, "results are fed back to this service by %s: %s within the last minute not computed on; publish them on a topic to which no app-offload subscribes", f.LoopDevices, status.Several(n, "event"))
+	return when(n > 0, status.Warning, "results are fed back to this service by %s: %s within the last minute skipped; publish them on a topic to which no app-offload subscribes", f.LoopDevices, status.Several(n, "event"))
 }
 
 // recordsHeld lists why records do not leave although the link is up.
@@ -278,7 +278,7 @@ func statementsRefused(f *Facts, m *memory) (status.Severity, string) {
 		}
 	}
 	n := m.grown("statements", status.Sum(counts))
-	return when(n > 0, status.Warning, "%s of consumers ignored within the last minute (since the start: %s): forged, sealed with another key, or for another node, epoch or copy of this spool; the log says which",
+	return when(n > 0, status.Warning, "%s of consumers ignored within the last minute (since the start: %s): forged, sealed with another key, or for another node, epoch or copy of this spool; see the log",
 		status.Several(n, "statement"), counted(counts))
 }
 
@@ -290,7 +290,7 @@ func spoolCopied(f *Facts, m *memory) (status.Severity, string) {
 	n := f.Export.Epochs
 	m.grown("epochs", n)
 	at := m.grew("epochs")
-	return when(m.clock.Time().Sub(at) < copiedShown, status.Warning, "the consumer holds records of another spool under this node's name and epoch: a disk was copied or restored, or two gateways are called %q. "+
+	return when(m.clock.Time().Sub(at) < copiedShown, status.Warning, "the consumer has records of another spool under this node's name and epoch: a disk was copied or restored, or two gateways have the name %q. "+
 		"The node began a new epoch (%d so far) and sends its records under it; give each gateway its own Offload.Node", f.Node, n)
 }
 
@@ -321,7 +321,7 @@ func modelsDrift(f *Facts, _ *memory) (status.Severity, string) {
 			parts = append(parts, fmt.Sprintf("model %s of class %s (%.0f deviations)", c.Model, c.Class, c.Drift))
 		}
 	}
-	return when(len(parts) > 0, status.Warning, "the data have drifted from what the model saw first, so its confidence is no guide: %s; train it anew", strings.Join(parts, ", "))
+	return when(len(parts) > 0, status.Warning, "the data have drifted from the first inputs of the model, so its confidence is unreliable: %s; retrain it", strings.Join(parts, ", "))
 }
 
 // modelRolledBack holds while the latest canary of a model is rolled back.

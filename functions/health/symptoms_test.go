@@ -50,10 +50,10 @@ func TestEachSymptomShows(t *testing.T) {
 		}},
 		{"diskFull", status.Critical, "the spool in /s cannot store: its last commit failed", func(f *Facts) { f.Directory, f.Spool.Failed = "/s", 1 }},
 		{"spoolFull", status.Warning, "the spool is 95 % full with 1 task; what comes", func(f *Facts) { f.Spool.Fill, f.Spool.Held = 0.95, 1 }},
-		{"spoolFull", status.Warning, "above the limit of 80 %: work is done locally", func(f *Facts) { f.Link.BacklogShare = 0.81 }},
+		{"spoolFull", status.Warning, "above the limit of 80 %: tasks are processed locally", func(f *Facts) { f.Link.BacklogShare = 0.81 }},
 		{"refused", status.Critical, "1 event refused within the last minute (since the start: bytes 1)", func(f *Facts) { f.Events.Refused = map[string]uint64{"bytes": 1} }},
-		{"refused", status.Warning, "1 task given back", func(f *Facts) { f.Events.Returned, f.Counts.Accepted = 1, 1 }},
-		{"refused", status.Critical, "2 events refused within the last minute (since the start: bytes 2); see Offload.Intake.MaxEvents and MaxMiB; 2 tasks given back", func(f *Facts) {
+		{"refused", status.Warning, "1 task returned", func(f *Facts) { f.Events.Returned, f.Counts.Accepted = 1, 1 }},
+		{"refused", status.Critical, "2 events refused within the last minute (since the start: bytes 2); see Offload.Intake.MaxEvents and MaxMiB; 2 tasks returned", func(f *Facts) {
 			f.Events.Refused, f.Events.Returned = map[string]uint64{"bytes": 2}, 2
 		}},
 		{"account", status.Warning, "-2 tasks unexplained", func(f *Facts) { f.Counts.Balance = -2 }},
@@ -65,7 +65,7 @@ func TestEachSymptomShows(t *testing.T) {
 		}},
 		{"keys", status.Critical, "keys: no such secret", func(f *Facts) { f.Keys, f.KeysBroken = "no such secret", true }},
 		{"keys", status.Warning, "keys: one is bad", func(f *Facts) { f.Keys = "one is bad" }},
-		{"quarantine", status.Note, "1 of 2 messages within the last minute quarantined as not being an event", func(f *Facts) { f.Events.Quarantined, f.Messages = map[string]uint64{"malformed": 1}, 2 }},
+		{"quarantine", status.Note, "1 of 2 messages within the last minute quarantined as invalid events", func(f *Facts) { f.Events.Quarantined, f.Messages = map[string]uint64{"malformed": 1}, 2 }},
 		{"configuration", status.Warning, "configuration rejected", func(f *Facts) { f.Configuration = "configuration rejected" }},
 		{"linkDown", status.Warning, "the link to the cloud is down: work", func(f *Facts) { f.Link.Up = false }},
 		{"linkDown", status.Warning, "the link to the cloud is down (connection refused): work", func(f *Facts) { f.Link.Up, f.Export.Problem = false, "connection refused" }},
@@ -123,7 +123,7 @@ func TestTheSpoolIsFullUntilHalfOfItIsFree(t *testing.T) {
 		require.Equal(t, c.want, p.look().Severity("spoolFull"), c)
 	}
 	p.fake.Advance(lately)
-	require.Equal(t, status.Fine, p.look().Severity("spoolFull"), "nothing was given back within the last minute")
+	require.Equal(t, status.Fine, p.look().Severity("spoolFull"), "nothing was returned within the last minute")
 }
 
 // If the disk bounds the spool, a larger quota is no advice.
@@ -132,10 +132,10 @@ func TestASpoolThatTheDiskBoundsIsFull(t *testing.T) {
 	f := &p.facts
 	f.Directory, f.Spool.Quota, f.Spool.Refused, f.Events.Returned, f.Spool.Fill = "/s", 64<<20, 1, 1, 1
 	_, text := spoolFull(f, &p.memory)
-	require.Contains(t, text, "; raise Offload.Spool.QuotaMiB or mend the link")
+	require.Contains(t, text, "; raise Offload.Spool.QuotaMiB or fix the link")
 	f.Spool.DiskFull = 1
 	_, text = spoolFull(f, &p.memory)
-	require.Contains(t, text, "; the disk is full before the quota of 64 MiB is reached: make room in /s, or mend the link")
+	require.Contains(t, text, "; the disk is full before the quota of 64 MiB is reached: make room in /s, or fix the link")
 	p.fake.Advance(lately / 2)
 	f.Spool.Refused, f.Events.Returned = 2, 2
 	_, text = spoolFull(f, &p.memory)
@@ -145,10 +145,10 @@ func TestASpoolThatTheDiskBoundsIsFull(t *testing.T) {
 	require.Contains(t, text, "; the disk is full", "it is tried rarely")
 	p.fake.Advance(lately)
 	_, text = spoolFull(f, &p.memory)
-	require.NotContains(t, text, "; the disk is full", "nothing is given back any more")
+	require.NotContains(t, text, "; the disk is full", "nothing is returned any more")
 	f.Spool.Refused, f.Events.Returned = 3, 3
 	_, text = spoolFull(f, &p.memory)
-	require.Contains(t, text, "; raise Offload.Spool.QuotaMiB or mend the link", "somebody has made room")
+	require.Contains(t, text, "; raise Offload.Spool.QuotaMiB or fix the link", "somebody has made room")
 }
 
 // More than half of the messages is a warning, half of them a note; the text counts both.

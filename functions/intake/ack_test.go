@@ -112,7 +112,7 @@ func TestARefusedEventHoldsUpWhatFollowsIt(t *testing.T) {
 	cfg.MaxEvents, cfg.MaxSlice = 50, 7
 	s := startSubscriber(t, cfg, Bus{URL: url}, sink)
 	publish(t, server, 1, 201)
-	eventually(t, func() bool { return s.Counts().Refused > 30 && s.Counts().UnderWay.Events == 50 }, "several offers, and as much as may be under way")
+	eventually(t, func() bool { return s.Counts().Refused > 30 && s.Counts().UnderWay.Events == 50 }, "several offers, and as many as may be in progress")
 	require.Equal(t, uint64(4), s.Counts().Acked)
 	require.LessOrEqual(t, s.Counts().Submitted, uint64(14), "nothing new is offered meanwhile")
 	mu.Lock()

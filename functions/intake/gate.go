@@ -9,9 +9,9 @@ import (
 
 // The refusals of a gate. A caller that may block uses Wait instead of retrying.
 var (
-	ErrFullEvents = errors.New("too many events under way")
-	ErrFullBytes  = errors.New("too many bytes of events under way")
-	ErrClosed     = errors.New("the gate is shut")
+	ErrFullEvents = errors.New("too many events in progress")
+	ErrFullBytes  = errors.New("too many bytes of events in progress")
+	ErrClosed     = errors.New("the intake is closed")
 )
 
 // Gate limits the events in progress by number and by bytes. It is safe for concurrent use.
@@ -166,7 +166,7 @@ func (g *Gate) Close(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %d events under way: %w", events, ctx.Err())
+			return fmt.Errorf("waiting for %d events in progress: %w", events, ctx.Err())
 		}
 	}
 }

@@ -72,7 +72,7 @@ func TestGateCloseDrains(t *testing.T) {
 		require.NoError(t, err)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		require.ErrorContains(t, g.Close(short), "1 events under way")
+		require.ErrorContains(t, g.Close(short), "1 events in progress")
 		time.AfterFunc(time.Minute, p.Leave)
 		began := time.Now()
 		require.NoError(t, g.Close(t.Context()))

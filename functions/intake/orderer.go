@@ -217,7 +217,7 @@ func (o *Orderer) Close(ctx context.Context) error {
 	case <-o.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("handing on the events held for their order: %w", ctx.Err())
+		return fmt.Errorf("releasing the events held for their order: %w", ctx.Err())
 	}
 }
 

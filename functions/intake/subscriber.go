@@ -146,7 +146,7 @@ func (s *Subscriber) Start(ctx context.Context) {
 		select {
 		case <-s.first:
 		case <-ctx.Done():
-			s.log.Warnf("the MQTT MessageBus does not answer, still trying: url=%s", s.bus.URL)
+			s.log.Warnf("no answer from the MQTT MessageBus, still trying: url=%s", s.bus.URL)
 		case <-s.ctx.Done():
 		}
 	})
@@ -218,7 +218,7 @@ func (s *Subscriber) stop(ctx context.Context) error {
 	s.started.Do(s.acks.Start) // never started: nothing to wait for
 	err := s.gate.Close(ctx)
 	if err != nil {
-		err = fmt.Errorf("stopping the MQTT subscriber, the broker will deliver again what was left: %w", err)
+		err = fmt.Errorf("stopping the MQTT subscriber, the broker redelivers the remaining events: %w", err)
 	}
 	s.connecting.Wait() // its context has ended
 	if !s.acks.Stop(ctx) {

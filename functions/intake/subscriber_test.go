@@ -140,7 +140,7 @@ func TestStopWaitsAndLosesNothing(t *testing.T) {
 	eventually(t, func() bool { return s.ctx.Err() != nil }, "stopping")
 	select {
 	case <-stopped:
-		t.Fatal("did not wait for what is under way")
+		t.Fatal("did not wait for the event in progress")
 	case <-time.After(50 * time.Millisecond):
 	}
 	sink.answer()
@@ -193,7 +193,7 @@ func TestAnAbsentBrokerIsWaitedFor(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	s.Start(ctx)
-	require.Equal(t, 1, s.log.(*logLines).count("does not answer, still trying"))
+	require.Equal(t, 1, s.log.(*logLines).count("no answer from the MQTT MessageBus, still trying"))
 	require.False(t, s.Counts().Connected)
 	require.NoError(t, s.Stop(context.Background()))
 }

@@ -25,7 +25,7 @@ func Filters(base, list string) ([]string, error) {
 		filters = append(filters, filter)
 	}
 	if len(filters) == 0 {
-		errs = append(errs, fmt.Errorf("Trigger.SubscribeTopics = %q: is empty, so that no event would come; set it to \"events/#\"", list)) //nolint:staticcheck // begins with a key
+		errs = append(errs, fmt.Errorf("Trigger.SubscribeTopics = %q: is empty, so no event would arrive; set it to \"events/#\"", list)) //nolint:staticcheck // begins with a key
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func FilterRemarks(base, list string) []string {
 		switch {
 		case filter == "" || first == "events" || first == "#" || first == "+":
 		case first == base:
-			remarks = append(remarks, fmt.Sprintf("Trigger.SubscribeTopics = %q: begins with the base prefix %q, which is put before it once more; write it without", filter, base))
+			remarks = append(remarks, fmt.Sprintf("Trigger.SubscribeTopics = %q: begins with the base prefix %q, which is added to it once more; write it without", filter, base))
 		default:
 			remarks = append(remarks, fmt.Sprintf("Trigger.SubscribeTopics = %q: is not below \"events\", where EdgeX publishes every event; write it like \"events/#\"", filter))
 		}

@@ -80,7 +80,7 @@ func (k *Keyring) Key(id string) ([]byte, error) {
 	if key := k.keys[id]; key != nil {
 		return key, nil
 	}
-	return nil, fmt.Errorf("secret %q has no key %q; add it again for as long as data sealed with it is around", k.name, id)
+	return nil, fmt.Errorf("secret %q has no key %q; add it again while data sealed with it exists", k.name, id)
 }
 
 // Refresh reads the secret again, and returns its problems. The keys in use stay until it can be read.
@@ -150,11 +150,11 @@ func (k *Keyring) take(secret map[string]string) {
 	}
 	k.bad, k.broken = errors.Join(bad...), nil
 	if k.keys[k.current] == nil {
-		k.broken = fmt.Errorf("secret %q: its entry `current` names the key %q, which is not in it as a good one: nothing is sealed until it is", k.name, k.current)
+		k.broken = fmt.Errorf("secret %q: entry `current` names the key %q, which is missing or invalid: nothing is sealed until it is valid", k.name, k.current)
 	}
 }
 
-var errID = errors.New("is an id with blanks or characters that cannot be printed")
+var errID = errors.New("the id has blanks or unprintable characters")
 
 // isID reports whether a key's id is valid in a message.
 func isID(id string) bool {
@@ -292,7 +292,7 @@ func (f *Files) take(bad *[]error) error {
 		key, err := e.key()
 		if before, known := seen[e.id]; err == nil {
 			if seen[e.id] = key; known && !bytes.Equal(before, key) {
-				err = fmt.Errorf("is another key with the id %q, so neither is used", e.id)
+				err = fmt.Errorf("is a different key with the id %q, so neither is used", e.id)
 				seen[e.id] = nil // nor is a third one
 				delete(found, e.id)
 			}
@@ -317,13 +317,13 @@ func (f *Files) take(bad *[]error) error {
 		f.keys, f.current = found, current
 		return nil
 	case len(entries) == 0:
-		return fmt.Errorf("%s holds none; put each into a file named by its id, and the id to seal with into the file `current`", f.path)
+		return fmt.Errorf("%s has no keys; put each into a file named by its id, and the id to seal with into the file `current`", f.path)
 	case len(found) == 0:
-		return fmt.Errorf("%s holds no good one", f.path)
+		return fmt.Errorf("%s has no valid key", f.path)
 	case f.keys != nil: // new ones are good for opening
 		maps.Copy(f.keys, found)
 	}
-	return fmt.Errorf("%s does not hold the current key %q as a good one", f.path, current)
+	return fmt.Errorf("%s: the current key %q is missing or invalid", f.path, current)
 }
 
 // entry is an undecoded key.

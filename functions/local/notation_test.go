@@ -55,7 +55,7 @@ func TestNotationErrorsSayWhatToDo(t *testing.T) {
 		{"Range low=1", `operator "Range": is unknown; did you mean range?; there are summary, deadband, deadtime, range, rate, anomaly, burn; write it like "range low=`},
 		{"median", `operator "median": is unknown; there are summary, deadband, deadtime, range, rate, anomaly, burn; write it like "summary window=`},
 		{"summary window=60", `operator "summary", parameter window = "60": is not a duration such as 500ms, 60s or 1h; write it like`},
-		{"summary window=1ms", `parameter window = "1ms": must lie between 10ms and 24h0m0s`},
+		{"summary window=1ms", `parameter window = "1ms": must be between 10ms and 24h0m0s`},
 		{"summary window=60s slide=7s", `parameter slide = "7s": must be a whole fraction of window, which is 1m0s`},
 		{"summary window=24h slide=1s", `parameter slide = "1s": must be at least a 1024th`},
 		{"summary window=1s late=1m", `parameter late = "1m": must be at most 10 windows, 10s`},

@@ -236,7 +236,7 @@ func (p *params) duration(name string, low, high time.Duration) int64 {
 	case err != nil:
 		p.failf(name, "is not a duration such as 500ms, 60s or 1h")
 	case d < low || d > high:
-		p.failf(name, "must lie between %v and %v", low, high)
+		p.failf(name, "must be between %v and %v", low, high)
 	}
 	p.note(name, d.String())
 	return int64(max(d, low)) // a length of 0 would divide by 0

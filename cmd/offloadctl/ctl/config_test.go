@@ -96,7 +96,7 @@ func TestLint(t *testing.T) {
 	var report struct{ Problems []problem }
 	require.NoError(t, json.Unmarshal([]byte(r.out), &report))
 	require.Contains(t, report.Problems, problem{
-		Source: "OFFLOAD_SPOOL_RINGMIB", Key: "Offload.Spool.RingMiB", Value: `"-1"`, Problem: "must lie between 0 and 65536", Example: "RingMiB: 16",
+		Source: "OFFLOAD_SPOOL_RINGMIB", Key: "Offload.Spool.RingMiB", Value: `"-1"`, Problem: "must be between 0 and 65536", Example: "RingMiB: 16",
 	})
 	require.NotContains(t, bad.run("config", "lint", "-no-env", "testdata/bad.yaml").out, "OFFLOAD_")
 

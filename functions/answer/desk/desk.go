@@ -102,7 +102,7 @@ func (d *Desk) Take(r seal.Result) {
 	}
 	d.bytes.Add(-size)
 	d.count(func(c *Counts) { c.Full++ })
-	d.report("full", "results of the cloud come faster than the MessageBus takes them; the cloud sends them again")
+	d.report("full", "results of the cloud arrive faster than the MessageBus accepts them; the cloud sends them again")
 }
 
 // Counts returns the current counts.
@@ -196,12 +196,12 @@ func (d *Desk) deal(ctx context.Context, r *seal.Result) (c seal.ConfirmedResult
 	}
 	if err := d.publish(ctx, a); err != nil {
 		d.count(func(c *Counts) { c.Bus++ })
-		d.report("bus", fmt.Sprintf("the MessageBus does not take an answer of the cloud, which sends it again: %v", err))
+		d.report("bus", fmt.Sprintf("the MessageBus does not accept an answer of the cloud, which sends it again: %v", err))
 		return c, false
 	}
 	d.count(func(c *Counts) { c.Published++ })
 	if err := d.seen.add(id); err != nil {
-		d.report("file", fmt.Sprintf("noting what was published fails; after a restart answers may be published twice: %v", err))
+		d.report("file", fmt.Sprintf("cannot record published answers; after a restart answers may be published twice: %v", err))
 	}
 	return c, true
 }
@@ -213,9 +213,9 @@ func read(r *seal.Result) (*answer.Answer, error) {
 	case err != nil:
 		return nil, err
 	case a.EventID != r.EventID || a.Chunk != r.Chunk:
-		return nil, errors.New("it is the answer to another task than its result")
+		return nil, errors.New("the answer and its result are of different tasks")
 	case a.ComputedBy != answer.Cloud:
-		return nil, errors.New("it says that it was not computed in the cloud")
+		return nil, errors.New("computedBy is not cloud")
 	}
 	return a, nil
 }
@@ -266,7 +266,7 @@ func openSeen(dir string, most int) (*seen, error) {
 	for n := range sets {
 		var err error
 		if sets[n], err = load(s.path(n), most); err != nil {
-			return nil, fmt.Errorf("reading which answers were published: %w", check.Access(err))
+			return nil, fmt.Errorf("reading the published answers: %w", check.Access(err))
 		}
 	}
 	// A full file is the older one. If neither is full the second one has just begun, or was never begun.

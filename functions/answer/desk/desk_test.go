@@ -121,7 +121,7 @@ func TestWhatCannotBePublishedIsRefused(t *testing.T) {
 			refused = append(refused, c.ID+" "+c.Refused[:min(len(c.Refused), 30)])
 		}
 		require.Equal(t, []string{
-			"id-e-1 it is the answer to another ta", "id-e-2 reading an answer: invalid cha", "id-e-3 it says that it was not comput", "id-4 ", "id-5 ",
+			"id-e-1 the answer and its result are ", "id-e-2 reading an answer: invalid cha", "id-e-3 computedBy is not cloud", "id-4 ", "id-5 ",
 		}, refused)
 		b.end(t)
 	})

@@ -42,7 +42,7 @@ func (p *parser) cborDocument() bool {
 		return false
 	}
 	if p.i != len(p.b) {
-		return p.fail(ReasonMalformed, p.i, "something follows the event")
+		return p.fail(ReasonMalformed, p.i, "trailing data after the event")
 	}
 	return p.finishDocument()
 }
@@ -50,7 +50,7 @@ func (p *parser) cborDocument() bool {
 // head reads the head of the next data item.
 func (p *parser) head() (cborHead, bool) {
 	if p.i >= len(p.b) {
-		return cborHead{}, p.fail(ReasonMalformed, p.i, "the payload ends where a data item is due")
+		return cborHead{}, p.fail(ReasonMalformed, p.i, "the payload ends before a data item")
 	}
 	c := p.b[p.i]
 	h := cborHead{major: c >> 5, info: c & 31}
@@ -65,7 +65,7 @@ func (p *parser) head() (cborHead, bool) {
 		}
 		h.arg = bigEndian(rest[:size])
 	case h.info < cborIndefinite || h.major < cborBytes || h.major == cborTag || c == cborBreak:
-		return h, p.fail(ReasonMalformed, p.i, "%#x is the head of no data item", c)
+		return h, p.fail(ReasonMalformed, p.i, "%#x is not the head of a data item", c)
 	}
 	p.i += 1 + size
 	return h, p.sized(h)
@@ -134,7 +134,7 @@ func (p *parser) cborMembers(o *object, l level) bool {
 		return false
 	}
 	if h.major != cborMap {
-		return p.fail(ReasonMalformed, o.start, "a map is due")
+		return p.fail(ReasonMalformed, o.start, "expected a map")
 	}
 	if !p.enter() {
 		return false
@@ -279,7 +279,7 @@ func (p *parser) cborInt(o *object, f field) bool {
 // cborString reads a text or byte string. The span of a string of definite length is its content, without the head.
 func (p *parser) cborString(major byte, want string) (span, bool) {
 	if !p.atMajor(major) {
-		return span{}, p.fail(ReasonMalformed, p.i, "%s is due", want)
+		return span{}, p.fail(ReasonMalformed, p.i, "expected %s", want)
 	}
 	h, ok := p.head()
 	if !ok {
@@ -291,7 +291,7 @@ func (p *parser) cborString(major byte, want string) (span, bool) {
 	s := span{start: p.i, form: formChunked}
 	for !p.at(cborBreak) {
 		if !p.atMajor(major) {
-			return s, p.fail(ReasonMalformed, p.i, "a piece of a string is due")
+			return s, p.fail(ReasonMalformed, p.i, "expected a piece of a string")
 		}
 		piece, ok := p.head()
 		if !ok {
@@ -400,7 +400,7 @@ func (p *parser) cborKey(keys *keySet, onlyNames bool) bool {
 		_, ok = p.head()
 		key.end = p.i
 	default:
-		return p.fail(ReasonMalformed, start, "a name is due")
+		return p.fail(ReasonMalformed, start, "expected a name")
 	}
 	if !ok {
 		return false

@@ -18,7 +18,7 @@ func (p *parser) jsonDocument() bool {
 	end := p.i
 	p.space()
 	if p.i != len(p.b) {
-		return p.fail(ReasonMalformed, p.i, "something follows the event")
+		return p.fail(ReasonMalformed, p.i, "trailing data after the event")
 	}
 	if !p.finishDocument() {
 		return false
@@ -213,9 +213,9 @@ func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\
 
 func (p *parser) unexpected(want string) bool {
 	if p.i >= len(p.b) {
-		return p.fail(ReasonMalformed, p.i, "the payload ends where %s is due", want)
+		return p.fail(ReasonMalformed, p.i, "the payload ends, expected %s", want)
 	}
-	return p.fail(ReasonMalformed, p.i, "%q where %s is due", p.b[p.i], want)
+	return p.fail(ReasonMalformed, p.i, "%q, expected %s", p.b[p.i], want)
 }
 
 // closes reads the end of an empty object or array.
@@ -323,7 +323,7 @@ func (p *parser) jsonStringRest(s span, i int) (span, bool) {
 			s.form = formEscaped
 			n := escapeLength(b[i:])
 			if n == 0 {
-				return s, p.fail(ReasonMalformed, i, "no escape of JSON")
+				return s, p.fail(ReasonMalformed, i, "invalid escape")
 			}
 			i += n
 		default:

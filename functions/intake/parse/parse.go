@@ -49,7 +49,7 @@ func (e *RejectError) Error() string { return "rejecting event: " + e.Reason + "
 
 // TooLargeToLeave returns the reason for quarantining an event with a part of size bytes, above the largest that fits a message.
 func TooLargeToLeave(size, largest int) *RejectError {
-	return Reject(ReasonUnsendable, "%d bytes of it can be cut no further, and at most %d fit a message of Seal.MaxMessageKiB and a record of the spool", size, largest)
+	return Reject(ReasonUnsendable, "%d bytes of it cannot be split further, and at most %d fit a message of Seal.MaxMessageKiB and a record of the spool", size, largest)
 }
 
 // ContentType returns the content type of an event in an encoding.

@@ -221,7 +221,7 @@ func (p *parser) finishReading() bool {
 	p.own(owner{p.get(o, fDevice), p.get(o, fProfile)})
 	kind, ok := valueType(p.get(o, fValueType))
 	if !ok {
-		return p.fail(ReasonValueType, o.at[fValueType].start, "%s is %q, which is no value type of EdgeX",
+		return p.fail(ReasonValueType, o.at[fValueType].start, "%s is %q, which is not a value type of EdgeX",
 			p.path(o, fValueType), p.get(o, fValueType))
 	}
 	r := task.Reading{
@@ -301,7 +301,7 @@ func valueType(name []byte) (task.ValueType, bool) {
 // beginEvent is called at an event within a request.
 func (p *parser) beginEvent() bool {
 	if p.top.seen&uint32(eventLevel&^(1<<fAPIVersion)) != 0 {
-		return p.fail(ReasonMalformed, p.i, "fields of an event stand beside \"event\"")
+		return p.fail(ReasonMalformed, p.i, "fields of an event beside \"event\"")
 	}
 	p.main = &p.nested
 	return true
@@ -314,13 +314,13 @@ func (p *parser) finishDocument() bool {
 		return p.finishEvent()
 	}
 	if p.top.seen&uint32(eventLevel&^(1<<fAPIVersion)) != 0 {
-		return p.fail(ReasonMalformed, p.top.start, "fields of an event stand beside \"event\"")
+		return p.fail(ReasonMalformed, p.top.start, "fields of an event beside \"event\"")
 	}
 	if !p.require(&p.top, fAPIVersion) {
 		return false
 	}
 	if id := p.get(&p.top, fRequestID); len(id) > 0 && !isUUID(id) {
-		return p.fail(ReasonBadID, p.top.at[fRequestID].start, "requestId is %q, which is no lower-case UUID", id)
+		return p.fail(ReasonBadID, p.top.at[fRequestID].start, "requestId is %q, which is not a lower-case UUID", id)
 	}
 	return p.finishEvent()
 }
@@ -332,7 +332,7 @@ func (p *parser) finishEvent() bool {
 		return false
 	}
 	if id := p.get(o, fID); !isUUID(id) {
-		return p.fail(ReasonBadID, o.at[fID].start, "%s is %q, which is no lower-case UUID", p.path(o, fID), id)
+		return p.fail(ReasonBadID, o.at[fID].start, "%s is %q, which is not a lower-case UUID", p.path(o, fID), id)
 	}
 	if o.origin == 0 {
 		return p.missing(o, fOrigin)

@@ -273,7 +273,7 @@ func TestConfigReportsAllProblems(t *testing.T) {
 	improve := DefaultImprove()
 	require.NoError(t, improve.Validate())
 	improve.Hidden = []int{4096, 4097}
-	require.EqualError(t, improve.Validate(), `Hidden = "4097": must lie between 1 and 4096`)
+	require.EqualError(t, improve.Validate(), `Hidden = "4097": must be between 1 and 4096`)
 }
 
 func BenchmarkUpdate(b *testing.B) {
