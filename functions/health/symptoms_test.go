@@ -49,7 +49,7 @@ func TestEachSymptomShows(t *testing.T) {
 			f.Directory, f.Spool.DiskFull, f.Spool.DiskBytes, f.Spool.Quota = "/s", 1, 3<<20, 5<<20
 		}},
 		{"diskFull", status.Critical, "the spool in /s cannot store: its last commit failed", func(f *Facts) { f.Directory, f.Spool.Failed = "/s", 1 }},
-		{"spoolFull", status.Warning, "the spool is 95 % full with 1 task; what comes", func(f *Facts) { f.Spool.Fill, f.Spool.Held = 0.95, 1 }},
+		{"spoolFull", status.Warning, "the spool is 95 % full with 1 task; when it is full", func(f *Facts) { f.Spool.Fill, f.Spool.Held = 0.95, 1 }},
 		{"spoolFull", status.Warning, "above the limit of 80 %: tasks are processed locally", func(f *Facts) { f.Link.BacklogShare = 0.81 }},
 		{"refused", status.Critical, "1 event refused within the last minute (since the start: bytes 1)", func(f *Facts) { f.Events.Refused = map[string]uint64{"bytes": 1} }},
 		{"refused", status.Warning, "1 task returned", func(f *Facts) { f.Events.Returned, f.Counts.Accepted = 1, 1 }},

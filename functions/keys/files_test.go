@@ -131,8 +131,8 @@ func TestABadKeyRefusesNoOther(t *testing.T) {
 		"current half written": {true, map[string]string{"k1": good, "k2": other, "current": "k1"}, map[string]string{"current": ""}, "k1", `current key ""`},
 		"current too large":    {true, map[string]string{"k1": good, "k2": other, "current": "k1"}, map[string]string{"current": strings.Repeat("k", maxKeyFile+1)}, "k1", "at most 4096"},
 		"a bad line":           {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\nk2 0"}, "k1", "line 2"},
-		"a copy of an old key": {true, map[string]string{"k1": good, "k2.key": good}, map[string]string{"k2.key~": other}, "k2", `k2.key~: is another key with the id "k2"`},
-		"two lines of one id":  {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\nk2 " + good + "\nk2 " + other}, "k1", `line 3: is another key with the id "k2"`},
+		"a copy of an old key": {true, map[string]string{"k1": good, "k2.key": good}, map[string]string{"k2.key~": other}, "k2", `k2.key~: is a different key with the id "k2"`},
+		"two lines of one id":  {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\nk2 " + good + "\nk2 " + other}, "k1", `line 3: is a different key with the id "k2"`},
 		"a line without an id": {false, map[string]string{"keys": "k1 " + good}, map[string]string{"keys": "k1 " + good + "\n" + other}, "k1", "line 2: write the id"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -194,7 +194,7 @@ func TestAnIDNamesOneKey(t *testing.T) {
 	}
 	f, err := LoadFiles(dir, quiet)
 	require.NoError(t, err)
-	require.Equal(t, 3, strings.Count(f.Problem(), `another key with the id "2026"`), f.Problem())
+	require.Equal(t, 3, strings.Count(f.Problem(), `a different key with the id "2026"`), f.Problem())
 	_, err = f.Key("2026")
 	require.ErrorContains(t, err, "no key")
 	for _, id := range []string{"k0", "k1"} {
