@@ -90,7 +90,7 @@ func TestWhatIsNotAKeyIsRefusedWithoutShowingIt(t *testing.T) {
 	write(t, dir, "large", strings.Repeat("0", maxKeyFile+1))
 	_, err = LoadFiles(dir, quiet)
 	require.ErrorContains(t, err, "at most 4096")
-	require.ErrorContains(t, err, "no good one")
+	require.ErrorContains(t, err, "no valid key")
 	_, err = LoadFiles(filepath.Join(dir, "none"), quiet)
 	require.Error(t, err)
 }

@@ -80,7 +80,7 @@ func TestARotationIsTakenAsARestartWouldTakeIt(t *testing.T) {
 		"the current one is gone":               {map[string]string{"current": "k1", "k2": base64Key}, "", []string{"k2"}, "`current`"},
 		"no current":                            {map[string]string{"k1": hexKey}, "", []string{"k1"}, "`current`"},
 		"an id that cannot be sent":             {map[string]string{"current": "k1\n", "k1\n": hexKey, "k2": hexKey}, "", []string{"k2"}, "unprintable characters"},
-		"an id with a blank":                    {map[string]string{"current": "k2", "k 1": hexKey, "k2": hexKey}, "k2", []string{"k2"}, "an id with blanks"},
+		"an id with a blank":                    {map[string]string{"current": "k2", "k 1": hexKey, "k2": hexKey}, "k2", []string{"k2"}, "the id has blanks"},
 		"empty":                                 {map[string]string{}, "", nil, "`current`"},
 	} {
 		secrets := &fakeSecrets{secret: map[string]string{"current": "k1", "k1": hexKey}}

@@ -258,7 +258,7 @@ func TestEveryPartOfAnEventIsMalformed(t *testing.T) {
 			require.Equal(t, ReasonMalformed, rejected.Reason, "%s of %d bytes: %s", name, i, rejected.Detail)
 		}
 		_, err := Parse(append(slices.Clip(c.payload), '1'), c.contentType)
-		require.ErrorContains(t, err, "follows", name)
+		require.ErrorContains(t, err, "trailing data", name)
 	}
 }
 

@@ -56,7 +56,7 @@ func seed(f *testing.F, contentType string) {
 var rejections = []struct{ name, json, reason, detail string }{
 	{"nothing", "", ReasonMalformed, "ends"},
 	{"cut off", small[:100], ReasonMalformed, "ends"},
-	{"something behind", small + "x", ReasonMalformed, "follows"},
+	{"something behind", small + "x", ReasonMalformed, "trailing data"},
 	{"not an object", `[` + small + `]`, ReasonMalformed, "object"},
 	{"byte order mark", "\xef\xbb\xbf" + small, ReasonMalformed, "byte 0"},
 	{"control character", strings.Replace(small, `"s"`, "\"a\nb\"", 1), ReasonMalformed, "control"},
