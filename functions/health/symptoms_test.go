@@ -68,7 +68,7 @@ func TestEachSymptomShows(t *testing.T) {
 		{"quarantine", status.Note, "1 of 2 messages within the last minute quarantined as invalid events", func(f *Facts) { f.Events.Quarantined, f.Messages = map[string]uint64{"malformed": 1}, 2 }},
 		{"configuration", status.Warning, "configuration rejected", func(f *Facts) { f.Configuration = "configuration rejected" }},
 		{"linkDown", status.Warning, "the link to the cloud is down: tasks", func(f *Facts) { f.Link.Up = false }},
-		{"linkDown", status.Warning, "the link to the cloud is down (connection refused): work", func(f *Facts) { f.Link.Up, f.Export.Problem = false, "connection refused" }},
+		{"linkDown", status.Warning, "the link to the cloud is down (connection refused): tasks", func(f *Facts) { f.Link.Up, f.Export.Problem = false, "connection refused" }},
 		{"consumerSilent", status.Warning, "no receipts", func(f *Facts) { f.Export.ReceiptsSilent, f.Export.Silence = true, "no receipts" }},
 		{"held", status.Warning, "key k is unknown; too large", func(f *Facts) { f.Export.Holds = []export.Hold{{Text: "key k is unknown"}, {Text: "too large"}} }},
 		{"held", status.Warning, "too large", func(f *Facts) { f.Export.Holds = []export.Hold{{Text: "too large"}} }},
