@@ -76,9 +76,9 @@ func TestEachSymptomShows(t *testing.T) {
 			f.Export.Errors = map[string]uint64{"receipt_forged": 2, "announcement_forged": 1, "receipt_late": 9, "publish": 9}
 		}},
 		{"statements", status.Warning, "1 statement of consumers", func(f *Facts) { f.Export.Errors = map[string]uint64{"receipt_forged": 1} }},
-		{"copied", status.Warning, `two gateways are called "n". The node began a new epoch (1 so far)`, func(f *Facts) { f.Node, f.Export.Epochs = "n", 1 }},
+		{"copied", status.Warning, `two gateways have the name "n". The node began a new epoch (1 so far)`, func(f *Facts) { f.Node, f.Export.Epochs = "n", 1 }},
 		{"models", status.Warning, "class c, model m: no such file", models(infer.Stats{Classes: []infer.ClassStats{{Class: "c", Model: "m", Problem: "no such file"}, {Class: "d"}}})},
-		{"drift", status.Warning, "model m of class c (4 deviations); train it anew", models(infer.Stats{Classes: []infer.ClassStats{{Class: "c", Model: "m", Drifted: true, Drift: 4}, {Class: "d"}}})},
+		{"drift", status.Warning, "model m of class c (4 deviations); retrain it", models(infer.Stats{Classes: []infer.ClassStats{{Class: "c", Model: "m", Drifted: true, Drift: 4}, {Class: "d"}}})},
 		{"modelCanary", status.Warning, "version 2 of model m was rolled back, keeping 1: slow", models(infer.Stats{Canaries: []infer.CanaryStats{
 			{Model: "m", Version: "2", Against: "1", State: infer.TrialRolledBack, Reason: "slow"}, {Model: "n"},
 		}})},
