@@ -63,7 +63,7 @@ func TestARefusedStartGivesItsReason(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(broken, "configuration.yaml"), bytes.Replace(shipped, []byte("QuotaMiB: 1024"), []byte("QuotaMiB: many"), 1), 0o600))
 	for reason, c := range map[string]struct{ dir, env string }{
 		"loading the section Offload of the configuration":                    {broken, ""},
-		`Offload.Spool.QuotaMiB = \"1\": must be between 16 and 16777216`:    {"../../res", "OFFLOAD_SPOOL_QUOTAMIB=1"},
+		`Offload.Spool.QuotaMiB = \"1\": must be between 16 and 16777216`:     {"../../res", "OFFLOAD_SPOOL_QUOTAMIB=1"},
 		"opening the spool in /proc/none: opening spool in /proc/none: mkdir": {"../../res", "OFFLOAD_SPOOL_DIRECTORY=/proc/none"},
 	} {
 		t.Run(reason, func(t *testing.T) {
