@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -62,8 +63,8 @@ func recordings(data, part string) (*trace.Set, error) {
 
 // world reads the recordings, and lists the skipped files of the folder on stderr.
 func (f *worldFlags) world() (*sim.World, error) {
-	if f.belief <= 0 {
-		return nil, fmt.Errorf("-belief %g: must be above 0, such as 2.5", f.belief)
+	if !(f.belief >= 0.001 && f.belief <= 1000) {
+		return nil, fmt.Errorf("-belief %g: must be within 0.001 and 1000", f.belief)
 	}
 	set, err := recordings(f.data, f.part)
 	if err != nil {
@@ -102,6 +103,14 @@ func tailFlags(fs *flag.FlagSet, t *sim.Tail, perSecond float64) {
 	fs.Float64Var(&t.To, "tail-to", 12.5, "completion time at which the extra cost stops growing, s")
 }
 
+// checkTail checks what tailFlags were given.
+func checkTail(t *sim.Tail) error {
+	if !(t.PerSecond >= 0 && t.From >= 0 && t.To >= t.From) || math.IsInf(t.PerSecond+t.To, 1) {
+		return fmt.Errorf("-tail %g -tail-from %g -tail-to %g: must be numbers of at least 0, and -tail-to not before -tail-from", t.PerSecond, t.From, t.To)
+	}
+	return nil
+}
+
 // compareVerb prints the leaderboard.
 func compareVerb(ctx context.Context, args []string) error {
 	var f worldFlags
@@ -119,6 +128,9 @@ func compareVerb(ctx context.Context, args []string) error {
 	}
 	if *episodes < 1 {
 		return fmt.Errorf("-episodes %d: must be at least 1", *episodes)
+	}
+	if err := checkTail(&tail); err != nil {
+		return err
 	}
 	w, err := f.world()
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -29,6 +30,11 @@ func federateVerb(ctx context.Context, args []string) error {
 	}
 	if t.Nodes < fleet.DefaultTerms().Least || t.Fleets < 1 || t.Newcomers < 1 || t.Newcomers > 400 || t.Nodes > 400 {
 		return fmt.Errorf("-nodes %d -fleets %d -newcomers %d: must be 3 to 400 nodes, at least one fleet, and 1 to 400 newcomers", t.Nodes, t.Fleets, t.Newcomers)
+	}
+	terms := fleet.DefaultTerms()
+	terms.Epsilon = t.Epsilon
+	if err := errors.Join(terms.Validate(), t.Config.Validate()); err != nil {
+		return err
 	}
 	for _, part := range []struct {
 		name string

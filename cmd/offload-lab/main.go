@@ -65,6 +65,9 @@ func run(args []string) int {
 		switch {
 		case errors.Is(err, flag.ErrHelp):
 			return 0
+		case ctx.Err() != nil && errors.Is(err, context.Canceled):
+			fmt.Fprintf(os.Stderr, "offload-lab %s: interrupted\n", v.name)
+			return 1
 		case err != nil:
 			fmt.Fprintf(os.Stderr, "offload-lab %s: %v\n", v.name, err)
 			return 1

@@ -48,7 +48,10 @@ func trainVerb(ctx context.Context, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	var err error
+	err := checkTail(&gateway.tail)
+	if err != nil {
+		return err
+	}
 	if o.lesson, err = lessonNamed(*name, &gateway); err != nil {
 		return err
 	}
