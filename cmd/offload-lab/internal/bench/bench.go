@@ -1,8 +1,8 @@
-// Package bench measures the whole service as a user runs it, beside the least that any subscriber has to do.
+// Package bench measures the whole service as a user runs it, against the minimal work of any subscriber.
 //
-// A case starts a broker, what is measured, a consumer and a load, each in a process of its own but for the consumer,
-// which is the bench itself. Every event that was published is looked for at the other end: a case that has lost or
-// doubled one is an error, however fast it was. Figures of different cases may be compared when they are of one run.
+// A case starts a broker, the measured subject, a consumer and a load, each in its own process, except the consumer, which is the bench itself. The
+// bench checks for every published event at the consumer: a case with a lost or duplicated event is an error, regardless of its speed. Figures of
+// different cases are comparable within one run.
 package bench
 
 import (
@@ -22,33 +22,33 @@ import (
 	"app-offload/functions/policy"
 )
 
-// Options say what to measure.
+// Options select the measurements.
 type Options struct {
 	Bin, Res  string        // folders with the binaries and with configuration.yaml
-	Dir       string        // where spools and the log go
-	Mosquitto string        // the program
-	EKuiper   string        // folder of eKuiper, to measure it as well; "" for none
+	Dir       string        // folder for spools and the log
+	Mosquitto string        // path of the program
+	EKuiper   string        // folder of eKuiper, to measure it as well; "" means no
 	Brokers   string        // both, all, or a list
 	Policies  string        // comma-separated
 	Confirm   string        // comma-separated: puback, receipt
 	QoS       string        // comma-separated: 0, 1
 	Form      string        // of the service's messages: json or protobuf
 	Env       []string      // further settings of the service
-	Events    int           // a case
-	Window    int           // events that may be under way from end to end
-	Rate      int           // events a second, 0 for as many as are taken
-	Rounds    int           // how often all cases are measured, in turn
-	Idle      time.Duration // without events, instead of a load; 0 for a load
-	Drain     bool          // measure how the service's events leave once all of them lie in its spool
-	JSON      bool          // print JSON objects, and the table on the standard error
-	Markdown  bool          // of the table
-	Rows      string        // variations to measure, in turn: all, or some of rowNames; "" for the options as they are
-	Hold      string        // file with ratios that must not be exceeded; see hold
+	Events    int           // per case
+	Window    int           // maximum number of events in flight from end to end
+	Rate      int           // events per second, 0 means the maximum
+	Rounds    int           // how often all cases are measured in turn
+	Idle      time.Duration // duration of a measurement without events; 0 measures a load
+	Drain     bool          // measure how fast the service sends its events once all of them are in its spool
+	JSON      bool          // print JSON objects, and the table to the standard error
+	Markdown  bool          // print the table in Markdown
+	Rows      string        // variations to measure in turn: all, or some of rowNames; "" means the plain options
+	Hold      string        // file with the ratios that must not be exceeded; see hold
 
-	readings, size, quota, procs int // of a variation
+	readings, size, quota, procs int // set by a variation
 }
 
-// DefaultOptions are those of `make bench`.
+// DefaultOptions returns the options of `make bench`.
 func DefaultOptions() Options {
 	return Options{
 		Bin: "bin", Res: "res", Mosquitto: "/usr/sbin/mosquitto", Brokers: "both", Policies: "cloud,edge,weighted",
@@ -63,17 +63,17 @@ type Case struct {
 	Subject string `json:"subject"` // floor, ekuiper or service
 	Policy  string `json:"policy,omitempty"`
 	Confirm string `json:"confirm,omitempty"`
-	QoS     int    `json:"qos"` // of what the load publishes
+	QoS     int    `json:"qos"` // of the load's messages
 }
 
 func (c Case) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s QoS %d", c.Row, c.Broker, c.Subject, c.Policy, c.Confirm, c.QoS))
 }
 
-// edgePolicy keeps all here, so that how the cloud confirms makes no difference.
+// edgePolicy processes everything locally, so that the confirmation of the cloud does not matter.
 const edgePolicy = "edge"
 
-// cases lists what the options ask for, the floor before what is held against it.
+// cases lists the cases of the options, each floor before the cases compared with it.
 func (o Options) cases() ([]Case, error) {
 	kinds, err := brokersOf(o.Brokers)
 	if err != nil {
@@ -90,7 +90,7 @@ func (o Options) cases() ([]Case, error) {
 	return all, nil
 }
 
-// brokersOf resolves the words of a list.
+// brokersOf resolves a list of brokers.
 func brokersOf(list string) ([]string, error) {
 	switch list {
 	case "both":
@@ -170,8 +170,7 @@ func (o Options) validate() error {
 	return errors.Join(errs...)
 }
 
-// Run measures all cases and prints each as soon as it is known. It goes on after a case that failed, and reports all
-// failures together.
+// Run measures all cases and prints each result immediately. It continues after a failed case, and returns all failures together.
 func Run(ctx context.Context, o Options, out, table io.Writer) error {
 	if err := o.validate(); err != nil {
 		return err
@@ -222,7 +221,7 @@ func Run(ctx context.Context, o Options, out, table io.Writer) error {
 	return errors.Join(append(errs, holdTo(recorded, medians))...)
 }
 
-// of gives the options of a case.
+// of returns the options of a case.
 func (o Options) of(c *Case) Options {
 	for _, v := range variations {
 		if v.name == c.Row {
@@ -236,43 +235,43 @@ func (o Options) of(c *Case) Options {
 	return o
 }
 
-// Result is what a case came to.
+// Result is the result of a case.
 type Result struct {
 	Case
 	Round     int     `json:"round"`
 	Events    int     `json:"events"`
 	Window    int     `json:"window"`
-	Rate      float64 `json:"eventsPerSecond"`   // from the first to the last at the other end
-	CPU       float64 `json:"cpuMicrosPerEvent"` // of the floor's or the service's process alone
+	Rate      float64 `json:"eventsPerSecond"`   // from the first to the last event at the consumer
+	CPU       float64 `json:"cpuMicrosPerEvent"` // of the process of the floor or the service only
 	Memory    float64 `json:"peakMiB"`
-	Receipted int     `json:"viaCloud"` // different events that the consumer has seen
-	Local     int     `json:"local"`    // events in the windows that local work published
+	Receipted int     `json:"viaCloud"` // distinct events received by the consumer
+	Local     int     `json:"local"`    // events in the windows published by local work
 	Lost      int     `json:"lost"`
 	Doubled   int     `json:"doubled"`
-	Overtaken int     `json:"overtaken"` // events that came after a later one of their device; in a drain, of the fresh or of the backlog
+	Overtaken int     `json:"overtaken"` // events after a later event of their device; in a drain, separately for fresh and backlog
 	RateRatio float64 `json:"rateToFloor,omitempty"`
 	CPURatio  float64 `json:"cpuToFloor,omitempty"`
 	LoadAvg   float64 `json:"loadAverage"`
 	Imbalance int64   `json:"balance"` // of the service's own account
 
-	Writes  float64 `json:"diskWritesPerSecond"` // of the device that has the spool, by all processes; -1 where the kernel does not say
+	Writes  float64 `json:"diskWritesPerSecond"` // of the spool's device, by all processes; -1 if unknown
 	Written float64 `json:"diskKiBPerSecond"`    // the same in KiB
 
-	Wakeups float64 `json:"wakeupsPerSecond"`          // of the process's threads: voluntary context switches
-	Load    float64 `json:"cpuPercent"`                // of one core, of the process, while it was measured
-	Foreign float64 `json:"foreignCPUPercent"`         // of one core, by processes that are not of the bench; -1 where unknown
-	P50     float64 `json:"p50Milliseconds,omitempty"` // from the moment at which an event was due to the consumer, at a rate
+	Wakeups float64 `json:"wakeupsPerSecond"`          // voluntary context switches of the process's threads
+	Load    float64 `json:"cpuPercent"`                // of one core, by the process during the measurement
+	Foreign float64 `json:"foreignCPUPercent"`         // of one core, by processes outside the bench; -1 if unknown
+	P50     float64 `json:"p50Milliseconds,omitempty"` // from the due time of an event to the consumer, at a fixed rate
 	P99     float64 `json:"p99Milliseconds,omitempty"`
 }
 
-// against holds the result against the floor on the same broker at the same QoS.
+// against computes the ratios to the floor on the same broker at the same QoS.
 func (r *Result) against(floor Result) {
 	if floor.Row == r.Row && floor.Broker == r.Broker && floor.QoS == r.QoS && floor.Rate > 0 && floor.CPU > 0 {
 		r.RateRatio, r.CPURatio = r.Rate/floor.Rate, r.CPU/floor.CPU
 	}
 }
 
-// verdict is an error unless every event arrived, once and in the order of its device. What a peer loses is its own affair.
+// verdict returns an error unless every event arrived once and in the order of its device. Losses of a peer are no error.
 func (r *Result) verdict() error {
 	if r.Subject == peer || r.Lost == 0 && r.Doubled == 0 && r.Overtaken == 0 && r.Imbalance == 0 {
 		return nil
@@ -280,16 +279,16 @@ func (r *Result) verdict() error {
 	return fmt.Errorf("%s: %d lost, %d doubled, %d overtaken, balance %d of %d events", r.Case, r.Lost, r.Doubled, r.Overtaken, r.Imbalance, r.Events)
 }
 
-// printer writes results in the forms that were asked for.
+// printer writes results in the selected formats.
 type printer struct {
 	out, table     io.Writer
 	json, markdown bool
 }
 
-// column is one of the table.
+// column is a column of the table.
 type column struct {
 	name  string
-	width int // negative for text, which is aligned to the left
+	width int // negative for left-aligned text
 	of    func(*Result) string
 }
 
@@ -334,7 +333,7 @@ func (p printer) heads() {
 	}
 }
 
-// line writes one line of the table.
+// line writes a line of the table.
 func (p printer) line(of func(*column) string) {
 	cells := make([]string, len(columns))
 	for i := range columns {
@@ -357,8 +356,8 @@ func (p printer) row(r Result) {
 	}
 }
 
-// medians writes a row for each case with the median of each figure, and the sum of what must be zero. The ratios are medians of those to the
-// floor of the same round, which is what the machine's other work disturbs least.
+// medians writes a row for each case with the median of each figure, and the sum of the figures that must be zero. The ratios are medians of the
+// ratios within a round, which other work on the machine disturbs least.
 func (p printer) medians(cases []Case, all []Result) (medians []Result) {
 	fmt.Fprintf(p.table, "\nMedians, and sums of what was lost, doubled and overtaken:\n\n")
 	p.heads()
@@ -391,16 +390,16 @@ func median(of []Result) Result {
 	return m
 }
 
-// slack is by how much a ratio to the floor may exceed the recorded one.
+// slack is the factor by which a ratio to the floor may exceed the recorded one.
 const slack = 1.15
 
-// readRatios reads the recorded ratios of the service's CPU to the floor's: a line for each row, with its name and the ratio. Lines that begin
-// with # say more. No file has none.
+// readRatios reads the recorded ratios of the service's CPU to the floor's: one line per row, with its name and the ratio. Lines that begin with #
+// are comments. An empty path returns no ratios.
 func readRatios(path string) (map[string]float64, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.Open(path) // #nosec G304 -- the user names it
+	f, err := os.Open(path) // #nosec G304 -- the user's own file
 	if err != nil {
 		return nil, fmt.Errorf("-hold: %w", err)
 	}
@@ -421,7 +420,7 @@ func readRatios(path string) (map[string]float64, error) {
 	return ratios, nil
 }
 
-// holdTo is an error for each median ratio that exceeds the recorded one by more than the slack, and for each row that was not measured.
+// holdTo returns an error for each median ratio above the recorded one times slack, and for each row that was not measured.
 func holdTo(recorded map[string]float64, medians []Result) error {
 	var errs []error
 	for row, most := range recorded {

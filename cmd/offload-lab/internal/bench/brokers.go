@@ -13,33 +13,33 @@ import (
 	"app-offload/cmd/offload-lab/internal/stack"
 )
 
-// The brokers there are.
+// The brokers.
 const (
-	Embedded       = "embedded"        // this program's own, as `run` has it, in a process of its own
-	Mosquitto      = "mosquitto"       // as it comes, but that it drops nothing, keeps nothing on disk, and sends small packets at once
+	Embedded       = "embedded"        // the broker of this program, as in `run`, in a separate process
+	Mosquitto      = "mosquitto"       // with unlimited queues, no persistence, and TCP_NODELAY
 	MosquittoWide  = "mosquitto-wide"  // the same with a window that an acknowledging subscriber can fill
-	MosquittoNagle = "mosquitto-nagle" // the same, but that it holds small packets back, as it does unless it is told otherwise
+	MosquittoNagle = "mosquitto-nagle" // the same without TCP_NODELAY, which is mosquitto's default
 )
 
-// Brokers lists them all.
+// Brokers lists all brokers.
 func Brokers() []string { return []string{Mosquitto, MosquittoWide, MosquittoNagle, Embedded} }
 
-// mosquitto's window to one subscriber is 20 messages unless it is told otherwise. A subscriber that acknowledges once
-// a commit gets 20 events a commit then, however fast it is; that is what the wide variation shows. Beside the embedded broker it is the link's.
+// mosquitto's default window to one subscriber is 20 messages. A subscriber that acknowledges once per commit then gets only 20 events per commit at
+// any speed; the wide variation shows that. With the embedded broker this is the window of the link.
 var mosquittoSettings = map[string]string{
 	Mosquitto: sendAtOnce, MosquittoWide: sendAtOnce + "max_inflight_messages 1000\n", MosquittoNagle: "", Embedded: sendAtOnce,
 }
 
 const sendAtOnce = "set_tcp_nodelay true\n"
 
-// broker is a running one.
+// broker is a running broker.
 type broker struct {
 	addr string
 	used func() time.Duration // CPU time
 	stop func() error
 }
 
-// startBroker starts one at an address, which the embedded one chooses itself.
+// startBroker starts a broker at an address; the embedded broker chooses its own.
 func startBroker(ctx context.Context, kind, mosquitto, addr, dir string, log io.Writer) (*broker, error) {
 	if kind == Embedded {
 		c, err := startChild(ctx, log, nil, partBroker)
@@ -67,7 +67,7 @@ func startMosquitto(ctx context.Context, settings, program, addr, dir string, lo
 		return nil, err
 	}
 	stop := func() error { return p.Stop(5 * time.Second) }
-	used := func() time.Duration { t, _ := cpuTime(p.PID()); return t } // 0 if it has ended, which shows otherwise
+	used := func() time.Duration { t, _ := cpuTime(p.PID()); return t } // 0 after its exit, which is detected elsewhere
 	for {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 		if err == nil {

@@ -15,25 +15,25 @@ import (
 	"app-offload/cmd/offload-lab/internal/stack"
 )
 
-// child is this program once more, in another part: it has a process of its own so that its CPU is not counted as that
-// of what is measured. Its standard input is its lifeline: when that ends, so does the child.
+// child is this program in another role: a separate process, so that its CPU does not count as that of the subject. Its standard input is its
+// lifeline: when it is closed, the child exits.
 type child struct {
 	part  string
 	cmd   *exec.Cmd
 	in    io.WriteCloser
-	said  string // what it said when it was ready
+	said  string // its output when it was ready
 	ended chan struct{}
 	err   error
 }
 
-// startChild runs a part with more of an environment, and waits until it says that it is ready.
+// startChild starts a role with additional environment, and waits until it reports that it is ready.
 func startChild(ctx context.Context, log io.Writer, env []string, part string, args ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
 	c := &child{part: part, ended: make(chan struct{})}
-	c.cmd = exec.Command(self, append([]string{"bench", "-as", part}, args...)...) // #nosec G204 -- ourselves
+	c.cmd = exec.Command(self, append([]string{"bench", "-as", part}, args...)...) // #nosec G204 -- this program itself
 	c.cmd.Stderr, c.cmd.Env = log, append(os.Environ(), env...)
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("starting the %s: %w", part, err)
@@ -71,23 +71,23 @@ func (c *child) awaitReady(ctx context.Context, ready <-chan string) error {
 func (c *child) PID() int              { return c.cmd.Process.Pid }
 func (c *child) Done() <-chan struct{} { return c.ended }
 
-// used is the child's CPU time, also after its end.
+// used is the child's CPU time, also after its exit.
 func (c *child) used() (t time.Duration) {
 	select {
 	case <-c.ended:
 		return c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()
 	default:
-		t, _ = cpuTime(c.PID()) // it ends at this moment: then its time is missing
+		t, _ = cpuTime(c.PID()) // during its exit the time is unavailable
 		return t
 	}
 }
 
-// Err says how the child ended; it is meaningful after Done.
+// Err returns the child's exit error; it is valid after Done.
 func (c *child) Err() error {
 	return fmt.Errorf("the %s exited unexpectedly: %w; the log has the reason", c.part, c.err)
 }
 
-// stop ends the child, and kills it when it does not end by itself.
+// stop stops the child, and kills it if it does not exit.
 func (c *child) stop() error {
 	_ = c.in.Close()
 	select {
@@ -100,14 +100,14 @@ func (c *child) stop() error {
 	return nil
 }
 
-// The parts that a child can play.
+// The roles of a child.
 const (
 	partBroker = "broker"
 	partFloor  = "floor"
 	partLoad   = "load"
 )
 
-// Child plays a part until the standard input ends. The arguments are those after `bench -as PART`.
+// Child runs a role until the standard input ends. args are the arguments after `bench -as PART`.
 func Child(ctx context.Context, part string, args []string) error {
 	var l load
 	fs := flag.NewFlagSet(part, flag.ContinueOnError)
@@ -134,7 +134,7 @@ func Child(ctx context.Context, part string, args []string) error {
 	return fmt.Errorf("-as %q: there is no such part; use %s, %s or %s", part, partBroker, partFloor, partLoad)
 }
 
-// playBroker serves the embedded broker and says where.
+// playBroker runs the embedded broker and prints its address.
 func playBroker(ctx context.Context) error {
 	b, err := stack.StartBroker()
 	if err != nil {
@@ -148,7 +148,7 @@ func playBroker(ctx context.Context) error {
 	return b.Stop()
 }
 
-// untilInputEnds is a context that ends with the standard input.
+// untilInputEnds returns a context that ends with the standard input.
 func untilInputEnds(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {

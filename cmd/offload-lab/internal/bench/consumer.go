@@ -14,16 +14,16 @@ import (
 	"app-offload/functions/task"
 )
 
-// consumer is the cloud of the bench: it opens batches, counts every event, and receipts, but stores nothing. It
-// also adds up the windows that local work publishes, which is the other end of what is done here.
+// consumer is the bench's cloud: it opens batches, counts every event and sends receipts, but stores nothing. It also sums the windows published by
+// local work.
 type consumer struct {
 	client mqtt.Client
 	opener *seal.Opener
 	sealer *seal.Sealer
 	tally  *tally
-	sums   atomic.Int64 // events in the windows that were published
+	sums   atomic.Int64 // events in the published windows
 	mu     sync.Mutex
-	err    error // the first
+	err    error // the first error
 }
 
 func startConsumer(broker string, t *tally) (*consumer, error) {
@@ -73,8 +73,8 @@ func (c *consumer) problem() error {
 	return c.err
 }
 
-// takeBatch counts a batch of the service and receipts it. It does not wait for the broker to take the receipt: a handler
-// of the client that waits for the client waits for ever.
+// takeBatch counts a batch of the service and sends its receipt. It does not wait for the broker's acknowledgement: a handler that waits for its own
+// client deadlocks.
 func (c *consumer) takeBatch(message []byte) error {
 	b, err := c.opener.Open(message)
 	if err != nil {
@@ -98,7 +98,7 @@ func (c *consumer) takeBatch(message []byte) error {
 	return nil
 }
 
-// ranges joins sequences that follow each other.
+// ranges joins consecutive sequences.
 func ranges(sequences []uint64) []seal.Range {
 	var all []seal.Range
 	for _, s := range sequences {

@@ -16,11 +16,11 @@ import (
 
 const (
 	peer      = "ekuiper"       // the subject
-	peerTopic = "bench/ekuiper" // where its rule publishes
+	peerTopic = "bench/ekuiper" // topic of its rule's messages
 )
 
-// peerRules is the stream and the rule: envelopes go on as they come, in batches like those of the floor. eKuiper decodes and encodes the envelope
-// and not the event within, which is less than the floor does, and keeps nothing on disk.
+// peerRules returns the stream and the rule: envelopes are forwarded unchanged, in batches like those of the floor. eKuiper decodes and encodes the
+// envelope but not the event inside, which is less than the floor does, and keeps nothing on disk.
 func peerRules(broker string) ([]byte, error) {
 	rule, err := json.Marshal(map[string]any{
 		"id": "bench", "sql": "SELECT * FROM bench",
@@ -83,7 +83,7 @@ func startPeer(ctx context.Context, o Options, qos int, broker, dir string, log 
 		return nil, err
 	}
 	if err := awaitRule(ctx, p, "http://127.0.0.1:"+ports[0]+"/rules/bench/status"); err != nil {
-		_ = p.Stop(time.Second) // what kept it from running says more
+		_ = p.Stop(time.Second) // the reason why it did not run says more
 		return nil, err
 	}
 	return p, nil

@@ -12,13 +12,13 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
-// floorTopic is where the floor republishes its batches.
+// floorTopic is the topic of the floor's batches.
 const floorTopic = "bench/floor"
 
 // batchSize is the number of events in a batch, of the floor and of the service.
 const batchSize = 100
 
-// The floor decodes into what any program in Go would: plain structs with the fields of EdgeX's DTOs.
+// The floor decodes into plain structs with the fields of EdgeX's DTOs, as any Go program would.
 type (
 	floorEnvelope struct {
 		APIVersion    string `json:"apiVersion"`
@@ -56,8 +56,8 @@ type (
 	}
 )
 
-// floor is the least that a subscriber can do which decodes what it gets: no decision, no disk, no order, no care for
-// what is lost. It republishes the events' own bytes, a hundred to a message.
+// floor does the minimal work of a decoding subscriber: no decision, no disk, no order, and no protection against loss. It republishes the events'
+// own bytes, a hundred per message.
 type floor struct {
 	client mqtt.Client
 
@@ -78,7 +78,7 @@ func runFloor(ctx context.Context, broker string, qos byte, ready func()) error 
 		return fmt.Errorf("subscribing the floor at %s: %w", broker, err)
 	}
 	ready()
-	tick := time.NewTicker(200 * time.Millisecond) // the age at which the service lets a batch go
+	tick := time.NewTicker(200 * time.Millisecond) // the maximum age of a batch in the service
 	defer tick.Stop()
 	for {
 		select {
@@ -119,7 +119,7 @@ func b2i(b bool) int {
 	return 0
 }
 
-// flush publishes the pending events. It does not wait for the acknowledgement: the load's window bounds the events under way.
+// flush publishes the pending events. It does not wait for the acknowledgement: the load's window bounds the events in flight.
 func (f *floor) flush() {
 	if f.count == 0 {
 		return
@@ -130,7 +130,7 @@ func (f *floor) flush() {
 	f.count = 0
 }
 
-// waitFor waits for the client's answer, for a time that only a hung broker needs.
+// waitFor waits for the client's result, for a time that only a hung broker exceeds.
 func waitFor(t mqtt.Token) error {
 	if !t.WaitTimeout(30 * time.Second) {
 		return fmt.Errorf("no answer within 30 s")

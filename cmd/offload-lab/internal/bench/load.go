@@ -17,18 +17,17 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// load publishes events as fast as they are taken, or at a steady rate. It writes packets itself, because a client library would need more
-// CPU for sending than the service needs for receiving, and both share the cores.
+// load publishes events as fast as possible, or at a fixed rate. It writes packets itself, because a client library would need more CPU for sending
+// than the service for receiving, and both share the cores.
 //
-// Two windows hold it back. Events that are not concluded end to end, by what the bench says on the standard input, are
-// at most window many: so no broker has to drop or to store without bound, at either QoS. At QoS 1, messages that the
-// broker has not acknowledged are at most unacked many.
+// Two windows limit it. At most window events are in flight end to end, as the bench reports on the standard input: so no broker must drop or store
+// without bound, at either QoS. At QoS 1, at most unacked messages are not acknowledged by the broker.
 type load struct {
 	broker              string
 	events, window, qos int
-	rate                int // events a second, 0 for as many as are taken
+	rate                int // events per second, 0 means the maximum
 	form                maker
-	began               int64 // ns since the Unix epoch; when the first event is due, at a rate
+	began               int64 // ns since the Unix epoch; due time of the first event at a fixed rate
 
 	mu        sync.Mutex
 	moved     *sync.Cond
@@ -40,7 +39,7 @@ type load struct {
 // unacked is the publisher's window at QoS 1.
 const unacked = 1000
 
-// keepAlive is off: the load never rests for long, and it ends with the bench.
+// keepAlive is off: the load never pauses for long, and it exits with the bench.
 const keepAlive = 0
 
 func (l *load) run(ctx context.Context, feedback io.Reader) error {
@@ -94,7 +93,7 @@ func (l *load) listen(conn net.Conn) {
 	}
 }
 
-// heed reads how many events are concluded, a number a line. The end of the input is the end of the bench.
+// heed reads the number of concluded events, one number per line. The end of the input ends the bench.
 func (l *load) heed(feedback io.Reader) {
 	in := bufio.NewScanner(feedback)
 	for in.Scan() {
@@ -120,7 +119,7 @@ func (l *load) fail(err error) {
 	})
 }
 
-// wait blocks until ok holds, which is asked under the lock, or until the load has failed.
+// wait blocks until ok, which is called with the lock held, returns true, or the load has failed.
 func (l *load) wait(ok func() bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -151,7 +150,7 @@ func (l *load) publishAll(w io.Writer) error {
 	return out.Flush()
 }
 
-// turn waits for the moment of the n-th event. What is buffered leaves first.
+// turn waits for the due time of the n-th event. It flushes the buffer first.
 func (l *load) turn(n int, out *bufio.Writer) error {
 	if l.rate == 0 {
 		return nil
@@ -167,7 +166,7 @@ func (l *load) turn(n int, out *bufio.Writer) error {
 	return nil
 }
 
-// room waits until the n-th event may go. What is buffered leaves first, since others wait for it.
+// room waits until the n-th event may be sent. It flushes the buffer first, since the window waits for those events.
 func (l *load) room(n int, out *bufio.Writer) error {
 	ok := func() bool { return n-l.concluded < l.window && (l.qos == 0 || n-l.acked < unacked) }
 	l.mu.Lock()
@@ -182,7 +181,7 @@ func (l *load) room(n int, out *bufio.Writer) error {
 	return l.wait(ok)
 }
 
-// appendPublish writes a PUBLISH packet of MQTT 3.1.1. Packet ids repeat after 65,535, long after they are free again.
+// appendPublish writes a PUBLISH packet of MQTT 3.1.1. Packet ids repeat after 65,535, long after their acknowledgement.
 func appendPublish(dst []byte, topic string, qos, n int, payload []byte) []byte {
 	length := 2 + len(topic) + len(payload)
 	if qos > 0 {
@@ -190,7 +189,7 @@ func appendPublish(dst []byte, topic string, qos, n int, payload []byte) []byte 
 	}
 	dst = append(dst, packets.Publish<<4|byte(qos)<<1)           // 0 or 1
 	dst = binary.AppendUvarint(dst, uint64(length))              // MQTT's remaining length is the same varint
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(topic))) // a topic of ours
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(topic))) // our own topic
 	dst = append(dst, topic...)
 	if qos > 0 {
 		dst = binary.BigEndian.AppendUint16(dst, uint16(n%65535+1)) // 1 to 65535
@@ -198,7 +197,7 @@ func appendPublish(dst []byte, topic string, qos, n int, payload []byte) []byte 
 	return append(dst, payload...)
 }
 
-// The events of the load come from a few devices, so that order per device and work per device are both in play.
+// The load's events come from a few devices, so that both order per device and work per device matter.
 const (
 	devices     = 8
 	serviceName = "bench-device-service"
@@ -206,7 +205,7 @@ const (
 	source      = "Value"
 )
 
-// topics are where the devices' events are published.
+// topics returns the topics of the devices' events.
 func topics() [devices]string {
 	var all [devices]string
 	for i := range all {
@@ -217,10 +216,10 @@ func topics() [devices]string {
 
 func deviceName(i int) string { return "bench-" + strconv.Itoa(i%devices) }
 
-// appendID writes the event's number as a UUID, of which numberOf makes the number again.
+// appendID writes the event's number as a UUID; numberOf is its inverse.
 func appendID(dst []byte, n int) []byte { return fmt.Appendf(dst, "%08x-0000-4000-8000-%012x", n, n) }
 
-// numberOf is the number of an event by its id, or -1 for an event that is not of the load.
+// numberOf returns the number of an event by its id, or -1 for a foreign event.
 func numberOf(id string) int {
 	if len(id) != 36 {
 		return -1
@@ -234,12 +233,12 @@ func numberOf(id string) int {
 
 // maker writes messages as a device service of EdgeX 3.1 does: an envelope with an AddEventRequest.
 type maker struct {
-	readings             int // of an event; 0 is one
-	size                 int // bytes of the first reading's value, a string; 0 makes it a number
+	readings             int // per event; 0 means one
+	size                 int // bytes of the first reading's value, a string; 0 means a number
 	id, payload, message []byte
 }
 
-// make writes the n-th message, which is valid until the next call.
+// make returns the n-th message, which is valid until the next call.
 func (m *maker) make(n int, at time.Time) []byte {
 	m.id = appendID(m.id[:0], n)
 	m.payload = fmt.Appendf(m.payload[:0], `{"apiVersion":"v3","requestId":"%[1]s","event":{"apiVersion":"v3","id":"%[1]s","deviceName":"%[2]s",`+
@@ -257,7 +256,7 @@ func (m *maker) make(n int, at time.Time) []byte {
 	return m.message
 }
 
-// reading appends a reading and a comma. Only the first is called as the source is: its windows count the events.
+// reading appends a reading and a comma. Only the first one has the name of the source: its windows count the events.
 func (m *maker) reading(n, i int, at time.Time) {
 	resource := source
 	if i > 0 {
@@ -270,7 +269,7 @@ func (m *maker) reading(n, i int, at time.Time) {
 		return
 	}
 	m.payload = append(m.payload, `"valueType":"String","value":"`...)
-	for at, state := 0, uint64(n); at < m.size; at += 16 { // digits that do not compress to nothing
+	for at, state := 0, uint64(n); at < m.size; at += 16 { // digits that do not compress well
 		state = state*6364136223846793005 + 1442695040888963407
 		m.payload = fmt.Appendf(m.payload, "%016x", state)
 	}

@@ -14,28 +14,28 @@ import (
 	"app-offload/cmd/offload-lab/internal/stack"
 )
 
-// subject is the process that is measured.
+// subject is the measured process.
 type subject interface {
 	PID() int
 	Done() <-chan struct{}
 	Err() error
 }
 
-// rig is everything of one case, running.
+// rig is the running set-up of a case.
 type rig struct {
 	o        Options
 	c        Case
-	broker   *broker // the MessageBus, and the link but for a drain
+	broker   *broker // the MessageBus, and, except in a drain, the link
 	tally    *tally
 	consumer *consumer
 	floor    *child // or
 	peer     *stack.Process
-	service  *service // the one that is measured
+	service  *service // the measured service
 	load     *child
 	stops    []func() error
 }
 
-// measure runs one case from the start of its broker to the end of its last process.
+// measure runs one case from the start of its broker to the exit of its last process.
 func measure(ctx context.Context, o Options, c Case, log io.Writer) (r Result, err error) {
 	dir, err := os.MkdirTemp(o.Dir, "case-")
 	if err != nil {
@@ -56,12 +56,12 @@ func measure(ctx context.Context, o Options, c Case, log io.Writer) (r Result, e
 		if err != nil {
 			return r, err
 		}
-		g.stops = slices.Insert(g.stops, 0, lift) // once the process has ended
+		g.stops = slices.Insert(g.stops, 0, lift) // after the process has exited
 	}
 	return g.run(ctx, log)
 }
 
-// start brings everything up but the load.
+// start starts everything except the load.
 func (g *rig) start(ctx context.Context, dir string, log io.Writer) (err error) {
 	addr, err := stack.FreeAddr()
 	if err != nil {
@@ -103,7 +103,7 @@ func (g *rig) start(ctx context.Context, dir string, log io.Writer) (err error) 
 	return nil
 }
 
-// drains reports whether the case is a backlog that leaves.
+// drains reports whether the case measures a backlog.
 func (g *rig) drains() bool { return g.o.Drain && g.c.Subject == "service" }
 
 func (g *rig) startConsumer(broker string) (err error) {
@@ -113,7 +113,7 @@ func (g *rig) startConsumer(broker string) (err error) {
 	return err
 }
 
-// fill has the load publish all events while the link is down, waits until they lie in the spool, and brings the link up.
+// fill publishes all events while the link is down, waits until they are in the spool, and restores the link.
 func (g *rig) fill(ctx context.Context, link, dir string, log io.Writer) error {
 	if err := g.startLoad(ctx, log); err != nil {
 		return err
@@ -132,7 +132,7 @@ func (g *rig) fill(ctx context.Context, link, dir string, log io.Writer) error {
 		}
 		if int(c.Spooled) > n {
 			n, began = int(c.Spooled), time.Now()
-			fmt.Fprintln(g.load.in, min(n, g.o.Events-1)) // it ends with the last
+			fmt.Fprintln(g.load.in, min(n, g.o.Events-1)) // the last line is the end
 		} else if time.Since(began) > quiet {
 			return fmt.Errorf("only %d of %d events came into the spool", n, g.o.Events)
 		}
@@ -149,7 +149,7 @@ func (g *rig) fill(ctx context.Context, link, dir string, log io.Writer) error {
 
 func (g *rig) onStop(stop func() error) { g.stops = append(g.stops, stop) }
 
-// stop ends what runs, the last started first. It may be called again.
+// stop stops all processes in reverse order of start. It may be called again.
 func (g *rig) stop() error {
 	var errs []error
 	for i := len(g.stops) - 1; i >= 0; i-- {
@@ -169,7 +169,7 @@ func (g *rig) subject() subject {
 	return g.service
 }
 
-// run loads the subject, waits until every event is through, and takes the figures.
+// run loads the subject, waits until every event is concluded, and takes the figures.
 func (g *rig) run(ctx context.Context, log io.Writer) (r Result, err error) {
 	pid, others := g.subject().PID(), []func() time.Duration{g.broker.used}
 	before, err := usageOf(pid, others...)
@@ -204,7 +204,7 @@ func (g *rig) run(ctx context.Context, log io.Writer) (r Result, err error) {
 	return r, g.settle(ctx, &r)
 }
 
-// since books what was used from one moment to another.
+// since computes the usage between two moments.
 func (r *Result) since(before, after *usage) {
 	spent := after.at.Sub(before.at).Seconds()
 	r.CPU = float64((after.cpu - before.cpu).Microseconds()) / float64(max(r.Events, 1))
@@ -215,7 +215,7 @@ func (r *Result) since(before, after *usage) {
 	}
 }
 
-// events is how many the load publishes.
+// events is the number of events of the load.
 func (g *rig) events() int {
 	if g.o.Idle > 0 {
 		return 0
@@ -223,7 +223,7 @@ func (g *rig) events() int {
 	return g.o.Events
 }
 
-// lead is how long a load that keeps a rate has for connecting.
+// lead is the time for a fixed-rate load to connect.
 const lead = 300 * time.Millisecond
 
 func (g *rig) startLoad(ctx context.Context, log io.Writer) (err error) {
@@ -240,7 +240,7 @@ func (g *rig) startLoad(ctx context.Context, log io.Writer) (err error) {
 	return err
 }
 
-// rest leaves the subject alone.
+// rest leaves the subject idle.
 func (g *rig) rest(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -252,11 +252,11 @@ func (g *rig) rest(ctx context.Context) error {
 	}
 }
 
-// quiet is how long nothing may come through before the case is given up, and what is missing is lost. The broker's
-// keep-alive and the exporter's repetitions are well within it.
+// quiet is the time without any arrival after which the case ends and missing events count as lost. The broker's keep-alive and the exporter's
+// retransmissions are much faster.
 const quiet = 45 * time.Second
 
-// follow reports progress to the load until all events are through. It gives up when nothing has come through for the time of quiet.
+// follow reports progress to the load until all events are concluded, or nothing has arrived for quiet.
 func (g *rig) follow(ctx context.Context) error {
 	tick := time.Tick(5 * time.Millisecond)
 	last, since := 0, time.Now()
@@ -270,16 +270,16 @@ func (g *rig) follow(ctx context.Context) error {
 			return g.load.Err()
 		case <-tick:
 		}
-		if now := time.Now(); g.service != nil && g.c.Policy != "cloud" && now.Sub(polled) > 50*time.Millisecond { // it costs the service a millisecond
+		if now := time.Now(); g.service != nil && g.c.Policy != "cloud" && now.Sub(polled) > 50*time.Millisecond { // a query costs the service a millisecond
 			polled = now
-			if c, err := g.service.counts(ctx); err == nil { // busy or ended, which shows otherwise
+			if c, err := g.service.counts(ctx); err == nil { // errors of a busy or exited service show elsewhere
 				g.tally.tellLocal(int(c.Local), time.Now())
 			}
 		}
 		n := g.tally.concluded()
 		if n > last {
 			last, since = n, time.Now()
-			fmt.Fprintln(g.load.in, n) // a load that has ended is noticed above
+			fmt.Fprintln(g.load.in, n) // an exited load is detected above
 		}
 		switch {
 		case n >= g.o.Events:
@@ -290,7 +290,7 @@ func (g *rig) follow(ctx context.Context) error {
 	}
 }
 
-// caughtUp waits until the service has booked what the consumer has: the work for receipts is work for the events.
+// caughtUp waits until the service has processed the receipts: their work belongs to the events.
 func (g *rig) caughtUp(ctx context.Context) error {
 	for end := time.Now().Add(quiet); g.service != nil && time.Now().Before(end); {
 		c, err := g.service.counts(ctx)
@@ -309,7 +309,7 @@ func (g *rig) caughtUp(ctx context.Context) error {
 	return nil
 }
 
-// settle stops the subject and takes the account. What local work has in open windows comes out at the stop.
+// settle stops the subject and reads the account. Open windows of local work are published at the stop.
 func (g *rig) settle(ctx context.Context, r *Result) error {
 	if g.service != nil {
 		c, err := g.service.counts(ctx)
@@ -338,42 +338,41 @@ func (g *rig) settle(ctx context.Context, r *Result) error {
 	return nil
 }
 
-// awaitResults gives the last windows time to come through the broker.
+// awaitResults gives the last windows time to pass the broker.
 func (g *rig) awaitResults(local int) {
 	for end := time.Now().Add(5 * time.Second); int(g.consumer.sums.Load()) < local && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-// tally counts what has come out at the other end, event by event.
+// tally counts the arrived events individually.
 type tally struct {
 	mu          sync.Mutex
-	seen        []uint8 // how often, by the event's number
-	arrived     int     // different events
-	repeated    int     // events that came again
-	local       int     // events that the service says it has done here
+	seen        []uint8 // count by the event's number
+	arrived     int     // distinct events
+	repeated    int     // repeated events
+	local       int     // events that the service reports as done locally
 	foreign     int     // messages that are not events of the load
-	overtaken   int     // events that came after a later one of their device
+	overtaken   int     // events after a later event of their device
 	latest      [devices]int
-	passes      bool // what is fresh may pass the backlog
+	passes      bool // fresh events may overtake the backlog
 	backlog     [devices]int
-	began       time.Time // of the load; zero where it keeps no rate
+	began       time.Time // of the load; zero without a fixed rate
 	every       time.Duration
-	late        []uint32 // µs from the moment at which an event was due, whenever it was sent
+	late        []uint32 // µs since the due time of the event, regardless of its sending time
 	first, last time.Time
 }
 
 func newTally(events int) *tally { return &tally{seen: make([]uint8, events)} }
 
-// schedule says when each event is due, which its latency is counted from: one that waits in the load because those before it are slow counts as
-// slow itself.
+// schedule sets the due time of each event, from which its latency counts: an event delayed in the load by slow earlier events is slow itself.
 func (t *tally) schedule(began time.Time, rate int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.began, t.every, t.late = began, time.Second/time.Duration(rate), make([]uint32, 0, len(t.seen))
 }
 
-// quantile is that of the latencies, in milliseconds; 0 without any.
+// quantile returns a quantile of the latencies in milliseconds; 0 without any.
 func (t *tally) quantile(q float64) float64 {
 	if len(t.late) == 0 {
 		return 0
@@ -382,7 +381,7 @@ func (t *tally) quantile(q float64) float64 {
 	return float64(t.late[int(q*float64(len(t.late)-1))]) / 1000
 }
 
-// take books events by their numbers.
+// take records events by their numbers.
 func (t *tally) take(numbers []int, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -405,7 +404,7 @@ func (t *tally) take(numbers []int, now time.Time) {
 	}
 }
 
-// order notes the event's place among those of its device. Where fresh data may pass the backlog, each of the two is in order by itself.
+// order checks the event's place in the order of its device. If fresh data may overtake the backlog, each of the two is checked separately.
 func (t *tally) order(n int) {
 	fresh, backlog := &t.latest[n%devices], &t.backlog[n%devices]
 	switch {
@@ -418,7 +417,7 @@ func (t *tally) order(n int) {
 	}
 }
 
-// tellLocal books how many events the service has done by itself so far.
+// tellLocal records the number of events done locally so far.
 func (t *tally) tellLocal(n int, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -435,7 +434,7 @@ func (t *tally) at(now time.Time) {
 	t.last = now
 }
 
-// concluded is the number of events that are through, by either way.
+// concluded is the number of concluded events on either path.
 func (t *tally) concluded() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// ticks is the kernel's USER_HZ, the unit of CPU times in /proc, which is 100 on every Linux that Go runs on.
+// ticks is the kernel's USER_HZ, the unit of CPU times in /proc, which is 100 on every Linux that Go supports.
 const ticks = 100
 
-// cpuTime is what a process has used since its start, user and system.
+// cpuTime is the CPU time of a process since its start, user and system.
 func cpuTime(pid int) (time.Duration, error) {
 	path := fmt.Sprintf("/proc/%d/stat", pid)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return 0, fmt.Errorf("reading the CPU time, which needs Linux: %w", err)
 	}
-	// The second field is the program's name in parentheses and may hold anything; the times are fields 14 and 15.
+	// The second field is the program's name in parentheses and may contain anything; the times are fields 14 and 15.
 	fields := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:])
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("%s has no CPU times: %q", path, raw)
@@ -36,7 +36,7 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(sum) * time.Second / ticks, nil
 }
 
-// peakMemory is the most that a process has ever had resident, in MiB.
+// peakMemory is the peak resident memory of a process in MiB.
 func peakMemory(pid int) (float64, error) {
 	path := fmt.Sprintf("/proc/%d/status", pid)
 	raw, err := os.ReadFile(path)
@@ -52,7 +52,7 @@ func peakMemory(pid int) (float64, error) {
 	return 0, fmt.Errorf("%s has no VmHWM", path)
 }
 
-// loadAverage is that of the last minute, which says how much else went on. It is -1 where the system has none.
+// loadAverage is the load average of the last minute, or -1 if the system has none.
 func loadAverage() float64 {
 	raw, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -66,11 +66,11 @@ func loadAverage() float64 {
 	return v
 }
 
-// wakeups is how often the threads of a process have gone to sleep by themselves since their start, and so been woken.
+// wakeups is the number of voluntary context switches of a process's threads since their start.
 func wakeups(pid int) (sum int64) {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid)) // the pattern is right
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid)) // the pattern is valid
 	for _, file := range files {
-		raw, _ := os.ReadFile(file) // of a thread that has ended there is nothing
+		raw, _ := os.ReadFile(file) // fails for a thread that has exited
 		for line := range strings.Lines(string(raw)) {
 			if rest, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
 				n, _ := strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
@@ -81,7 +81,7 @@ func wakeups(pid int) (sum int64) {
 	return sum
 }
 
-// machineTime is what all processes have used since the machine's start, -1 where the kernel does not say.
+// machineTime is the CPU time of all processes since the machine's start, -1 if unknown.
 func machineTime() time.Duration {
 	raw, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -103,14 +103,14 @@ func machineTime() time.Duration {
 	return time.Duration(sum) * time.Second / ticks
 }
 
-// usage is what a process, and those of the bench together, have used until a moment.
+// usage is the CPU time of a process, and of all bench processes together, at a moment.
 type usage struct {
 	at                  time.Time
 	cpu, bench, machine time.Duration
 	wakeups             int64
 }
 
-// usageOf reads the usage of a process. others are those of the bench besides that and this one.
+// usageOf reads the usage of a process. others are the bench's other processes besides that and this one.
 func usageOf(pid int, others ...func() time.Duration) (u usage, err error) {
 	if u.cpu, err = cpuTime(pid); err != nil {
 		return u, err

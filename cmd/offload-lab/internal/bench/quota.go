@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// throttle keeps a process and its threads to a percentage of one core, by a control group of its own, and returns what lifts it. It needs root
-// and a kernel whose groups can be written.
+// throttle limits a process and its threads to a percentage of one core with a separate control group, and returns a function that lifts the limit.
+// It needs root and writable control groups.
 func throttle(pid, percent int) (lift func() error, err error) {
 	root, period := "/sys/fs/cgroup", 100_000
 	files := map[string]string{"cpu.max": fmt.Sprintf("%d %d", percent*period/100, period)}

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// variation is a row of the documents' table: what differs from the options, for the floor and the service alike.
+// variation is a row of the documents' table: its differences from the options, for floor and service alike.
 type variation struct {
 	name     string
 	policy   string
-	readings int // of an event, 0 for one
-	size     int // bytes of the value of an event's first reading, 0 for that of a Float64
-	rate     int // events a second
-	procs    int // GOMAXPROCS of what is measured
-	quota    int // of what is measured, in percent of one core
+	readings int // per event, 0 means one
+	size     int // bytes of the value of an event's first reading, 0 means a Float64
+	rate     int // events per second
+	procs    int // GOMAXPROCS of the subject
+	quota    int // of the subject, in percent of one core
 }
 
 var variations = []variation{
@@ -29,7 +29,7 @@ var variations = []variation{
 	{name: "fifth-core", quota: 20, rate: 200},
 }
 
-// variationsOf resolves a list of names; "" is none and "all" is each.
+// variationsOf resolves a list of names; "" means none and "all" every row.
 func variationsOf(list string) ([]variation, error) {
 	if list == "" {
 		return []variation{{}}, nil
@@ -55,5 +55,5 @@ func rowNames() (names []string) {
 	return names
 }
 
-// mostSeconds is how long a case that keeps a rate lasts at most, s, whatever the number of events.
+// mostSeconds is the maximum duration of a fixed-rate case in s, regardless of the number of events.
 const mostSeconds = 20

@@ -15,7 +15,7 @@ import (
 
 const (
 	node       = "bench"
-	serviceKey = "app-offload" // by which EdgeX knows the service, and a level of its results' topics
+	serviceKey = "app-offload" // EdgeX's name of the service, and a level of its results' topics
 )
 
 //go:embed res/common.yaml
@@ -27,7 +27,7 @@ type service struct {
 	api string
 }
 
-// startService starts app-offload with a broker as MessageBus and one as the link to the cloud, which may be the same, and returns when it is ready.
+// startService starts app-offload with a broker as MessageBus and one as the link to the cloud, possibly the same, and returns when it is ready.
 func startService(ctx context.Context, o Options, c Case, broker, link, dir string, log io.Writer) (*service, error) {
 	addr, err := stack.FreeAddr()
 	if err != nil {
@@ -52,7 +52,7 @@ func startService(ctx context.Context, o Options, c Case, broker, link, dir stri
 		"OFFLOAD_WRITABLE_POLICY_DEFAULT=" + c.Policy, "OFFLOAD_EXPORT_CONFIRM=" + c.Confirm,
 	}, o.Env...)
 	if link != broker {
-		env = append(env, "OFFLOAD_EXPORT_BACKOFFMAX=500ms") // the bench measures the drain, not the wait for it
+		env = append(env, "OFFLOAD_EXPORT_BACKOFFMAX=500ms") // the bench measures the drain, not the wait before it
 	}
 	p, err := stack.StartBinary(log, "app-offload", o.Bin, env, "-cc", common, "-cd", o.Res)
 	if err != nil {
@@ -60,7 +60,7 @@ func startService(ctx context.Context, o Options, c Case, broker, link, dir stri
 	}
 	s := &service{Process: p, api: "http://" + addr + "/api/v3/offload"}
 	if err := s.awaitReady(ctx); err != nil {
-		_ = s.stop() // what kept it from being ready says more
+		_ = s.stop() // the reason why it was not ready says more
 		return nil, err
 	}
 	return s, nil

@@ -10,22 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wear counts what goes to a disk while a case runs, by whatever process: the kernel does not say whose write it was that a sync
-// brought to the disk.
+// wear counts the writes to a disk during a case, by all processes: the kernel does not attribute synced writes to processes.
 type wear struct {
 	dir            string
 	began          time.Time
 	writes, kibyte int64
 }
 
-// newWear begins to count the writes of the device that a folder is on.
+// newWear begins to count the writes of the device below a folder.
 func newWear(dir string) wear {
 	w := wear{dir: dir, began: time.Now()}
 	w.writes, w.kibyte = deviceWrites(dir)
 	return w
 }
 
-// rates are the writes and KiB a second since newWear, -1 where the kernel does not say.
+// rates are the writes and KiB per second since newWear, -1 if unknown.
 func (w wear) rates() (writes, kibyte float64) {
 	n, k := deviceWrites(w.dir)
 	if n < 0 || w.writes < 0 {
@@ -35,8 +34,8 @@ func (w wear) rates() (writes, kibyte float64) {
 	return float64(n-w.writes) / spent, float64(k-w.kibyte) / spent
 }
 
-// deviceWrites is how many writes the device under a folder has completed since the machine's start, and their KiB; -1 where none is
-// known, such as for a tmpfs.
+// deviceWrites is the number of completed writes of the device below a folder since the machine's start, and their KiB; -1 if unknown, such as for a
+// tmpfs.
 func deviceWrites(dir string) (writes, kibyte int64) {
 	var st unix.Stat_t
 	if unix.Stat(dir, &st) != nil {

@@ -1,8 +1,9 @@
-// Package sim simulates a gateway: tasks arrive, and each is computed here or sent to an elastic cloud. The node and its
-// link are servers, first in, first out, whose rates follow recordings.
+// Package sim simulates a gateway: tasks arrive, and each is computed locally or sent to an elastic cloud. The node and its link are FIFO servers
+// whose rates follow recordings.
 //
-// An Episode holds everything that chance decides, drawn beforehand from a seed: what a policy does changes its own lot and
-// nothing else, so policies are compared on the same tasks, and the optimum of an episode is well defined. The Env is the
+// An Episode contains all random draws, made in advance from a seed: a policy's decisions affect only its own results. So policies are compared on
+// the same tasks, and the optimum of an episode is well defined. Env presents the episode to a decision maker with Gymnasium's contract of reset and
+// step. Equal seeds give equal bits.
 // episode as one who decides sees it, with Gymnasium's contract of reset and step. Equal seeds give equal bits.
 package sim
 
@@ -21,11 +22,11 @@ type Kind struct {
 	Bytes    [2]float64 // drawn log-uniformly
 	Mcycles  [2]float64 // drawn log-uniformly
 	Deadline [2]float64 // s, drawn uniformly
-	Value    int        // of the class, 1–9: the least gives way first
+	Value    int        // of the class, 1–9: lower values are shed first
 }
 
-// Cost is what an outcome costs: J = Time·min(T/D, Kappa) + Miss·[T > D] + Energy·e/Joules + Money·m, with m = 1 for a task
-// that the cloud computes, and the tail.
+// Cost is the cost of an outcome: J = Time·min(T/D, Kappa) + Miss·[T > D] + Energy·e/Joules + Money·m, with m = 1 for a task computed in the cloud,
+// plus the tail.
 type Cost struct {
 	Time, Miss, Energy, Money float64
 	Kappa                     float64
@@ -33,43 +34,44 @@ type Cost struct {
 	Tail                      Tail
 }
 
-// Tail is what a completion time costs on top for each second between From and To, s. The cost itself gives up on a task that
-// is late anyway; its user would wait without an end. Policies are judged without it.
+// Tail is the extra cost of each second of completion time between From and To, in s. The cost itself ignores how late a late task is, while its user
+// waits. Policies are judged without the tail.
 type Tail struct{ PerSecond, From, To float64 }
 
 func (t Tail) of(took float64) float64 { return t.PerSecond * max(min(took, t.To)-t.From, 0) }
 
-// Config is one world to draw episodes from.
+// Config is a world to draw episodes from.
 type Config struct {
-	Tasks int // an episode
+	Tasks int // per episode
 
 	EdgeMcycles  float64    // Mcycle/s of an idle node
 	CloudMcycles float64    // Mcycle/s for each task
-	Overhead     float64    // s that the cloud adds to a task
-	HeaderBytes  float64    // that a task adds to its data on the link
+	Overhead     float64    // s added by the cloud per task
+	HeaderBytes  float64    // added per task on the link
 	EdgeJoules   float64    // per Mcycle
 	RadioJoules  float64    // per byte
 	Jitter       [2]float64 // µ and σ of the log-normal factor on the cloud's computing time
 
-	Rates   [2]float64 // arrivals a second in the calm and in the busy phase
+	Rates   [2]float64 // arrivals per second in the calm and in the busy phase
 	Sojourn float64    // mean length of a phase, s
 
 	Mix  []Kind
 	Cost Cost
 
-	// Batch makes messages of tasks for the cloud as the service does, with HeaderBytes a message. Without it each task goes to the link at once
-	// and alone. Only Play and Replay know it.
+	// Batch makes the simulator form messages of tasks for the cloud as the service does, with HeaderBytes per message. Without it each task enters
+	// the link immediately and alone. Only Play and Replay support it.
 	Batch *batch.Config
-	// TrailBytes leave for each record once it is received, as a message of their own.
+	// TrailBytes is the size of the separate message that the gateway sends for each received record.
 	TrailBytes float64
-	// Devices is from how many devices the tasks come, in turn; parked tasks of a device and class leave in their order. With 0 each task has
-	// one of its own, so that no order is kept.
+	// Devices is the number of devices that send the tasks in turn; parked tasks of a device and class keep their order. With 0 each task has its own
+	// device, and there is no order.
 	Devices int
-	// Overload is what classes do while both paths are overloaded, as task.Class has it; "" is keep. The bound of a class is its longest deadline.
+	// Overload is the action of the classes while both paths are overloaded, as in task.Class; "" means keep. The bound of a class is its longest
+	// deadline.
 	Overload string
-	// NoDeadlines hides all deadlines from the gateway. They still count.
+	// NoDeadlines hides all deadlines from the gateway. They still count in the cost.
 	NoDeadlines bool
-	// Scale multiplies all times of the world: recordings, arrivals, deadlines, and what rates are of. 1 is as it is described here.
+	// Scale multiplies all times of the world: recordings, arrivals, deadlines, and the times in rates. 1 is the world as described here.
 	Scale   float64
 	Beliefs Beliefs
 	Unknown Unknown
@@ -77,7 +79,7 @@ type Config struct {
 	View    View
 }
 
-// DefaultConfig is the world in which policies are judged.
+// DefaultConfig returns the world in which policies are judged.
 func DefaultConfig() Config {
 	return Config{
 		Tasks:       600,
@@ -94,7 +96,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Of is J of a task with deadline d that took t seconds and e joules.
+// Of returns J of a task with deadline d that took t seconds and e joules.
 func (c *Cost) Of(t, d, e float64, cloud bool) float64 {
 	j := c.Time*min(t/d, c.Kappa) + c.Energy*e/c.Joules
 	if t > d {
@@ -106,11 +108,10 @@ func (c *Cost) Of(t, d, e float64, cloud bool) float64 {
 	return j + c.Tail.of(t)
 }
 
-// maxLoad is the most that others take of the node: an operating system starves no process, and at full load no work
-// would ever end.
+// maxLoad is the maximum share of the node used by other processes: an operating system starves no process, and at full load no task would ever end.
 const maxLoad = 0.99
 
-// Score is the gateway's own model of this world: right, apart from Beliefs.
+// Score returns the gateway's own model of this world: correct, except for Beliefs.
 func (c *Config) Score() score.Config {
 	s := score.DefaultConfig()
 	s.EdgeMcycles, s.CloudMcycles, s.MinEdgeShare = c.EdgeMcycles*c.Beliefs.Edge, c.CloudMcycles*c.Beliefs.Cloud, 1-maxLoad
@@ -124,19 +125,19 @@ func (c *Config) Score() score.Config {
 // believedMbit is about the mean of recorded mobile links.
 const believedMbit = 1.3
 
-// maxDensity is the most Mcycles a KB can have: the complexity of 100.
+// maxDensity is the maximum number of Mcycles per KB: the complexity of 100.
 func (c *Config) maxDensity() float64 {
 	most := 0.0
 	for _, k := range c.Mix {
 		most = max(most, k.Mcycles[1]/(k.Bytes[0]/score.KB))
 	}
 	if c.Unknown != (Unknown{}) || c.Trouble.Pareto > 0 {
-		most *= 30 // of what is believed, and of what is drawn without bounds
+		most *= 30 // for believed work, and for draws without bounds
 	}
 	return math.Ceil(most)
 }
 
-// maxBytes is the largest task there can be.
+// maxBytes is the size of the largest possible task.
 func (c *Config) maxBytes() int {
 	most := 0.0
 	for _, k := range c.Mix {

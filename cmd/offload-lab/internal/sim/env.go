@@ -23,8 +23,8 @@ const (
 	NumActions
 )
 
-// Situation is what there is to decide on: exactly what the service hands to its policies, made by the service's own code.
-// It belongs to the environment and changes with the next step.
+// Situation is the input of a decision: exactly what the service passes to its policies, computed by the service's own code. It belongs to the
+// environment and changes with the next step.
 type Situation struct {
 	Task     task.Task
 	State    host.State
@@ -32,35 +32,35 @@ type Situation struct {
 	Features score.Features
 }
 
-// Info is what came of a step. It is known to the simulator at once; a gateway learns it only at Done.
+// Info is the outcome of a step. The simulator knows it immediately; a gateway learns it only at Done.
 type Info struct {
 	Job    int
 	Cloud  bool
 	Took   float64 // T, s
-	Done   float64 // when the result was there, s from the begin of the episode
+	Done   float64 // time of the result, s since the start of the episode
 	Missed bool
 	Joules float64
 	Bytes  float64 // on the wire
 	Cost   float64 // J
-	// Gone is a task that was dropped, after Took. It costs as much as being late can. Reduced is one that was processed in its reduced form.
+	// Gone marks a task that was dropped after Took. It costs the maximum for lateness. Reduced marks a task that was processed in its reduced form.
 	Gone, Reduced bool
 }
 
-// Env is one episode as one who decides lives through it, with the contract of Gymnasium: Reset begins an episode, Step
-// takes an action and gives observation, reward, terminated, truncated and info. The world does not end with the last task,
-// it is only no longer watched: an episode is truncated, never terminated. An Env belongs to one goroutine.
+// Env is one episode from the view of a decision maker, with the contract of Gymnasium: Reset begins an episode, Step takes an action and returns
+// observation, reward, terminated, truncated and info. The world does not end with the last task, so an episode is truncated, never terminated. An
+// Env must be used by one goroutine.
 type Env struct {
 	world   *World
 	episode *Episode
 	model   *score.Model
-	data    []byte // stands for the data of every task; only its length is looked at
+	data    []byte // placeholder for the data of every task; only its length matters
 	classes []*task.Class
-	sheds   *task.Classes // nil where no class gives way
+	sheds   *task.Classes // nil if no class is shed
 	gate    *shed.Gate
 	line    policy.Line // of parked tasks
-	outbox  *outbox     // nil where no messages are made
+	outbox  *outbox     // nil without batching
 
-	// Begins, where it is not nil, sees the model of predictions at the begin of each episode.
+	// Begins, if not nil, is called with the prediction model at the start of each episode.
 	Begins func(*score.Model)
 
 	at       int
@@ -71,10 +71,10 @@ type Env struct {
 	observed []float64
 }
 
-// epoch is when an episode begins on the clock that its states show.
+// epoch is the start of an episode on the clock of its states.
 const epoch = int64(1_700_000_000 * time.Second)
 
-// NewEnv makes an environment of that world. Call Reset before anything else.
+// NewEnv creates an environment of that world. Call Reset first.
 func NewEnv(w *World) (*Env, error) {
 	model, err := score.New(w.Config.Score())
 	if err != nil {
@@ -95,10 +95,10 @@ func NewEnv(w *World) (*Env, error) {
 	return e, nil
 }
 
-// Reset draws the episode of that seed and gives its first observation.
+// Reset draws the episode of that seed and returns its first observation.
 func (e *Env) Reset(seed uint64) []float64 { return e.Begin(e.world.Draw(seed)) }
 
-// Begin is Reset with an episode that is already there.
+// Begin is Reset with a given episode.
 func (e *Env) Begin(episode *Episode) []float64 {
 	e.episode, e.at, e.servers = episode, 0, episode.Idle()
 	e.watch.begin(episode)
@@ -106,7 +106,7 @@ func (e *Env) Begin(episode *Episode) []float64 {
 	e.line = policy.Line{}
 	if b := episode.Config.Batch; b != nil {
 		if err := e.openOutbox(b); err != nil {
-			panic(err) // NewEnv has reported it
+			panic(err) // NewEnv has reported this error
 		}
 	}
 	if !episode.Config.View.Uncorrected {
@@ -119,8 +119,8 @@ func (e *Env) Begin(episode *Episode) []float64 {
 	return e.observe()
 }
 
-// Mark remembers the present place of the episode. What it gives comes back to it, as long as the episode is the same. What outcomes have
-// corrected until then stays corrected: the view has to be Uncorrected.
+// Mark saves the current state of the episode; back restores it, as long as the episode is the same. It does not restore corrections by outcomes: the
+// view must be Uncorrected.
 func (e *Env) Mark() (back func()) {
 	kept := *e
 	kept.watch = watcher{}
@@ -134,13 +134,13 @@ func (e *Env) Mark() (back func()) {
 	}
 }
 
-// Step does with the present task as the action says. After the last task the observation stays as it is.
+// Step applies the action to the current task. After the last task the observation does not change.
 func (e *Env) Step(action int) (obs []float64, reward float64, terminated, truncated bool, info Info) {
 	info = e.act(e.at, e.episode.Jobs[e.at].At, decision.Decision{Target: decision.Target(action)}) // 0 or 1
 	return e.observed, -info.Cost, false, e.step(), info
 }
 
-// step goes on to the next task, and reports whether there was none.
+// step moves to the next task, and reports whether there is none.
 func (e *Env) step() (over bool) {
 	if e.at++; e.at >= len(e.episode.Jobs) {
 		return true
@@ -152,21 +152,20 @@ func (e *Env) step() (over bool) {
 // Size is the length of an observation.
 func (e *Env) Size() int { return score.NumFeatures }
 
-// Situation is the present task with its state, estimate and features.
+// Situation returns the current task with its state, estimate and features.
 func (e *Env) Situation() *Situation { return &e.seen }
 
-// Episode is what is being played, future included: for the lab's oracle, never for a policy.
+// Episode returns the current episode including its future: for the lab's oracle, never for a policy.
 func (e *Env) Episode() *Episode { return e.episode }
 
-// Bind binds job i to a way at the time now, at or after its arrival and all times of earlier calls. It is for those who play a plan:
-// what they do is no step, and the situation stays as it is.
+// Bind binds job i to a path at time now, which must not be before its arrival or earlier calls. It is for running plans: it is not a step and leaves
+// the situation unchanged.
 func (e *Env) Bind(i int, now float64, cloud bool) Info {
 	info, _ := e.carry(i, now, cloud, 0)
 	return info
 }
 
-// act binds job i, of which the situation is, by a decision at the time now. What comes of it reaches all that learn from it when it is
-// there.
+// act binds job i, the job of the situation, by a decision at time now. Learners receive the outcome when it becomes known.
 func (e *Env) act(i int, now float64, d decision.Decision) Info {
 	reduced := 0.0
 	if d.Reason == decision.Reduced {
@@ -179,7 +178,7 @@ func (e *Env) act(i int, now float64, d decision.Decision) Info {
 	return info
 }
 
-// do is act that calls then with what comes of it, which is known only once a message is made.
+// do is act with a callback for the outcome, which is known only after batching.
 func (e *Env) do(i int, now float64, d decision.Decision, then func(Info)) {
 	if e.outbox == nil || d.Target != decision.Cloud {
 		then(e.act(i, now, d))
@@ -205,15 +204,15 @@ func (e *Env) entry(d decision.Decision) outcome {
 	return outcome{entry: decision.NewEntry(&s.Task, &s.Estimate, &s.State, d, "", ""), class: s.Task.Class}
 }
 
-// learn lets what came of a task that was bound at the time now reach all that learn from it when it is there.
+// learn delivers the outcome of a task bound at time now to all learners when the gateway knows it.
 func (e *Env) learn(now float64, o outcome, info Info, own float64) {
 	o.at, o.own = info.Done, own
 	o.entry.Outcome = decision.Outcome{Known: true, Time: info.Done - now, Bytes: int64(info.Bytes), Energy: info.Joules, Met: !info.Missed}
 	heap.Push(&e.feed.pending, o)
 }
 
-// carry does job i one way from the time now on. own is the part of a local job's time in which it is computed. With reduced above 0 it is
-// processed locally in a reduced form of so many Mcycles.
+// carry sends job i along one path from time now on. own is the computing time of a local job. If reduced is above 0, the job is processed locally in
+// a reduced form of that many Mcycles.
 func (e *Env) carry(i int, now float64, cloud bool, reduced float64) (info Info, own float64) {
 	ep := e.episode
 	j := &ep.Jobs[i]
@@ -239,7 +238,7 @@ func (e *Env) carry(i int, now float64, cloud bool, reduced float64) (info Info,
 	return info, own
 }
 
-// settle fills in what follows from the time that a task took.
+// settle derives the other fields from the time of a task.
 func (e *Episode) settle(info *Info) {
 	j := &e.Jobs[info.Job]
 	info.Done = j.At + info.Took
@@ -247,14 +246,14 @@ func (e *Episode) settle(info *Info) {
 	info.Cost = e.Config.Cost.Of(info.Took, j.Deadline, info.Joules, info.Cloud)
 }
 
-// observe makes the situation of the present task, with the service's own estimate and features.
+// observe builds the situation of the current task with the service's own estimate and features.
 func (e *Env) observe() []float64 {
 	e.situate(e.at, e.episode.Jobs[e.at].At)
 	e.observed = e.seen.Features[:]
 	return e.observed
 }
 
-// situate makes the situation of job i at a time, which is that of its arrival or later.
+// situate builds the situation of job i at its arrival or later.
 func (e *Env) situate(i int, at float64) {
 	j, s := &e.episode.Jobs[i], &e.seen
 	s.Task = task.Task{
@@ -270,7 +269,7 @@ func (e *Env) situate(i int, at float64) {
 	e.model.Features(&s.Task, &s.Estimate, &s.State, &s.Features)
 }
 
-// device is that of task i.
+// device returns the device of task i.
 func (c *Config) device(i int) string {
 	if c.Devices > 0 {
 		i %= c.Devices
@@ -278,7 +277,7 @@ func (c *Config) device(i int) string {
 	return strconv.Itoa(i)
 }
 
-// look brings the state of the situation to a time.
+// look advances the state of the situation to a time.
 func (e *Env) look(at float64) {
 	if e.outbox != nil {
 		e.outbox.until(at)
@@ -292,39 +291,39 @@ func (e *Env) look(at float64) {
 	e.seen.State.ParkedCycles, e.seen.State.ParkedBytes = all.Cycles, all.Bytes
 }
 
-// watcher is what a gateway can know of itself, and as coarsely: of the node whole tasks, until they are done, and the load by other processes
-// from a sampler that runs once a second; of the link what its exporter measures from acknowledgements, which report late.
+// watcher models what a gateway can observe of itself, with the same resolution: of the node whole tasks until they are done, and the load by other
+// processes sampled once a second; of the link the exporter's measurements from acknowledgements, which arrive late.
 type watcher struct {
-	meter  *link.Link // with one connection, which lasts
+	meter  *link.Link // with one permanent connection
 	life   uint64
-	flying []transfer // in the order of their acknowledgement
-	local  []keeping  // in the order in which they will be done
+	flying []transfer // in the order of their acknowledgements
+	local  []keeping  // in the order of completion
 	pace   pace
-	down   []span // when the service takes the link for gone
+	down   []span // times at which the service considers the link down
 }
 
-// transfer is one message on its way.
+// transfer is a message in flight.
 type transfer struct {
-	began   float64 // when it was handed to the link, s
+	began   float64 // time at which the link received it, s
 	acked   float64
 	records int // bytes
 	bytes   int
 	alone   bool
 }
 
-// keeping is one task that is computed here, or waits for that.
+// keeping is a task that is computed locally or waits for that.
 type keeping struct {
 	began   float64 // s
 	until   float64
 	mcycles float64 // as predicted
 }
 
-// pace is how fast local tasks went so far, by which the service's workers show their progress with the task at hand (functions/local).
+// pace is the speed of past local tasks, from which the service's workers estimate the progress of the current task (functions/local).
 type pace struct{ mcycles, took float64 }
 
 const (
-	headFades = 10.0 // s of work in which a measurement loses two thirds of its weight
-	mostDone  = 0.9  // of a task that is not done
+	headFades = 10.0 // s of work after which a measurement has lost two thirds of its weight
+	mostDone  = 0.9  // of an unfinished task
 )
 
 func (p *pace) end(k *keeping) {
@@ -333,7 +332,7 @@ func (p *pace) end(k *keeping) {
 	p.mcycles, p.took = p.mcycles*kept+k.mcycles, p.took*kept+took
 }
 
-// done is what is presumably done of the task at hand, Mcycles.
+// done is the presumed progress of the current task in Mcycles.
 func (p *pace) done(k *keeping, now float64) float64 {
 	if p.took == 0 {
 		return 0
@@ -342,10 +341,10 @@ func (p *pace) done(k *keeping, now float64) float64 {
 }
 
 const (
-	warmup     = 10.0 // s before the episode that the gateway has measured already
+	warmup     = 10.0 // s before the episode that the gateway has already measured
 	probeEvery = 15 * time.Second
-	linkAhead  = 100 * time.Millisecond // of the link's time that the exporter fills in advance
-	unmeasured = 64 << 10               // bytes that a link of which nothing is known is taken to carry then
+	linkAhead  = 100 * time.Millisecond // of the link's time, filled in advance by the exporter
+	unmeasured = 64 << 10               // assumed capacity in bytes of an unmeasured link
 	spoolBytes = 1 << 30
 )
 
@@ -360,7 +359,7 @@ func (w *watcher) begin(e *Episode) {
 	}
 }
 
-// before measures a link by the messages that the episode had before it.
+// before feeds the episode's earlier messages to the link's measurement.
 func (w *watcher) before(e *Episode) {
 	at := -warmup * float64(len(e.Before))
 	w.meter.RoundTrip(time.Duration(e.RTT(at)*float64(time.Second)), timeOf(at))
@@ -371,20 +370,20 @@ func (w *watcher) before(e *Episode) {
 	}
 }
 
-// copy makes w another's equal, on its own memory.
+// copy makes w an independent copy of another watcher.
 func (w *watcher) copy(of *watcher) {
 	flying, local := append(w.flying[:0], of.flying...), append(w.local[:0], of.local...)
 	*w = *of
 	w.flying, w.local, w.meter = flying, local, of.meter.Copy()
 }
 
-// sent books a transfer of so many bytes of records that is bound at the time now and acknowledged at acked.
+// sent records a transfer with this many bytes of records, bound at time now and acknowledged at acked.
 func (w *watcher) sent(now, acked, records, bytes float64) {
 	alone := w.meter.Start(w.life, int(records), int(bytes), timeOf(now))
 	w.flying = append(w.flying, transfer{now, acked, int(records), int(bytes), alone})
 }
 
-// unacked is how many bytes of records are on their way.
+// unacked is the number of bytes of records in flight.
 func (w *watcher) unacked() (records int) {
 	for i := range w.flying {
 		records += w.flying[i].records
@@ -396,7 +395,7 @@ func (w *watcher) kept(began, until, mcycles float64) {
 	w.local = append(w.local, keeping{began, until, mcycles})
 }
 
-// note takes in what came up to now.
+// note applies all events up to now.
 func (w *watcher) note(e *Episode, now float64) {
 	n := 0
 	for n < len(w.flying) && w.flying[n].acked <= now {
@@ -416,7 +415,7 @@ func (w *watcher) note(e *Episode, now float64) {
 	}
 }
 
-// state fills s with what the node shows at the time now.
+// state fills s with the node's observable state at time now.
 func (w *watcher) state(e *Episode, now float64, servers Servers, s *host.State) {
 	w.note(e, now)
 	*s = host.State{Time: onClock(now), Cores: 1, QueueTasks: len(w.local), CPU: 100 * (1 - e.Edge.At(now-1)/e.Config.EdgeMcycles)}
@@ -444,7 +443,7 @@ func (w *watcher) state(e *Episode, now float64, servers Servers, s *host.State)
 	s.Link.BacklogShare = float64(s.Link.BacklogBytes) / spoolBytes
 }
 
-// backlog divides what is to be sent into what the exporter has handed to the link and what is still in the spool.
+// backlog splits the unsent bytes into those that the exporter has handed to the link and those still in the spool.
 func (w *watcher) backlog(l *host.Link) {
 	room, all := int64(w.meter.Carries(linkAhead, unmeasured)), int64(0)
 	for i := range w.flying {
@@ -455,12 +454,12 @@ func (w *watcher) backlog(l *host.Link) {
 		all += int64(w.flying[i].bytes)
 	}
 	l.InflightBytes -= l.BacklogBytes
-	if l.InflightBytes < 0 { // part of it is taken to have left
+	if l.InflightBytes < 0 { // a part has presumably left
 		l.BacklogBytes, l.InflightBytes = max(l.BacklogBytes+l.InflightBytes, 0), 0
 	}
 }
 
-// next is when the gateway next learns that a task is done locally or was acknowledged, or never.
+// next is the time of the next local completion or acknowledgement, or never.
 func (w *watcher) next() float64 {
 	next := math.Inf(1)
 	if len(w.flying) > 0 {
@@ -472,8 +471,8 @@ func (w *watcher) next() float64 {
 	return next
 }
 
-// onClock is a time of the episode on the clock that its states show.
+// onClock converts a time of the episode to the clock of its states.
 func onClock(at float64) int64 { return epoch + int64(at*1e9) }
 
-// timeOf is the same for those who measure.
+// timeOf is onClock as a time.Time.
 func timeOf(at float64) time.Time { return time.Unix(0, onClock(at)) }

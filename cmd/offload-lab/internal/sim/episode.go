@@ -9,22 +9,22 @@ import (
 	"app-offload/cmd/offload-lab/internal/trace"
 )
 
-// Job is one task of an episode with all that chance has in store for it.
+// Job is one task of an episode with all its random draws.
 type Job struct {
-	At       float64 // arrival, s from the begin of the episode
+	At       float64 // arrival, s since the start of the episode
 	Kind     int     // in the mix
-	Bytes    float64 // of its data, a whole number; on the link where Record is given
-	Record   float64 // of its record, of which its message is made; 0 is Bytes
+	Bytes    float64 // of its data, an integer; on the link if Record is set
+	Record   float64 // size of its record in a message; 0 means Bytes
 	Mcycles  float64
 	Deadline float64 // s from arrival
-	RTT      float64 // s, of its round trip
+	RTT      float64 // s, its round trip
 	Slowness float64 // z: the factor on the cloud's computing time
-	Answer   float64 // s from the end of local work to its result, in which the node is free for others
+	Answer   float64 // s from the end of local work to its result, during which the node is free
 
-	belief float64 // the factor on Mcycles that the gateway believes; 0 is 1
+	belief float64 // factor on Mcycles in the gateway's belief; 0 means 1
 }
 
-// size is that of the record.
+// size is the size of the record.
 func (j *Job) size() float64 {
 	if j.Record > 0 {
 		return j.Record
@@ -32,49 +32,49 @@ func (j *Job) size() float64 {
 	return j.Bytes
 }
 
-// Rate is a curve that an episode enters at a moment of its own.
+// Rate is a curve that an episode enters at its own offset.
 type Rate struct {
 	curve *trace.Curve
 	from  float64 // s into the curve
 }
 
-// At is the rate at time t of the episode.
+// At returns the rate at time t of the episode.
 func (r Rate) At(t float64) float64 { return r.curve.At(r.from + t) }
 
-// Done is the work that a busy server has done by time t, counted from somewhere.
+// Done returns the work that a busy server has done by time t, relative to a fixed origin.
 func (r Rate) Done(t float64) float64 { return r.curve.Integral(r.from + t) }
 
-// When is the first time at which a busy server has done that work.
+// When returns the first time at which a busy server has done that work.
 func (r Rate) When(done float64) float64 { return r.curve.Inverse(done) - r.from }
 
-// Next is when the rate may change next after time t.
+// Next returns the time of the next possible change of the rate after t.
 func (r Rate) Next(t float64) float64 {
 	at := r.from + t
 	for {
 		at = r.curve.Next(at)
-		if next := at - r.from; next > t { // not so by rounding, where t is the very end of a step
+		if next := at - r.from; next > t { // excludes t itself, which rounding could return at the end of a step
 			return next
 		}
 	}
 }
 
-// Episode is a stretch of time with everything that happens in it but the decisions.
+// Episode is a period with all its events except decisions.
 type Episode struct {
 	Config *Config
 	Jobs   []Job
-	Edge   Rate // Mcycle/s left by others
+	Edge   Rate // Mcycle/s available to tasks
 	Link   Rate // bytes/s
 	rtt    trace.Curve
 	rttAt  float64
-	Name   string // the recordings it plays
+	Name   string // names of the recordings
 
-	// Before are messages that left alone before the episode began: what the gateway knows of its link. Without any it knows it well.
+	// Before are messages sent singly before the episode began, which the gateway has measured. Without any, it knows its link well.
 	Before []Message
 
 	outages []span
 }
 
-// Message is so many bytes on the link, which hold so many bytes of records.
+// Message is the size of a message on the link and of the records in it, in bytes.
 type Message struct{ Bytes, Records float64 }
 
 // World draws episodes from a set of recordings. It is safe for concurrent use.
@@ -116,7 +116,7 @@ func NewWorld(c Config, set *trace.Set) (*World, error) {
 	return w, nil
 }
 
-// Draw makes the episode of that seed.
+// Draw returns the episode of that seed.
 func (w *World) Draw(seed uint64) *Episode {
 	rng := rand.New(rand.NewPCG(seed, 0x0ff10ad))
 	e := &Episode{Config: &w.Config}
@@ -142,7 +142,7 @@ func (w *World) Draw(seed uint64) *Episode {
 	return e
 }
 
-// With is the same episode where long completion times cost more.
+// With returns the same episode with a higher cost of long completion times.
 func (e *Episode) With(t Tail) *Episode {
 	c, charged := *e.Config, *e
 	c.Cost.Tail = t
@@ -150,7 +150,7 @@ func (e *Episode) With(t Tail) *Episode {
 	return &charged
 }
 
-// RTT is the round trip at time t, s.
+// RTT returns the round trip at time t, s.
 func (e *Episode) RTT(t float64) float64 { return e.rtt.At(e.rttAt + t) }
 
 func (c *Config) draw(rng *rand.Rand, at float64) Job {
@@ -181,7 +181,7 @@ func logUniform(rng *rand.Rand, between [2]float64) float64 {
 	return math.Exp(low + rng.Float64()*(high-low))
 }
 
-// pareto is a draw of the least of the range and more, with that shape, and no more than ten times the most of the range.
+// pareto draws from a Pareto distribution with the range's minimum and the given shape, capped at ten times the range's maximum.
 func pareto(rng *rand.Rand, between [2]float64, shape float64) float64 {
 	return min(between[0]*math.Pow(1-rng.Float64(), -1/shape), 10*between[1])
 }
@@ -192,18 +192,17 @@ type arrivals struct {
 	config *Config
 	now    float64
 	phase  int
-	until  float64 // of the present phase
+	until  float64 // of the current phase
 }
 
-// newArrivals begins in either phase alike, as both last equally long.
+// newArrivals begins in either phase with equal probability, since both last equally long on average.
 func newArrivals(rng *rand.Rand, c *Config) *arrivals {
 	a := &arrivals{rng: rng, config: c, phase: rng.IntN(2)}
 	a.until = rng.ExpFloat64() * c.Sojourn
 	return a
 }
 
-// next is the time of the next arrival. A gap that reaches into another phase is drawn anew there, which a Poisson process
-// does not notice.
+// next returns the time of the next arrival. A gap that crosses into another phase is redrawn there, which is correct for a Poisson process.
 func (a *arrivals) next() float64 {
 	for {
 		crowd, until := a.crowd()
@@ -220,7 +219,7 @@ func (a *arrivals) next() float64 {
 	}
 }
 
-// crowd is the factor on the rate of arrivals now, and until when it holds. The crowd comes in the middle fifth of an episode of usual length.
+// crowd returns the current factor on the arrival rate and its end. The crowd is the middle fifth of an episode of usual length.
 func (a *arrivals) crowd() (factor, until float64) {
 	c := a.config
 	usual := float64(c.Tasks) / (c.Rates[0] + c.Rates[1]) * 2
@@ -234,7 +233,7 @@ func (a *arrivals) crowd() (factor, until float64) {
 	}
 }
 
-// Steady is an episode of the given jobs on a node and a link whose rates never change: what a bench on one machine is like.
+// Steady is an episode of the given jobs with constant rates of node and link, like a bench on one machine.
 func Steady(c *Config, jobs []Job, edge, link float64) (*Episode, error) {
 	e := &Episode{Config: c, Jobs: jobs, Name: "steady"}
 	for _, part := range []struct {
@@ -250,7 +249,8 @@ func Steady(c *Config, jobs []Job, edge, link float64) (*Episode, error) {
 	return e, nil
 }
 
-// Bench is Steady with a round trip, s, and a link that is cut from one time until the gateway has it again, unless both are the same.
+// Bench is Steady with a round trip in s, and a link that is down from the first time of cut until the gateway is reconnected at the second; equal
+// times mean no outage.
 func Bench(c *Config, jobs []Job, edge, link, rtt float64, cut [2]float64) (*Episode, error) {
 	e, err := Steady(c, jobs, edge, link)
 	if err != nil {
@@ -265,38 +265,37 @@ func Bench(c *Config, jobs []Job, edge, link, rtt float64, cut [2]float64) (*Epi
 		if e.Link.curve, err = trace.NewCurve([]float64{0, cut[0], cut[1]}, []float64{link, 0, link}, day); err != nil {
 			return nil, fmt.Errorf("preparing an outage: %w", err)
 		}
-		e.outages = []span{{cut[0] - noticeAfter*c.Scale, cut[1] - reconnectIn*c.Scale}} // its connections are closed, which is noticed at once
+		e.outages = []span{{cut[0] - noticeAfter*c.Scale, cut[1] - reconnectIn*c.Scale}} // the connection is closed, which is noticed immediately
 	}
 	return e, nil
 }
 
 const day = 86400.0 // s
 
-// Beliefs are by how much the gateway is wrong in what it is configured with; 1 is the truth.
+// Beliefs are the errors in the gateway's configuration; 1 means correct.
 type Beliefs struct {
-	Edge  float64 // the node is taken for so many times as fast as it is
-	Link  float64 // the same of the link, of which then nothing is measured when an episode begins
-	Cloud float64 // the same of the cloud
+	Edge  float64 // factor by which the node's speed is overestimated
+	Link  float64 // the same for the link, which then has no measurement at the start of an episode
+	Cloud float64 // the same for the cloud
 }
 
-// Unknown is how little is known of a task's work before it is done: σ of the logarithm of true over predicted work, of all tasks of a kind
-// alike in an episode, and of each task. Episodes of the same Fleet, where that is not 0, have the factors of the kinds in common, as gateways have
-// that run the same operators.
+// Unknown is the uncertainty of a task's work before it is done: σ of the logarithm of true over predicted work, once per kind and episode, and once
+// per task. Episodes of the same nonzero Fleet share the factors of the kinds, like gateways that run the same operators.
 type Unknown struct {
 	Kind, Task float64
 	Fleet      uint64
 }
 
-// Trouble is what happens to node and link within an episode beyond what was recorded.
+// Trouble adds events to the recorded behaviour of node and link.
 type Trouble struct {
 	Outages  int        // of the link
-	Outage   [2]float64 // s that one lasts, drawn uniformly
-	CPUSteps int        // times at which others begin to take half of the node, for a tenth of the episode
-	Crowd    float64    // factor on the arrivals in the middle fifth of the episode; 0 and 1 are none
-	Pareto   float64    // shape of the bytes and work of tasks, in place of log-uniform; 0 keeps log-uniform
+	Outage   [2]float64 // duration in s, drawn uniformly
+	CPUSteps int        // number of times at which other processes take half of the node for a tenth of the episode
+	Crowd    float64    // factor on the arrivals in the middle fifth of the episode; 0 and 1 mean none
+	Pareto   float64    // shape of a Pareto distribution of bytes and work instead of log-uniform; 0 means log-uniform
 }
 
-// span is a stretch of time, s.
+// span is a period in s.
 type span struct{ from, to float64 }
 
 func within(spans []span, at float64) bool {
@@ -304,13 +303,13 @@ func within(spans []span, at float64) bool {
 }
 
 const (
-	// A dead connection is noticed when an acknowledgement is overdue or the ping of the keep-alive is, and is made anew at the next attempt.
+	// A dead connection is detected by an overdue acknowledgement or keep-alive ping, and is re-established at the next attempt.
 	noticeAfter  = 5.0 // s
 	reconnectIn  = 2.0
-	trafficAfter = 4.0 // times the length of the arrivals for which trouble is laid out
+	trafficAfter = 4.0 // factor on the length of the arrivals that trouble covers
 )
 
-// noticed is when the service takes the link for gone.
+// noticed returns the periods in which the service considers the link down.
 func (e *Episode) noticed() (down []span) {
 	for _, o := range e.outages {
 		if s := (span{o.from + noticeAfter*e.Config.Scale, o.to + reconnectIn*e.Config.Scale}); s.from < o.to {
@@ -320,7 +319,7 @@ func (e *Episode) noticed() (down []span) {
 	return down
 }
 
-// trouble lays outages and steps over the recordings.
+// trouble applies outages and CPU steps to the recordings.
 func (e *Episode) trouble(seed uint64) error {
 	t := &e.Config.Trouble
 	if t.Outages == 0 && t.CPUSteps == 0 {
@@ -349,7 +348,7 @@ func (e *Episode) trouble(seed uint64) error {
 	return nil
 }
 
-// hold leaves a share of the rate during the spans.
+// hold reduces the rate to a share during the spans.
 func (r *Rate) hold(spans []span, left, horizon float64) error {
 	if len(spans) == 0 {
 		return nil
@@ -382,7 +381,7 @@ func (r *Rate) hold(spans []span, left, horizon float64) error {
 	return nil
 }
 
-// guess draws what is believed of each task's work.
+// guess draws the believed work of each task.
 func (e *Episode) guess(seed uint64) {
 	u := e.Config.Unknown
 	if u == (Unknown{}) {
@@ -401,7 +400,7 @@ func (e *Episode) guess(seed uint64) {
 	}
 }
 
-// Believed is the work in Mcycles that the gateway takes the task for.
+// Believed is the gateway's estimate of the task's work in Mcycles.
 func (j *Job) Believed() float64 {
 	if j.belief == 0 {
 		return j.Mcycles
@@ -409,7 +408,7 @@ func (j *Job) Believed() float64 {
 	return j.Mcycles * j.belief
 }
 
-// scaled is the same world with all times multiplied by Scale.
+// scaled returns the same world with all times multiplied by Scale.
 func (c Config) scaled() Config {
 	s := c.Scale
 	c.EdgeMcycles, c.CloudMcycles, c.Overhead, c.Sojourn = c.EdgeMcycles/s, c.CloudMcycles/s, c.Overhead*s, c.Sojourn*s
@@ -422,7 +421,7 @@ func (c Config) scaled() Config {
 	return c
 }
 
-// stretched is a recording at that scale.
+// stretched returns a recording at that scale.
 func stretched(s trace.Series, by float64) trace.Series {
 	s.Times = slices.Clone(s.Times)
 	for i := range s.Times {

@@ -10,15 +10,15 @@ import (
 	"app-offload/functions/task"
 )
 
-// explorer takes the other way at times, with propensities that say so.
+// explorer sometimes reverses the target, and reports the resulting propensities.
 type explorer struct {
 	policy.Policy
 	share float64
 	rng   *rand.Rand
 }
 
-// Explore makes a policy that takes the other way than p in that share of its decisions. Its decisions can teach what p's
-// own, which may be certain, cannot. It belongs to one goroutine.
+// Explore returns a policy that reverses p's target in that share of its decisions. Its outcomes cover targets that p itself may never choose. It
+// must be used by one goroutine.
 func Explore(p policy.Policy, share float64, seed uint64) policy.Policy {
 	x := &explorer{p, share, rand.New(rand.NewPCG(seed, 0x6578706c6f7265))}
 	if learner, ok := p.(policy.Learner); ok {
@@ -27,7 +27,7 @@ func Explore(p policy.Policy, share float64, seed uint64) policy.Policy {
 	return x
 }
 
-// student is an explorer that learns from what it explored.
+// student is an explorer that learns from its outcomes.
 type student struct {
 	policy.Learner
 	explorer *explorer
@@ -38,7 +38,7 @@ func (s *student) Decide(t *task.Task, e *score.Estimate, state *host.State) dec
 	return s.explorer.Decide(t, e, state)
 }
 
-// Decide takes the probability of the target from both how p chose it and how it may have been turned round.
+// Decide computes the probability of the target from p's own propensity and the probability of a reversal.
 func (x *explorer) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	d := x.Policy.Decide(t, e, s)
 	if x.rng.Float64() < x.share {

@@ -9,23 +9,23 @@ import (
 	"app-offload/functions/task"
 )
 
-// feedback brings outcomes when a gateway learns of them, to all that learn from them: the model's corrections, as the service corrects its
-// own, and a policy that learns.
+// feedback delivers outcomes at the time when a gateway learns them: to the model's corrections, which work as in the service, and to a policy that
+// learns.
 type feedback struct {
 	pending outcomes
-	model   *score.Model   // nil is not corrected
-	learner policy.Learner // nil without one
+	model   *score.Model   // nil if not corrected
+	learner policy.Learner // nil if the policy does not learn
 }
 
-// outcome is one that has not reached the gateway yet.
+// outcome is an outcome that has not reached the gateway yet.
 type outcome struct {
 	at    float64
 	entry decision.Entry
 	class *task.Class
-	own   float64 // s of local work without the wait for it
+	own   float64 // s of local work without waiting
 }
 
-// until takes in what came up to now.
+// until delivers the outcomes up to now.
 func (f *feedback) until(now float64) {
 	for len(f.pending) > 0 && f.pending[0].at <= now {
 		o := heap.Pop(&f.pending).(outcome)
@@ -43,7 +43,7 @@ func (f *feedback) until(now float64) {
 	}
 }
 
-// outcomes is a heap, the next to arrive first.
+// outcomes is a heap, earliest arrival first.
 type outcomes []outcome
 
 func (o outcomes) Len() int           { return len(o) }

@@ -13,7 +13,7 @@ import (
 // lateTick is the longest interval between two scans of the parked tasks, s, as in the service.
 const lateTick = 0.025
 
-// late is an episode under a policy that binds tasks to a server when it is free. It does with the service's rules what functions/wait does.
+// late runs an episode under a policy that binds tasks when a server is free. With the service's rules it does the same as functions/wait.
 type late struct {
 	env     *Env
 	rules   *decide.Rules
@@ -24,14 +24,14 @@ type late struct {
 	each    func(*Situation, decision.Decision, Info)
 }
 
-// parked is a task that waits.
+// parked is a parked task.
 type parked struct {
 	decide.Case
 	job   int
-	place policy.Portion // of the line
+	place policy.Portion // in the line
 }
 
-// play is Play for such a policy. The servers stay first in, first out; what comes in is no longer what arrives.
+// play is Play for such a policy. The servers remain FIFO, but tasks are served in the order of binding, not of arrival.
 func (l *late) play(e *Episode) {
 	for i := range e.Jobs {
 		l.until(e.Jobs[i].At)
@@ -41,7 +41,7 @@ func (l *late) play(e *Episode) {
 	l.env.finish()
 }
 
-// until lives through the time before t, as long as tasks wait.
+// until advances to time t while tasks are parked.
 func (l *late) until(t float64) {
 	for l.waiting.Len() > 0 {
 		next := l.next()
@@ -54,7 +54,7 @@ func (l *late) until(t float64) {
 	l.now = t
 }
 
-// next is when the outcome of a bound task reaches the gateway, or else the next tick.
+// next is the time at which the outcome of a bound task reaches the gateway, or the next tick.
 func (l *late) next() float64 {
 	next := l.now + lateTick
 	for {
@@ -65,7 +65,7 @@ func (l *late) next() float64 {
 		if o == nil || o.wake >= next {
 			return next
 		}
-		o.until(o.wake) // what leaves then may be acknowledged before
+		o.until(o.wake) // records sent then may be acknowledged earlier
 	}
 }
 
@@ -85,7 +85,7 @@ func (l *late) arrive(i int) {
 	}
 }
 
-// drop reports a task that is dropped.
+// drop reports a dropped task.
 func (l *late) drop(p *parked) {
 	s := &l.env.seen
 	s.Task, s.Estimate = *p.Task, p.Estimate
@@ -105,7 +105,7 @@ func (l *late) park(p *parked) bool {
 	return true
 }
 
-// expire drops the parked tasks that no path can finish in time any more, where their class says so.
+// expire drops the parked tasks that no path can finish in time, for classes configured so.
 func (l *late) expire() {
 	if l.env.sheds == nil {
 		return
@@ -122,7 +122,7 @@ func (l *late) expire() {
 	}
 }
 
-// bind gives free servers what they are to have.
+// bind assigns parked tasks to free servers.
 func (l *late) bind() {
 	l.review()
 	l.expire()
@@ -148,7 +148,7 @@ func (l *late) bind() {
 	}
 }
 
-// review decides all parked tasks anew when the link is gone: the guards stand above waiting, too.
+// review decides all parked tasks again when the link is down: the guards also override waiting.
 func (l *late) review() {
 	l.env.look(l.now)
 	s := &l.env.seen.State
@@ -179,9 +179,8 @@ func (l *late) act(p *parked) {
 	})
 }
 
-// Play lets a policy of the service live through the episode, by the service's own rules: guards, policy, and whether a task is parked. each,
-// where it is not nil, sees every situation with the decision and what came of it. A policy that learns gets each outcome when a gateway would:
-// when the result is there.
+// Play runs the episode under a policy of the service with the service's own rules: guards, policy and parking. each, if not nil, is called with
+// every situation, decision and outcome. A policy that learns gets each outcome when a gateway would: when the result has arrived.
 func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, decision.Decision, Info)) {
 	env.Begin(e)
 	rules := env.rules(p)
@@ -215,14 +214,14 @@ func Play(env *Env, e *Episode, p policy.Policy, each func(*Situation, decision.
 	env.finish()
 }
 
-// Given is a decision that was made elsewhere.
+// Given is a decision made elsewhere.
 type Given struct {
 	Job          int
-	At           float64 // when it is bound, s; they come in this order
-	Cloud, Waits bool    // Waits is one that was parked until then
+	At           float64 // time of binding, s; in ascending order
+	Cloud, Waits bool    // Waits marks a task that was parked until then
 }
 
-// Replay binds tasks as given. each sees what came of them.
+// Replay binds tasks as given. each is called with the outcomes.
 func Replay(env *Env, e *Episode, all []Given, each func(Info)) {
 	env.Begin(e)
 	for _, g := range all {
@@ -239,14 +238,14 @@ func Replay(env *Env, e *Episode, all []Given, each func(Info)) {
 	env.finish()
 }
 
-// finish lets all messages leave that are still to be made.
+// finish sends all pending messages.
 func (e *Env) finish() {
 	if e.outbox != nil {
 		e.outbox.until(math.Inf(1))
 	}
 }
 
-// rules makes the service's rules for an episode in which one policy decides. Operators read all of every task.
+// rules builds the service's rules for an episode with one policy. Operators read every task completely.
 func (e *Env) rules(p policy.Policy) *decide.Rules {
 	reads := func(*task.Task) bool { return true }
 	r, err := decide.New(decide.Parts{Policy: policy.DefaultConfig(), Only: p, Model: e.model, Local: decide.Local{Reads: reads}}, nil)
@@ -256,7 +255,7 @@ func (e *Env) rules(p policy.Policy) *decide.Rules {
 	return r
 }
 
-// decide decides a case in the present state, and takes its estimate into the situation.
+// decide decides a case in the current state, and copies its estimate into the situation.
 func (e *Env) decide(r *decide.Rules, p policy.Policy, c *decide.Case) {
 	s := &e.seen
 	if e.episode.Config.View.Unguarded {

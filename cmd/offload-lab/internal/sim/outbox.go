@@ -10,22 +10,22 @@ import (
 	"app-offload/functions/task"
 )
 
-// outbox is what the service has between a decision for the cloud and the link: its own scheduler of batches, on the clock of the episode, and
-// its exporter's rule by which one is taken. Records wait for company and for room on the link, and all of a message arrive at its end.
+// outbox simulates the part of the service between a decision for the cloud and the link: its own batch scheduler on the clock of the episode, and
+// the exporter's rule for taking a batch. Records wait for a larger batch and for room on the link, and all records of a message arrive at its end.
 type outbox struct {
 	env     *Env
 	batches *batch.Scheduler
-	waiting []posted // in the order in which they came
-	leased  []posted // of the batch that is being taken
-	asked   bool     // for a batch, as the exporter asks for one at a time
-	wake    float64  // when to look again, s, unless something is acknowledged before
-	trails  []trail  // of what has left, in the order of their time
+	waiting []posted // in order of arrival
+	leased  []posted // records of the batch being taken
+	asked   bool     // a batch was requested; the exporter requests one at a time
+	wake    float64  // s, time of the next check unless an acknowledgement comes first
+	trails  []trail  // of sent records, in order of time
 }
 
-// trail is what a message makes the gateway send once it is received.
+// trail is a message that the gateway sends when a record has been received.
 type trail struct{ at, bytes float64 }
 
-// posted is a record that is to be sent.
+// posted is a record to be sent.
 type posted struct {
 	job  int
 	then func(Info)
@@ -33,28 +33,28 @@ type posted struct {
 
 const fillsAhead = export.Ahead(linkAhead)
 
-// openOutbox begins an episode with an empty one.
+// openOutbox begins an episode with an empty outbox.
 func (e *Env) openOutbox(c *batch.Config) (err error) {
 	e.outbox = &outbox{env: e, wake: math.Inf(1)}
 	e.outbox.batches, err = batch.New(*c, e.outbox, e)
 	return err
 }
 
-// All are the classes of the world.
+// All returns the classes of the world.
 func (e *Env) All() []*task.Class { return e.classes }
 
-// add takes in job i at a time.
+// add adds job i at a time.
 func (o *outbox) add(i int, now float64, then func(Info)) {
 	o.waiting, o.wake = append(o.waiting, posted{i, then}), now
 }
 
-// hasten lets waiting records wait for no more company: the service does so when it has bound parked tasks.
+// hasten makes waiting records ready to send, as the service does after binding parked tasks.
 func (o *outbox) hasten(now float64) {
 	o.batches.Hasten()
 	o.wake = now
 }
 
-// until lives through the time until t.
+// until advances to time t.
 func (o *outbox) until(t float64) {
 	for {
 		next, trails := o.wake, len(o.trails) > 0
@@ -76,7 +76,7 @@ func (o *outbox) until(t float64) {
 	}
 }
 
-// send hands messages to the link as long as it has room for another.
+// send hands messages to the link as long as it has room.
 func (o *outbox) send(now float64) {
 	w := &o.env.watch
 	o.wake = math.Inf(1)
@@ -129,7 +129,7 @@ func (o *outbox) leave(b *batch.Batch, now float64) {
 	}
 }
 
-// hand puts bytes on the link and gives the time at which it has carried them.
+// hand puts bytes on the link and returns the time at which they are sent.
 func (o *outbox) hand(now, records, bytes, rtt float64) (sent float64) {
 	rate, servers := &o.env.episode.Link, &o.env.servers
 	servers.Link = max(servers.Link, rate.Done(now)) + bytes
@@ -138,7 +138,7 @@ func (o *outbox) hand(now, records, bytes, rtt float64) (sent float64) {
 	return sent
 }
 
-// state fills in the waiting records.
+// state adds the waiting records.
 func (o *outbox) state(l *host.Link) {
 	l.BacklogTasks, l.BacklogBytes = int64(len(o.waiting)), 0
 	for _, p := range o.waiting {
@@ -150,7 +150,7 @@ func (o *outbox) size(p posted) int64 { return int64(o.env.episode.Jobs[p.job].s
 
 func (o *outbox) class(p posted) *task.Class { return o.env.classes[o.env.episode.Jobs[p.job].Kind] }
 
-// Queues is what the scheduler can take. Nothing here is a backlog.
+// Queues returns the queues for the scheduler. None of them is a backlog.
 func (o *outbox) Queues(dst []spool.Queue) []spool.Queue {
 	for _, class := range o.env.classes {
 		q := spool.Queue{Lane: class.Priority, Class: class.Name}
@@ -167,7 +167,7 @@ func (o *outbox) Queues(dst []spool.Queue) []spool.Queue {
 	return dst
 }
 
-// Take is that of the spool.
+// Take works as in the spool.
 func (o *outbox) Take(_ int, class string, _ spool.Source, most, bytes int, dst []spool.Record) []spool.Record {
 	o.leased = o.leased[:0]
 	kept := o.waiting[:0]
@@ -181,14 +181,14 @@ func (o *outbox) Take(_ int, class string, _ spool.Source, most, bytes int, dst 
 		}
 		bytes -= size
 		o.leased = append(o.leased, p)
-		dst = append(dst, spool.Record{Seq: uint64(p.job), Class: class, Payload: o.env.data[:size]}) //nolint:gosec // not below 0
+		dst = append(dst, spool.Record{Seq: uint64(p.job), Class: class, Payload: o.env.data[:size]}) //nolint:gosec // not negative
 	}
 	o.waiting = kept
 	return dst
 }
 
-// TakeNewest is never asked for.
+// TakeNewest is never called.
 func (*outbox) TakeNewest(int, string, int, int, []spool.Record) []spool.Record { return nil }
 
-// Wait is not used, as nothing blocks.
+// Wait is unused, since nothing blocks.
 func (*outbox) Wait() <-chan struct{} { return nil }

@@ -8,10 +8,10 @@ import (
 	"app-offload/functions/task"
 )
 
-// reducedComplexity is that of the reduced form of every class: a summary, next to which a picture is much work.
+// reducedComplexity is the complexity of every class's reduced form: a summary, far less work than an image.
 const reducedComplexity = 1
 
-// overloaded lets the classes give way as the world says, by the service's own classes.
+// overloaded configures the overload action of the classes, by the service's own classes.
 func (e *Env) overloaded(c *Config) error {
 	if !(&task.Class{Overload: c.Overload}).Sheds() {
 		return nil
@@ -40,7 +40,7 @@ func (e *Env) overloaded(c *Config) error {
 	return nil
 }
 
-// giveUp lets overload change what was decided, as the service does between deciding and parking, and reports whether the task is dropped.
+// giveUp lets overload change a decision, as the service does between deciding and parking, and reports whether the task is dropped.
 func (e *Env) giveUp(r *decide.Rules, c *decide.Case) bool {
 	if e.sheds == nil {
 		return false
@@ -57,7 +57,7 @@ func (e *Env) giveUp(r *decide.Rules, c *decide.Case) bool {
 	return gone
 }
 
-// gone is job i dropped at the time now: it costs as much as being late can.
+// gone is the outcome of job i dropped at time now: it costs the maximum for lateness.
 func (e *Episode) gone(i int, now float64) Info {
 	c, j := &e.Config.Cost, &e.Jobs[i]
 	return Info{Job: i, Took: now - j.At, Done: now, Missed: true, Gone: true, Cost: c.Time*c.Kappa + c.Miss}

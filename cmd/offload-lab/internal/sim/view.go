@@ -6,24 +6,24 @@ import (
 	"strings"
 )
 
-// View is how a gateway sees itself. The zero value is the service; each field takes one thing away from it or adds one.
+// View is the gateway's view of itself. The zero value is that of the service; each field changes one aspect.
 type View struct {
-	// Exact shows queues as they really are, drained continuously, which no gateway knows.
+	// Exact shows the true queues, drained continuously, which no gateway knows.
 	Exact bool
-	// Still shows all that is not acknowledged as ahead: nothing is taken to have left since the oldest message began to.
+	// Still counts all unacknowledged work as ahead: it ignores presumed progress.
 	Still bool
-	// Uncorrected predicts by the configuration alone: outcomes correct nothing.
+	// Uncorrected predicts from the configuration only: outcomes correct nothing.
 	Uncorrected bool
-	// Unguarded leaves every decision to the policy.
+	// Unguarded disables the guards.
 	Unguarded bool
 }
 
-// switches are the words by which parts of the view are changed.
+// switches maps the words to the fields.
 func (v *View) switches() map[string]*bool {
 	return map[string]*bool{"exact": &v.Exact, "still": &v.Still, "uncorrected": &v.Uncorrected, "unguarded": &v.Unguarded}
 }
 
-// ViewOf reads words separated by commas; none is the service's view.
+// ViewOf parses comma-separated words; an empty text is the service's view.
 func ViewOf(words string) (v View, err error) {
 	on := v.switches()
 	for word := range strings.SplitSeq(words, ",") {

@@ -18,10 +18,10 @@ import (
 	"app-offload/functions/models"
 )
 
-// A slow gateway is had on any machine: its model is the cloud's network, whose answers do not change, with layers beside it that only take
-// time. So the runs are real ones, in the pool for models.
+// Any machine can simulate a slow gateway: its model is the cloud's network, with unchanged answers, plus layers that only take time. So the runs are
+// real ones in the pool for models.
 
-// slowGateway writes both variants of a model: the cloud's as it is, and the gateway's, of which a run takes that long.
+// slowGateway writes both variants of a model: the cloud's unchanged, and the gateway's with a run time of run.
 func slowGateway(from, name string, run time.Duration, edge, cloud string) error {
 	manifest, file, err := cloudVariant(from, name)
 	if err != nil {
@@ -31,7 +31,7 @@ func slowGateway(from, name string, run time.Duration, edge, cloud string) error
 		return err
 	}
 	layers, heavy := 4, []byte(nil)
-	for range 3 { // the time grows with the layers, beyond what the network takes
+	for range 3 { // the time grows with the layers, beyond the network's own
 		if heavy, err = ballast(file, manifest.Inputs[0].Shape, layers); err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func writeVersion(dir string, m *models.Manifest, file []byte) error {
 	return nil
 }
 
-// timed is the shortest of some runs on zeros.
+// timed is the shortest of several runs on zeros.
 func timed(file []byte) (time.Duration, error) {
 	p, err := onnx.Load(file, onnx.Limits{})
 	if err != nil {
@@ -113,7 +113,7 @@ func timed(file []byte) (time.Duration, error) {
 	return max(least, time.Microsecond), nil
 }
 
-// ballast adds convolutions of the input to a network, whose results nothing reads.
+// ballast adds convolutions of the input to a network, with unused results.
 func ballast(file []byte, shape []int, layers int) ([]byte, error) {
 	if len(shape) != 4 || shape[1] != 1 {
 		return nil, fmt.Errorf("the network's input has the shape %v, expected a grey picture", shape)
@@ -165,7 +165,7 @@ const (
 	graphConstant protowire.Number = 5
 )
 
-// eachField visits the fields of a message: as they are with their tags, and what is in them, where that is bytes.
+// eachField visits the fields of a message: raw with their tags, and their content if that is bytes.
 func eachField(b []byte, visit func(num protowire.Number, raw, body []byte) error) error {
 	for len(b) > 0 {
 		num, kind, n := protowire.ConsumeTag(b)

@@ -21,13 +21,13 @@ type Setting struct {
 	About    string        // one line for the table
 	Rate     float64       // of the link, bytes/s
 	RTT      time.Duration // of the link
-	PerKB    time.Duration // of CPU time that local work takes for each KB of a task's record, where no model does it
-	Gap      time.Duration // mean between two tasks
+	PerKB    time.Duration // CPU time of local work per KB of a task's record, unless a model does it
+	Gap      time.Duration // mean interval between two tasks
 	Deadline time.Duration
-	Outage   [2]float64 // the link is cut between these shares of the tasks; equal for no outage
+	Outage   [2]float64 // shares of the tasks between which the link is cut; equal means no outage
 }
 
-// Settings are the four that the documentation shows. Tasks are 2–20 KB on the link, 6–60 KB as records.
+// Settings are the four settings of the documentation. Tasks are 2–20 KB on the link, 6–60 KB as records.
 func Settings() []Setting {
 	const rtt, deadline = 40 * time.Millisecond, 2 * time.Second
 	even := Setting{
@@ -49,22 +49,22 @@ func Settings() []Setting {
 	}
 }
 
-// LiveConfig is an experiment that holds policies against each other in the running system.
+// LiveConfig is an experiment that compares policies in the running system.
 type LiveConfig struct {
-	Bin, Res, Dir string // as of package stack
+	Bin, Res, Dir string // as in package stack
 	Log           io.Writer
 	Progress      func(string)
 
 	Settings []Setting
-	Policies []string // names as of judge.Field
+	Policies []string // names as in judge.Field
 	Rounds   int
-	Tasks    int // a round
-	Probes   int // lone tasks before, a path and round
-	Devices  int // that the tasks come from, in turn
+	Tasks    int // per round
+	Probes   int // single tasks before, per path and round
+	Devices  int // number of devices that send the tasks in turn
 	Seed     uint64
 }
 
-// Validate reports every problem at once.
+// Validate reports every problem.
 func (c *LiveConfig) Validate() error {
 	var problems []error
 	for _, k := range []struct {
@@ -81,8 +81,8 @@ func (c *LiveConfig) Validate() error {
 	return errors.Join(problems...)
 }
 
-// Live plays the same tasks through the service under each policy, one after the other in each round, so that all of them meet the
-// machine in all of its moods, and each run through the simulator under the same policy.
+// Live runs the same tasks through the service under each policy, one policy after the other in each round, so that all of them meet the same
+// variations of the machine, and simulates each run under the same policy.
 func Live(ctx context.Context, c LiveConfig) ([]Standing, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func Live(ctx context.Context, c LiveConfig) ([]Standing, error) {
 	return all, nil
 }
 
-// playAll plays every round, or those before ctx ends, by setting and policy.
+// playAll runs every round, or those before ctx ends, by setting and policy.
 func (c *LiveConfig) playAll(ctx context.Context) (map[[2]string][][]lived, error) {
 	played := map[[2]string][][]lived{}
 	for round := range c.Rounds {
@@ -126,8 +126,8 @@ func (c *LiveConfig) playAll(ctx context.Context) (map[[2]string][][]lived, erro
 	return played, nil
 }
 
-// judge sums up a setting. What a lone task takes is that of the lone tasks of all its runs: a few of them are at the mercy of what
-// else the machine did.
+// judge summarizes a setting. The time of a single task is estimated from the single tasks of all runs, since few of them would depend on other work
+// of the machine.
 func (c *LiveConfig) judge(s *Setting, played map[[2]string][][]lived) ([]Standing, error) {
 	var lone []lived
 	var crowds [][]lived
@@ -150,7 +150,7 @@ func (c *LiveConfig) judge(s *Setting, played map[[2]string][][]lived) ([]Standi
 	for _, name := range c.Policies {
 		var runs []run
 		for round, all := range played[[2]string{s.Name, name}] {
-			r, err := g.run(s, name, c.Seed+uint64(round), all) //nolint:gosec // rounds are not below 0
+			r, err := g.run(s, name, c.Seed+uint64(round), all) //nolint:gosec // rounds are not negative
 			if err != nil {
 				return nil, fmt.Errorf("setting %s, policy %s, round %d: %w", s.Name, name, round+1, err)
 			}
@@ -163,7 +163,7 @@ func (c *LiveConfig) judge(s *Setting, played map[[2]string][][]lived) ([]Standi
 	return standings, nil
 }
 
-// play plays one round of one policy with a service and a consumer of its own.
+// play runs one round of one policy with its own service and consumer.
 func (c *LiveConfig) play(ctx context.Context, s *Setting, name string, round int) ([]lived, error) {
 	dir := filepath.Join(c.Dir, fmt.Sprintf("%s-%s-%d", s.Name, name, round+1))
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -196,7 +196,7 @@ func (c *LiveConfig) play(ctx context.Context, s *Setting, name string, round in
 	return p.play(ctx, tasks, c.Seed+uint64(round), log)
 }
 
-// environment makes the service the gateway of the setting. All else is as shipped: batches, windows, what is believed of node and link.
+// environment configures the service as the gateway of the setting. Everything else is as shipped: batches, windows, beliefs about node and link.
 func (s *Setting) environment(link, log string, seed uint64) []string {
 	burn := fmt.Sprintf("burn clock=elapsed each=%v", time.Duration(float64(s.PerKB)*textBytes/1024))
 	env := []string{
@@ -214,14 +214,14 @@ func (s *Setting) environment(link, log string, seed uint64) []string {
 }
 
 const (
-	textBytes   = 12               // of one value in the text of an event, by which a record is as large
+	textBytes   = 12               // bytes of one value in the text of an event, which determine the size of a record
 	liveLeastKB = 2                // of a task on the link
 	liveMostKB  = 20               //
-	liveSeed    = 0x6c6976         // keeps the draws apart from those of other experiments
-	drains      = 15 * time.Minute // what a policy may have left behind is done by then
+	liveSeed    = 0x6c6976         // separates the draws from those of other experiments
+	drains      = 15 * time.Minute // by then the remaining tasks of any policy are done
 )
 
-// draw makes the tasks of a round, which are the same for every policy.
+// draw returns the tasks of a round, the same for every policy.
 func (c *LiveConfig) draw(s *Setting, way *link, round int) []sent {
 	rng := rand.New(rand.NewPCG(c.Seed+uint64(round), liveSeed))
 	var all []sent
@@ -229,7 +229,7 @@ func (c *LiveConfig) draw(s *Setting, way *link, round int) []sent {
 		values := int((liveLeastKB + (liveMostKB-liveLeastKB)*size) * 1e3 / valueBytes)
 		all = append(all, sent{id: randomID(rng), profile: profile, device: device, values: values, after: after})
 	}
-	for i := range c.Probes { // of sizes from small to large, as so few drawn ones might all be small
+	for i := range c.Probes { // of increasing size, since a few drawn ones might all be small
 		size := (float64(i) + 0.5) / float64(c.Probes)
 		add(hereProfile, "lone", size, 0)
 		add(cloudProfile, "lone", size, 0)
@@ -245,31 +245,31 @@ func (c *LiveConfig) draw(s *Setting, way *link, round int) []sent {
 	return all
 }
 
-// run is what one policy did in one round.
+// run is one policy in one round.
 type run struct {
 	measured, simulated []outcome
-	parts               [2]part // local and cloud, simulated by the policy's own decisions
+	parts               [2]part // local and cloud, simulated with the policy's own decisions
 }
 
-// outcome is one task.
+// outcome is the outcome of one task.
 type outcome struct {
 	took, joules float64
 	cloud, late  bool
 }
 
-// taskPiece is the least size of a piece of a task in bytes; acknowledgements and pings are smaller.
+// taskPiece is the minimum size of a piece of a task in bytes; acknowledgements and pings are smaller.
 const taskPiece = 1000
 
-// link is a proxy to the broker with a rate upwards and a round trip, and counts what enters it.
+// link is a proxy to the broker with an uplink rate and a round trip, which counts the entering bytes.
 type link struct {
 	*badlink.Link
 	shape badlink.Trouble
 
 	carried atomic.Int64 // bytes towards the broker
-	entered atomic.Int64 // ns since the Unix epoch, when the first piece of a task entered since this was 0
+	entered atomic.Int64 // ns since the Unix epoch when the first piece of a task entered; 0 resets it
 }
 
-// newLink opens a link with a rate in bytes/s towards the broker, 0 for no bound.
+// newLink opens a link with a rate in bytes/s towards the broker, 0 means unlimited.
 func newLink(upstream string, rate float64, rtt time.Duration) (*link, error) {
 	l := &link{}
 	var err error
@@ -287,7 +287,7 @@ func newLink(upstream string, rate float64, rtt time.Duration) (*link, error) {
 	return l, nil
 }
 
-// cut interrupts the link, and mend gives it its rate and round trip again.
+// cut interrupts the link, and mend restores its rate and round trip.
 func (l *link) cut() error  { return l.Harm(badlink.Trouble{Cut: true}) }
 func (l *link) mend() error { return l.Harm(l.shape) }
 
@@ -298,13 +298,13 @@ func (l *link) observe(bytes int, at time.Time) {
 	}
 }
 
-// passed is what the link has seen of a lone task.
+// passed is the observation of a single task on the link.
 type passed struct {
 	bytes   int64
 	entered int64 // ns since the Unix epoch
 }
 
-// watch begins to observe the next task; the function that it returns gives the figures once the task is done.
+// watch begins to observe the next task; the returned function returns the figures once the task is done.
 func (l *link) watch() func() passed {
 	before := l.carried.Load()
 	l.entered.Store(0)

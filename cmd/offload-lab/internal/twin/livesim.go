@@ -15,23 +15,22 @@ import (
 	"app-offload/functions/score"
 )
 
-// Standing is how one policy did in one setting: in the service, and in the simulator on the same arrivals and sizes.
+// Standing is the result of one policy in one setting: in the service, and in the simulator with the same arrivals and sizes.
 type Standing struct {
 	Setting string     `json:"setting"`
 	About   string     `json:"about"`
 	Policy  string     `json:"policy"`
 	Tasks   int        `json:"tasks"`
 	Mean    float64    `json:"mean"`     // s from arrival to result, over all rounds
-	CI95    [2]float64 `json:"meanCI95"` // by the rounds
+	CI95    [2]float64 `json:"meanCI95"` // over the rounds
 	P99     float64    `json:"p99"`      // s, over all rounds
 	Late    float64    `json:"late"`     // share of tasks that missed their deadline
-	Local   float64    `json:"local"`    // share of tasks computed on the gateway
-	Joules  float64    `json:"joules"`   // a task, as the service reckons
-	// Simulated are the same figures of the simulator, and Off is by how much its mean is off, as a share of what was measured.
+	Local   float64    `json:"local"`    // share of tasks computed locally
+	Joules  float64    `json:"joules"`   // per task, as estimated by the service
+	// Simulated are the same figures of the simulator, and Off is the relative error of its mean.
 	Simulated Simulated `json:"simulated"`
 	Off       float64   `json:"off"`
-	// Parts hold the mean of local and of cloud tasks against the simulator, when that is given the service's own decisions and has only
-	// the waiting to get right.
+	// Parts compare the means of local and of cloud tasks with the simulator on the service's own decisions, so that it only predicts the waiting.
 	Parts []Part `json:"parts"`
 	// Rounds are the means of each round.
 	Rounds []float64 `json:"rounds"`
@@ -48,13 +47,13 @@ type Simulated struct {
 // Part is the tasks of one path.
 type Part struct {
 	Path      string  `json:"path"`
-	Share     float64 `json:"share"` // of the tasks
+	Share     float64 `json:"share"` // of all tasks
 	Measured  float64 `json:"measured"`
 	Simulated float64 `json:"simulated"`
 	Off       float64 `json:"off"`
 }
 
-// standing sums up the rounds of one policy.
+// standing summarizes the rounds of one policy.
 func standing(s *Setting, name string, rounds []run) Standing {
 	var measured, simulated []outcome
 	st := Standing{Setting: s.Name, About: s.About, Policy: name}
@@ -113,21 +112,21 @@ func mean(all []outcome) float64 {
 	return sum / float64(max(len(all), 1))
 }
 
-// part sums up the tasks of one path.
+// part sums the tasks of one path.
 type part struct {
 	n                   int
 	measured, simulated float64
 }
 
-// gateway is what lone tasks say of a setting on this machine.
+// gateway is the calibration of a setting on this machine by single tasks.
 type gateway struct {
 	here, first, after, wire Line
-	trail                    float64 // bytes that leave after a task of a crowd
-	serve                    float64 // s of here in which the node computes, 0 for all of it
-	devices                  int     // that tasks come from, in turn
+	trail                    float64 // bytes sent after a task of a dense series
+	serve                    float64 // s of here in which the node computes, 0 means all of it
+	devices                  int     // number of devices that send the tasks in turn
 }
 
-// run plays the tasks of one run through the simulator.
+// run simulates the tasks of one run.
 func (g *gateway) run(s *Setting, name string, seed uint64, all []lived) (run, error) {
 	slices.SortFunc(all, func(a, b lived) int { return cmp.Compare(a.place, b.place) })
 	tasks, outage := crowd(s, all)
@@ -160,7 +159,7 @@ func (g *gateway) run(s *Setting, name string, seed uint64, all []lived) (run, e
 	return r, nil
 }
 
-// measure fits the lines of lone tasks.
+// measure fits the lines of single tasks.
 func (c *Config) measure(all []lived) (g gateway, err error) {
 	here, cloud := pick(all, func(t *lived) bool { return t.probe && !t.cloud }), pick(all, func(t *lived) bool { return t.probe && t.wire > 0 })
 	for _, one := range []struct {
@@ -175,13 +174,13 @@ func (c *Config) measure(all []lived) (g gateway, err error) {
 	return g, nil
 }
 
-// shippedBatch is how the service makes messages of records.
+// shippedBatch is the service's batching.
 var shippedBatch = batch.DefaultConfig()
 
-// recordBytes is what a record has beside its data.
+// recordBytes is the size of a record without its data.
 const recordBytes = 165
 
-// together takes the wait for company out of the time of small lone tasks: in a crowd it depends on the others.
+// together subtracts the wait for a larger batch from the time of small single tasks: in a dense series it depends on the other tasks.
 func together(all []lived) []lived {
 	age, _ := time.ParseDuration(shippedBatch.MaxAge) // as shipped
 	all = slices.Clone(all)
@@ -193,9 +192,9 @@ func together(all []lived) []lived {
 	return all
 }
 
-// carried adds what the link carried for the tasks of a run beyond what lone ones take, as results that are confirmed. It leaves after the tasks, so
-// it holds up others and not themselves. Where it is less, messages of several compress better. The median of the runs counts: one that had
-// to connect again sent messages twice.
+// carried adds the bytes that the link carried for the tasks of a run beyond those of single tasks, such as confirmations of results. They are sent
+// after their tasks, so they delay only other tasks. If the link carried less, messages of several records compress better. The median of the runs
+// counts: a run with a reconnect sent messages twice.
 func (g *gateway) carried(runs [][]lived) {
 	var ratios []float64
 	sum, n := 0.0, 0.0
@@ -224,9 +223,8 @@ func (g *gateway) carried(runs [][]lived) {
 	}
 }
 
-// crowd are the tasks that follow close upon each other, in the order in which they were sent, on a clock that begins a second before
-// the first of them; and from when to when the link was gone: after it is mended the service is still without it until its next attempt to
-// connect, which comes by chance.
+// crowd returns the tasks of the dense series in the order of sending, on a clock that begins a second before the first of them, and the outage: it
+// lasts beyond the repair of the link until the service's next connection attempt, which comes at random.
 func crowd(s *Setting, all []lived) (tasks []lived, outage [2]float64) {
 	tasks = pick(all, func(t *lived) bool { return !t.probe })
 	begin := tasks[0].at - 1
@@ -249,16 +247,16 @@ func crowd(s *Setting, all []lived) (tasks []lived, outage [2]float64) {
 // perSecond is the rate of the simulated node: a Mcycle is a millisecond.
 const perSecond = 1000.0
 
-// cloudPerSecond is that of the cloud, so high that the gateway takes its work for none: after lone tasks it knows that there is next to none.
+// cloudPerSecond is the rate of the cloud, high enough for zero work in the gateway's belief: after single tasks it knows that there is next to none.
 const cloudPerSecond = 1e6
 
-// episode is the run as the simulator has it.
+// episode builds the run for the simulator.
 func (g *gateway) episode(s *Setting, tasks []lived, outage [2]float64) (*sim.Episode, *sim.World, error) {
 	c := sim.DefaultConfig()
 	believed := score.DefaultConfig()
 	c.EdgeMcycles, c.CloudMcycles, c.HeaderBytes = perSecond, cloudPerSecond, g.wire.Fixed
 	c.Batch, c.TrailBytes = &shippedBatch, g.trail
-	if c.EdgeJoules = believed.EdgeJoules * believed.EdgeMcycles / perSecond; s.PerKB > 0 { // a model's work is the time that it takes, an operator's what its class says
+	if c.EdgeJoules = believed.EdgeJoules * believed.EdgeMcycles / perSecond; s.PerKB > 0 { // a model's work is its run time, an operator's is set by its class
 		c.EdgeJoules = believed.EdgeJoules * believed.McyclesPerKB * classComplexity / (s.PerKB.Seconds() * perSecond)
 	}
 	c.Devices = g.devices
@@ -286,9 +284,9 @@ func (g *gateway) episode(s *Setting, tasks []lived, outage [2]float64) (*sim.Ep
 	return e, &sim.World{Config: c}, err
 }
 
-const classComplexity = 20 // of class default as shipped
+const classComplexity = 20 // of the shipped class default
 
-// widen makes room for a value between two bounds that begin as none.
+// widen extends the bounds to include a value.
 func widen(between [2]float64, v float64) [2]float64 {
 	if between == [2]float64{} {
 		return [2]float64{v, v}
@@ -296,7 +294,7 @@ func widen(between [2]float64, v float64) [2]float64 {
 	return [2]float64{min(between[0], v), max(between[1], v)}
 }
 
-// given simulates the tasks as the service decided them, and when.
+// given simulates the tasks with the service's own decisions and their times.
 func given(env *sim.Env, e *sim.Episode, tasks []lived) (parts [2]part) {
 	all := make([]sim.Given, len(tasks))
 	for i := range tasks {
@@ -316,16 +314,16 @@ func given(env *sim.Env, e *sim.Episode, tasks []lived) (parts [2]part) {
 	return parts
 }
 
-// coin is the share that policy random sends to the cloud in Live.
+// coin is the share of cloud decisions of policy random in Live.
 const coin = 0.45
 
-// settingsOf are the overrides by which the service plays a contestant that is not just a policy.
+// settingsOf are the service's settings for contestants that are not just a policy.
 var settingsOf = map[string][]string{
 	"greedy":  {"OFFLOAD_WRITABLE_POLICY_DEFAULT=cost", "OFFLOAD_WRITABLE_POLICY_COSTSHADOW=false"},
 	"article": {"OFFLOAD_WRITABLE_POLICY_DEFAULT=weighted", "OFFLOAD_WRITABLE_POLICY_WEIGHTEDPRESET=article"},
 }
 
-// configured are the overrides by which the service plays a contestant.
+// configured returns the service's settings for a contestant.
 func configured(name string) ([]string, error) {
 	env := []string{fmt.Sprintf("OFFLOAD_WRITABLE_POLICY_RANDOMSHARE=%g", coin)}
 	if set, ok := settingsOf[name]; ok {
@@ -334,10 +332,10 @@ func configured(name string) ([]string, error) {
 	return append(env, "OFFLOAD_WRITABLE_POLICY_DEFAULT="+name), policy.Known(name)
 }
 
-// simulated is the same contestant for the simulator.
+// simulated returns the same contestant for the simulator.
 func simulated(name string, seed uint64) (policy.Policy, error) {
 	c := policy.DefaultConfig()
-	c.RandomShare, c.RandomSeed = coin, int(seed%1e9) //nolint:gosec // no overflow below a thousand million
+	c.RandomShare, c.RandomSeed = coin, int(seed%1e9) //nolint:gosec // no overflow below 1e9
 	field, err := judge.Field(name, c)
 	if err != nil {
 		return nil, err

@@ -18,23 +18,23 @@ import (
 
 // LoadConfig is an experiment with models at both ends under several loads.
 type LoadConfig struct {
-	Bin, Res, Dir string // as of package stack
+	Bin, Res, Dir string // as in package stack
 	Log           io.Writer
 	Progress      func(string)
 
 	Models   string    // folder with the cloud's variant of model parts
-	Loads    []float64 // multiples of what the gateway alone can compute
-	Policies []string  // names as of judge.Field
+	Loads    []float64 // multiples of the gateway's own capacity
+	Policies []string  // names as in judge.Field
 	Duration time.Duration
-	Work     time.Duration // that the gateway takes for a run of its model
+	Work     time.Duration // time of a run of the gateway's model
 	Deadline time.Duration
 	Rate     float64 // of the link, bytes/s
 	RTT      time.Duration
-	Probes   int // lone tasks before, a path and run
+	Probes   int // single tasks before, per path and run
 	Seed     uint64
 }
 
-// DefaultLoadConfig has a link of 8 Mbit/s and a gateway that computes 50 pictures a second.
+// DefaultLoadConfig has a link of 8 Mbit/s and a gateway that computes 50 pictures per second.
 func DefaultLoadConfig() LoadConfig {
 	return LoadConfig{
 		Loads: []float64{0.5, 1, 1.5, 2}, Policies: []string{"defer", "bandit", "edge", "cloud", "deadline", "article"}, Duration: 2 * time.Minute,
@@ -42,7 +42,7 @@ func DefaultLoadConfig() LoadConfig {
 	}
 }
 
-// Validate reports every problem at once.
+// Validate reports every problem.
 func (c *LoadConfig) Validate() error {
 	var problems []error
 	for _, l := range c.Loads {
@@ -74,38 +74,38 @@ type picture struct {
 	label string
 }
 
-// shot is a picture on its way.
+// shot is a picture in flight.
 type shot struct {
 	profile string
 	picture *picture
 	device  string
 }
 
-// answered is what became of it.
+// answered is its answer.
 type answered struct {
 	sent, done time.Time
 	cloud      bool
 	right      bool
 }
 
-// runner plays one run with a system of its own.
+// runner executes one run with its own system.
 type runner struct {
 	c      *LoadConfig
 	stack  *stack.Stack
 	broker *stack.Broker
 	link   *link
 	rng    *rand.Rand
-	dir    string // of the run
+	dir    string // folder of the run
 
 	mu     sync.Mutex
 	tasks  map[string]*answered
 	labels map[string]string
 	bytes  map[string]float64
 	open   int
-	all    []string // ids in the order of sending
+	all    []string // ids in order of sending
 }
 
-// environment is the settings of the service: the models of the run, and nothing that would cut or keep a picture.
+// environment returns the settings of the service: the models of the run, and no limit that would cut or drop a picture.
 func (c *LoadConfig) environment(dir, link string, queue int) []string {
 	env := []string{
 		"OFFLOAD_MODELS_DIRECTORY=" + filepath.Join(dir, "edge"), "OFFLOAD_DECISIONLOG=" + filepath.Join(dir, decisions), "OFFLOAD_MODELS_CACHEMIB=1280", "OFFLOAD_EXPORT_BROKER=tcp://" + link, "OFFLOAD_SEAL_FORM=protobuf",
@@ -120,20 +120,20 @@ func (c *LoadConfig) environment(dir, link string, queue int) []string {
 }
 
 const (
-	decisions  = "decisions" // folder of the decision log in that of the run
+	decisions  = "decisions" // folder of the decision log within that of the run
 	loadModel  = "parts"
 	cloudTasks = "default=parts,vibration=parts,camera=parts"
-	longQueue  = 50_000 // always local keeps its tasks, however late
+	longQueue  = 50_000 // a purely local policy keeps its tasks, however late
 )
 
 // start starts a system for a run.
 func (c *LoadConfig) start(ctx context.Context, name, policy string, shown []picture) (_ *runner, err error) {
 	dir := filepath.Join(c.Dir, name)
 	r := &runner{c: c, rng: rand.New(rand.NewPCG(c.Seed, liveSeed)), tasks: map[string]*answered{}, labels: map[string]string{}, bytes: map[string]float64{}, dir: dir}
-	if err := os.RemoveAll(dir); err != nil { // of an earlier run
+	if err := os.RemoveAll(dir); err != nil { // from an earlier run
 		return nil, err
 	}
-	for _, side := range []string{"edge", "cloud"} { // each keeps in its folder which version is in force
+	for _, side := range []string{"edge", "cloud"} { // each records its active version in its folder
 		if err := os.CopyFS(filepath.Join(dir, side), os.DirFS(filepath.Join(c.Dir, "models-"+side))); err != nil {
 			return nil, fmt.Errorf("copying the models: %w", err)
 		}
@@ -171,8 +171,8 @@ func (c *LoadConfig) start(ctx context.Context, name, policy string, shown []pic
 	return r, err
 }
 
-// warm waits for the link, without which no task leaves, and sends lone tasks until one is answered locally: the first answers may find the
-// service still connecting to its bus, and leave. None of them counts.
+// warm waits for the link, without which no task is sent, and sends single tasks until one is answered locally: the first answers may find the
+// service still connecting to its bus, and go to the cloud. None of them counts.
 func (r *runner) warm(ctx context.Context, shown []picture) error {
 	if err := r.linked(ctx); err != nil {
 		return err
@@ -197,7 +197,7 @@ func (r *runner) warm(ctx context.Context, shown []picture) error {
 	return errors.New("the gateway answers no task itself; the log has the reason")
 }
 
-// linked waits for the link: without it no task leaves.
+// linked waits for the link: without it no task is sent.
 func (r *runner) linked(ctx context.Context) error {
 	for begin := time.Now(); time.Since(begin) < 30*time.Second; {
 		if st, err := r.stack.Status(ctx); err == nil && st.Link.Up {
@@ -214,7 +214,7 @@ func (r *runner) linked(ctx context.Context) error {
 
 func (r *runner) close() {
 	if r.stack != nil {
-		_ = r.stack.Stop() // what is under way then was waited for long enough
+		_ = r.stack.Stop() // tasks in flight have had enough time
 	}
 	if r.link != nil {
 		r.link.Close()
@@ -222,7 +222,7 @@ func (r *runner) close() {
 	_ = r.broker.Stop()
 }
 
-// seen takes what the service publishes.
+// seen takes the service's messages.
 func (r *runner) seen(_ string, payload []byte) {
 	at := time.Now()
 	a, ok, err := answers.Read(payload)

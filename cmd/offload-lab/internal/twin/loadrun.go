@@ -16,19 +16,19 @@ import (
 	"app-offload/functions/policy"
 )
 
-// LoadStanding is how one policy did under one load.
+// LoadStanding is the result of one policy under one load.
 type LoadStanding struct {
 	Standing
 	Load       float64 `json:"load"`
-	Capacity   float64 `json:"capacity"`   // tasks/s that the gateway alone can compute
+	Capacity   float64 `json:"capacity"`   // tasks/s of the gateway alone
 	Accuracy   float64 `json:"accuracy"`   // of the answers
-	Unanswered int     `json:"unanswered"` // tasks until the end of the run; they count as late, with the time until then
-	// Cost is the mean cost of a task by its time and its deadline, as the shipped configuration weighs them, without energy and money.
+	Unanswered int     `json:"unanswered"` // tasks at the end of the run; they count as late, with the time until then
+	// Cost is the mean cost of a task's time and miss with the shipped weights, without energy and money.
 	Cost          float64 `json:"cost"`
 	SimulatedCost float64 `json:"simulatedCost"`
 }
 
-// Loads plays every policy under every load. An interrupt ends it with what was played until then.
+// Loads runs every policy under every load. After an interrupt it returns the completed runs.
 func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 	return list, nil
 }
 
-// pictures are drawn once: drawing them would take more than the gateway's work. Their sizes differ, as a camera's do.
+// pictures are drawn once: drawing them would take more than the gateway's work. Their sizes differ, as with a camera.
 func pictures(seed uint64) []picture {
 	rng := rand.New(rand.NewPCG(seed, liveSeed))
 	list := make([]picture, 100)
@@ -97,7 +97,7 @@ func pictures(seed uint64) []picture {
 	return list
 }
 
-// playedLoad is what one run gave.
+// playedLoad is the result of one run.
 type playedLoad struct {
 	all                  []lived
 	answered, right, not int
@@ -116,13 +116,13 @@ func (p *playedLoad) late(deadline time.Duration) float64 {
 	return float64(late) / float64(max(n, 1))
 }
 
-// Bursts of pictures show how many a second the gateway computes. The best of them counts, since a machine that others keep busy makes each slower.
+// Bursts of pictures measure the gateway's capacity. The best burst counts, since other work on the machine slows them.
 const (
 	bursts = 3
 	burst  = 60 // pictures
 )
 
-// capacity is what the gateway computes in a second while nothing leaves it.
+// capacity is the number of tasks that the gateway computes per second while it sends none.
 func (c *LoadConfig) capacity(ctx context.Context, shown []picture) (best float64, err error) {
 	r, err := c.start(ctx, "capacity", "edge", shown)
 	if err != nil {
@@ -148,7 +148,7 @@ func (c *LoadConfig) capacity(ctx context.Context, shown []picture) (best float6
 	return best, nil
 }
 
-// rate is how many tasks a second were answered from the first answer to the last.
+// rate is the number of answers per second from the first answer to the last.
 func (r *runner) rate(ids []string) (float64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -168,7 +168,7 @@ func (r *runner) rate(ids []string) (float64, error) {
 	return float64(len(ids)-1) / last.Sub(first).Seconds(), nil
 }
 
-// play plays one policy under one load: lone tasks first, then tasks at random times with that mean rate.
+// play runs one policy under one load: single tasks first, then tasks at random times with that mean rate.
 func (c *LoadConfig) play(ctx context.Context, name string, load, capacity float64, shown []picture) (*playedLoad, error) {
 	r, err := c.start(ctx, fmt.Sprintf("%g-%s", load, name), name, shown)
 	if err != nil {
@@ -210,7 +210,7 @@ func (c *LoadConfig) play(ctx context.Context, name string, load, capacity float
 	return p, r.waited(p.all)
 }
 
-// waited reads from the service's decision log how long tasks waited until they were decided.
+// waited reads the time from arrival to decision of tasks from the service's decision log.
 func (r *runner) waited(all []lived) error {
 	f, err := os.Open(filepath.Join(r.dir, decisions, "decisions.jsonl"))
 	if err != nil {
@@ -235,7 +235,7 @@ func (r *runner) waited(all []lived) error {
 // loadDevices take turns.
 const loadDevices = 30
 
-// probe sends lone tasks either way, each after the answer to the one before, and returns what the link saw of them.
+// probe sends single tasks on either path, each after the previous answer, and returns the link's observations.
 func (r *runner) probe(ctx context.Context, shown []picture) (map[string]passed, error) {
 	saw := map[string]passed{}
 	for i := range 2 * r.c.Probes {
@@ -262,7 +262,7 @@ func (r *runner) probe(ctx context.Context, shown []picture) (map[string]passed,
 	return saw, nil
 }
 
-// lived is the run as the simulator wants it. A task without an answer has taken until now at least.
+// lived converts the run for the simulator. A task without an answer has taken at least until now.
 func (r *runner) lived(probes int, saw map[string]passed) *playedLoad {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -289,7 +289,7 @@ func (r *runner) lived(probes int, saw map[string]passed) *playedLoad {
 	return p
 }
 
-// stand sums up a run and plays it through the simulator.
+// stand summarizes a run and simulates it.
 func (c *LoadConfig) stand(g *gateway, name string, load, capacity float64, p *playedLoad) (LoadStanding, error) {
 	s := &Setting{Name: fmt.Sprintf("%g", load), Rate: c.Rate, RTT: c.RTT, Deadline: c.Deadline}
 	own := *g
@@ -307,8 +307,8 @@ func (c *LoadConfig) stand(g *gateway, name string, load, capacity float64, p *p
 	return one, nil
 }
 
-// pace is the time in which the node did each local task of a crowd that found it busy, 0 where there are few. Near its capacity a node that is a
-// hundredth slower has twice the queue, and how fast it is depends on what else the machine does.
+// pace is the node's time per local task of a dense series that found it busy, 0 if there are few. Near its capacity a node that is 1 % slower has
+// twice the queue, and its speed depends on other work of the machine.
 func pace(all []lived) float64 {
 	local := pick(all, func(t *lived) bool { return !t.probe && !t.cloud })
 	slices.SortFunc(local, func(a, b lived) int { return cmp.Compare(a.at+a.took, b.at+b.took) })
@@ -327,11 +327,10 @@ func pace(all []lived) float64 {
 
 const leastBusy = 20
 
-// confirmationBytes is a message that confirms one result of the cloud. Lone tasks cannot distinguish it from their own.
+// confirmationBytes is the size of a message that confirms one result of the cloud. Single tasks cannot distinguish it from their own bytes.
 const confirmationBytes = 240
 
-// cost is what the time of tasks costs, by the formula of policy cost: the share of the deadline that was used, up to CostKappa deadlines,
-// and a miss.
+// cost is the cost of the tasks' times by the formula of policy cost: the used share of the deadline, up to CostKappa deadlines, and a miss.
 func (c *LoadConfig) cost(all []outcome) float64 {
 	weights, sum := policy.DefaultConfig(), 0.0
 	for i := range all {

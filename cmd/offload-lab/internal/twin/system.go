@@ -18,18 +18,18 @@ import (
 	"app-offload/functions/decision"
 )
 
-// sent is one task of the experiment before it is lived.
+// sent is one task of the experiment before it is run.
 type sent struct {
 	id      string
-	profile string // by which its class, and so its policy, is found
+	profile string // selects its class, and so its policy
 	round   int
 	values  int           // in its array
-	after   time.Duration // the task before
-	device  string        // "" is twin
-	link    func() error  // what happens to the link before it; nil for nothing
+	after   time.Duration // since the previous task
+	device  string        // "" means twin
+	link    func() error  // change of the link before it; nil means none
 }
 
-// The profiles by which the shipped configuration finds classes, so that lone tasks go the way that they are to measure.
+// The profiles of the classes in the shipped configuration, which route single tasks to the path that they measure.
 const (
 	hereProfile  = "Twin-Vibration"
 	cloudProfile = "Twin-Camera"
@@ -42,7 +42,7 @@ const (
 	mostKB     = 80
 )
 
-// play starts the system, sends all tasks, and reads what became of them from the service's own decision log.
+// play starts the system, sends all tasks, and reads their outcomes from the service's own decision log.
 func play(ctx context.Context, c *Config) ([]lived, error) {
 	broker, err := stack.StartBroker()
 	if err != nil {
@@ -82,7 +82,7 @@ func (p *publisher) play(ctx context.Context, tasks []sent, seed uint64, log str
 	return all, err
 }
 
-// divide gives each task of the crowd that went to the cloud its share of the bytes that the link carried for all of them.
+// divide gives each cloud task of the dense series its share of the bytes that the link carried for all of them.
 func divide(all []lived, wire float64) {
 	sum := 0.0
 	crowd := func(t *lived) bool { return t.cloud && !t.probe }
@@ -98,7 +98,7 @@ func divide(all []lived, wire float64) {
 	}
 }
 
-// settings make of the service what the simulator describes: each task a message of its own that leaves at once, in its order.
+// settings configure the service as the simulator models it: each task is a separate message, sent immediately and in order.
 func settings(c *Config, link, log string) []string {
 	return []string{
 		"OFFLOAD_EXPORT_BROKER=tcp://" + link, "OFFLOAD_DECISIONLOG=" + log, "OFFLOAD_SEAL_FORM=protobuf",
@@ -112,7 +112,7 @@ func settings(c *Config, link, log string) []string {
 	}
 }
 
-// draw makes the tasks: in each round first lone ones on either way, then those that follow close upon each other.
+// draw returns the tasks: in each round first single ones on either path, then a dense series.
 func draw(c *Config) []sent {
 	rng := rand.New(rand.NewPCG(c.Seed, 0x7477696e))
 	var all []sent
@@ -120,7 +120,7 @@ func draw(c *Config) []sent {
 		values := int((leastKB + (mostKB-leastKB)*rng.Float64()) * 1e3 / valueBytes)
 		all = append(all, sent{id: randomID(rng), profile: profile, round: round, values: values, after: after})
 	}
-	gap := (leastKB + mostKB) / 2 * 1e3 / c.Rate * c.Cloud / c.Load // s between two tasks on average
+	gap := (leastKB + mostKB) / 2 * 1e3 / c.Rate * c.Cloud / c.Load // mean s between two tasks
 	for round := range c.Rounds {
 		for range c.Probes {
 			add(round, hereProfile, 0)
@@ -136,7 +136,7 @@ func draw(c *Config) []sent {
 func randomID(rng *rand.Rand) string {
 	var id uuid.UUID
 	for i := range id {
-		id[i] = byte(rng.Uint32()) // a byte of it is what is wanted
+		id[i] = byte(rng.Uint32()) // the low byte
 	}
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
 	return id.String()
@@ -149,12 +149,12 @@ type publisher struct {
 	link   *link
 	sent   int64
 
-	patience time.Duration     // with tasks under way
-	passed   map[string]passed // by a lone task
+	patience time.Duration     // with tasks in flight
+	passed   map[string]passed // by single task
 }
 
-// sendAll publishes every task in its time and waits until all are done. Each waits for its own time after the one before,
-// so that a publish that took long does not make a crowd of those behind it; before a lone one, and after it, nothing is on its way.
+// sendAll publishes every task at its time and waits until all are done. Each interval counts from the previous publish, so that a slow publish does
+// not make the next tasks denser; before and after a single task nothing is in flight.
 func (p *publisher) sendAll(ctx context.Context, tasks []sent, seed uint64) error {
 	rng := rand.New(rand.NewPCG(seed, 0x76616c756573))
 	for i, t := range tasks {
@@ -202,7 +202,7 @@ func (p *publisher) send(ctx context.Context, t sent, rng *rand.Rand) error {
 	return nil
 }
 
-// event is the task as a device service publishes it: an array of numbers that no compression makes small.
+// event is the task as published by a device service: an array of incompressible numbers.
 func event(t sent, rng *rand.Rand) (payload []byte, topic string, err error) {
 	var values strings.Builder
 	for i := range t.values {
@@ -227,7 +227,7 @@ func event(t sent, rng *rand.Rand) (payload []byte, topic string, err error) {
 	return payload, fmt.Sprintf("events/device/device-twin/%s/%s/wave", t.profile, device), err
 }
 
-// settled waits until every task is done here or receipted.
+// settled waits until every task is done locally or receipted.
 func (p *publisher) settled(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.patience)
 	defer cancel()
@@ -245,7 +245,7 @@ func (p *publisher) settled(ctx context.Context) error {
 	}
 }
 
-// wasParked reports whether a task with this decision was parked before it.
+// wasParked reports whether a task with this decision had been parked.
 func wasParked(r decision.Reason) bool {
 	return r == decision.BoundLocal || r == decision.BoundCloud || r == decision.LongestWait
 }

@@ -1,13 +1,12 @@
-// Package twin plays the same tasks through the running system and through the simulator, to see whether what is learned and
-// judged in the one holds in the other.
+// Package twin runs the same tasks through the running system and through the simulator, to check whether results of the simulator hold in the
+// system.
 //
-// The system is the real one: service, broker and consumer on loopback, with a proxy in between that gives the link its rate and
-// its delay. Lone tasks measure what the simulator cannot know of this machine: how many bytes a task is on the link,
-// and what it takes beyond the link, or here, when nothing waits. The simulator gets that, the rate that the link was given, and
-// the arrivals, sizes and decisions of the tasks that follow close upon each other, and nothing of what became of them. What it
-// must get right by itself is the waiting.
+// The system is the real one: service, broker and consumer on loopback, with a proxy between them that gives the link its rate and its delay. Single
+// tasks measure the properties of this machine: the bytes of a task on the link, and its other times to the cloud and locally without waiting. The
+// simulator gets these, the rate of the link, and the arrivals, sizes and decisions of the dense series of tasks, but none of their outcomes. It must
+// predict their waiting times.
 //
-// A machine has its moods, so there are several rounds, each with lone tasks of its own, and the result comes with an interval.
+// Machines vary, so there are several rounds, each with its own single tasks, and the result has an interval.
 package twin
 
 import (
@@ -25,26 +24,26 @@ import (
 
 // Config is one experiment.
 type Config struct {
-	Bin, Res, Dir string // as of package stack
+	Bin, Res, Dir string // as in package stack
 	Log           io.Writer
 
-	Rounds int           // of lone tasks and tasks
-	Tasks  int           // that follow close upon each other, a round
-	Probes int           // lone ones before, a way and round
+	Rounds int           // rounds of single tasks and a dense series
+	Tasks  int           // of the dense series per round
+	Probes int           // single tasks before, per path and round
 	Seed   uint64        // of sizes, arrivals and decisions
 	Rate   float64       // of the link, bytes/s
 	RTT    time.Duration // of the link
-	Load   float64       // share of the link's time that the tasks will take
-	Cloud  float64       // share of the tasks that goes to the cloud
+	Load   float64       // share of the link's time used by the tasks
+	Cloud  float64       // share of cloud tasks
 }
 
-// DefaultConfig takes about seven minutes. Its link is slow enough for a busy machine not to matter much: a task takes seconds on it,
-// and is held up for tenths.
+// DefaultConfig takes about seven minutes. Its link is slow enough that a busy machine matters little: a task takes seconds on it, and delays are
+// tenths of a second.
 func DefaultConfig() Config {
 	return Config{Rounds: 4, Tasks: 40, Probes: 6, Seed: 1, Rate: 20e3, RTT: 40 * time.Millisecond, Load: 0.7, Cloud: 0.6}
 }
 
-// Validate reports every problem at once.
+// Validate reports every problem.
 func (c *Config) Validate() error {
 	var problems []error
 	for _, k := range []struct {
@@ -66,14 +65,14 @@ func (c *Config) Validate() error {
 	return errors.Join(problems...)
 }
 
-// Way is the tasks of one way, or of both.
+// Way is the tasks of one path, or of both.
 type Way struct {
 	Way       string  `json:"way"`
 	Tasks     int     `json:"tasks"`
 	Measured  float64 `json:"measured"`  // mean completion time in the system, s
 	Simulated float64 `json:"simulated"` // the same in the simulator
-	Off       float64 `json:"off"`       // by how much the simulator is off, as a share of what was measured
-	// Rounds is Off of each round, and OffCI95 the interval that they give for their mean; without a width for a single round.
+	Off       float64 `json:"off"`       // relative error of the simulator
+	// Rounds is Off of each round, and OffCI95 the interval of its mean; its width is zero for a single round.
 	Rounds  []float64  `json:"rounds"`
 	OffCI95 [2]float64 `json:"offCI95"`
 }
@@ -86,35 +85,35 @@ type Line struct {
 
 func (l Line) at(bytes float64) float64 { return l.Fixed + l.PerByte*bytes }
 
-// Result is one experiment. The first of its ways is both.
+// Result is one experiment. The first element of its ways is both paths together.
 type Result struct {
 	Ways   []Way `json:"ways"`
-	Here   Line  `json:"here"`   // s of a lone task; of all rounds, as are the others
-	Before Line  `json:"before"` // s of a lone task until the link has it
-	After  Line  `json:"after"`  // s from when the link has carried it
+	Here   Line  `json:"here"`   // s of a single task; over all rounds, like the others
+	Before Line  `json:"before"` // s of a single task until it is on the link
+	After  Line  `json:"after"`  // s after the link has carried it
 	Wire   Line  `json:"wire"`   // bytes of a task on the link
 }
 
-// lived is one task as the system knows it.
+// lived is a completed task of the system.
 type lived struct {
-	place  int // among those that were sent
+	place  int // among the sent tasks
 	round  int
 	probe  bool
 	cloud  bool
 	at     float64 // s from the first
 	bytes  float64
 	wire   float64 // bytes on the link
-	before float64 // s until the link had it, of a lone task
+	before float64 // s until it was on the link, for a single task
 	took   float64 // s
-	waited float64 // s of took, until it was decided
-	parked bool    // until then
-	down   bool    // there was no link then
+	waited float64 // s of took until the decision
+	parked bool    // was parked until then
+	down   bool    // the link was down then
 	joules float64
 
 	deadline float64 // s, 0 for none
 }
 
-// Run plays the experiment.
+// Run runs the experiment.
 func Run(ctx context.Context, c Config) (*Result, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -126,14 +125,14 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	return weigh(&c, tasks)
 }
 
-// after is how long a lone task took from when the link had carried it.
+// after is the time of a single task after the link has carried it.
 func (c *Config) after(t *lived) float64 { return t.took - t.before - t.wire/c.Rate }
 
 func took(t *lived) float64   { return t.took }
 func before(t *lived) float64 { return t.before }
 func onWire(t *lived) float64 { return t.wire }
 
-// weigh holds the simulator against what was lived.
+// weigh compares the simulator with the system.
 func weigh(c *Config, tasks []lived) (*Result, error) {
 	here, cloud := pick(tasks, func(t *lived) bool { return t.probe && !t.cloud }), pick(tasks, func(t *lived) bool { return t.probe && t.cloud })
 	r := &Result{}
@@ -168,8 +167,8 @@ func pick(tasks []lived, of func(*lived) bool) []lived {
 	return slices.DeleteFunc(slices.Clone(tasks), func(t lived) bool { return !of(&t) })
 }
 
-// fit finds the line through lone tasks: the slope is the median of those between all pairs (Theil and Sen), which a few tasks
-// that something else held up cannot turn, and the constant is the mean of what the slope leaves, hold-ups included.
+// fit fits a line to single tasks: the slope is the median over all pairs (Theil and Sen), which is robust to a few delayed tasks, and the constant
+// is the mean of the residuals, delays included.
 func fit(tasks []lived, of func(*lived) float64) (Line, error) {
 	if len(tasks) < 3 {
 		return Line{}, fmt.Errorf("%d lone tasks came back on one of the ways: needs 3", len(tasks))
@@ -190,7 +189,7 @@ func fit(tasks []lived, of func(*lived) float64) (Line, error) {
 	return Line{beyond(tasks, slope, of), slope}, nil
 }
 
-// beyond is what tasks take on average beyond what their bytes take.
+// beyond is the mean time of tasks beyond that of their bytes.
 func beyond(tasks []lived, slope float64, of func(*lived) float64) float64 {
 	rest := 0.0
 	for _, t := range tasks {
@@ -199,14 +198,14 @@ func beyond(tasks []lived, slope float64, of func(*lived) float64) float64 {
 	return max(rest, 0)
 }
 
-// pair is a task as it was lived, and how long it took in the simulator.
+// pair is a completed task with its simulated time.
 type pair struct {
 	lived
 	simulated float64
 }
 
-// simulate plays the tasks of one round. What a task takes beyond waiting is that of the round's own lone tasks, as the machine
-// may have been busier than in other rounds; what a byte takes is that of all rounds.
+// simulate simulates the tasks of one round. Times beyond waiting come from the round's own single tasks, as the machine may have been busier than in
+// other rounds; times per byte come from all rounds.
 func simulate(c *Config, r *Result, round []lived) ([]pair, error) {
 	here, first, after := r.Here, r.Before, r.After
 	if lone := pick(round, func(t *lived) bool { return t.probe && !t.cloud }); len(lone) > 0 {
@@ -221,10 +220,10 @@ func simulate(c *Config, r *Result, round []lived) ([]pair, error) {
 	world := sim.DefaultConfig()
 	world.HeaderBytes, world.Overhead, world.CloudMcycles = 0, after.Fixed, 1
 	jobs := make([]sim.Job, len(tasks))
-	for i, t := range tasks { // work is counted in bytes: the node's rate is one over what a byte takes
+	for i, t := range tasks { // work is counted in bytes: the node's rate is the inverse of its time per byte
 		jobs[i] = sim.Job{At: t.at, Bytes: r.Wire.at(t.bytes), Mcycles: t.bytes, Deadline: 1, Slowness: after.PerByte}
 		if t.cloud {
-			jobs[i].At += first.at(t.bytes) // while others are still on the link
+			jobs[i].At += first.at(t.bytes) // while other tasks are still on the link
 		}
 	}
 	e, err := sim.Steady(&world, jobs, 1/max(here.PerByte, 1e-12), c.Rate)
@@ -271,10 +270,10 @@ func way(name string, rounds [][]pair, of func(*lived) bool) Way {
 	return w
 }
 
-// student95 is the 97.5 % quantile of Student's t from one degree of freedom on.
+// student95 is the 97.5 % quantile of Student's t, starting at one degree of freedom.
 var student95 = [...]float64{12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23}
 
-// interval is that of the mean at 95 %.
+// interval is the 95 % interval of the mean.
 func interval(values []float64) [2]float64 {
 	n, mean, squares := float64(len(values)), 0.0, 0.0
 	for _, v := range values {
