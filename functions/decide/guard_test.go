@@ -113,6 +113,7 @@ func TestDeciderPicksThePolicyOfTheClass(t *testing.T) {
 		require.Equal(t, want, by)
 	}
 	require.Equal(t, configured(func(c *policy.Config) { c.Default = "edge" }).Version(), d.Version())
+	require.Empty(t, d.OnTrial(&decision.Entry{}), "there is no canary")
 	require.Error(t, policy.Known("gone"))
 	require.NoError(t, policy.Known("cloud"))
 	_, err = NewDecider(policy.Config{})

@@ -182,6 +182,13 @@ func TestWhoMayWait(t *testing.T) {
 		}
 		require.Equal(t, row.decided, c.Decision, "asking changes nothing")
 	}
+	busyModels := linked()
+	busyModels.ModelSeconds = 1e6
+	for class, want := range map[string]bool{"seen": true, "default": false} {
+		c := r.a(class, "e")
+		c.Policy, c.Decision = "defer", at(decision.Local, decision.CheaperLocal)
+		require.Equal(t, want, r.Waits(c, busyModels), "class %s, the models are busy", class)
+	}
 	none := rules(t, func(p *Parts) { p.Only = policy.All(p.Policy)[0] })
 	c := none.a("default", "e")
 	none.Decide(c, linked())

@@ -234,7 +234,7 @@ func TestResultsOfResultsAreKnownByName(t *testing.T) {
 		ev := &task.Event{ID: uuid.NewString(), Device: "d", Encoding: task.JSON, Readings: []task.Reading{{Resource: name, Type: task.Float64, Value: []byte("5")}}}
 		return k.Admit(ev, classes)
 	}
-	for _, source := range []string{"R_max", "R_max_mean_x", "Q_max_mean"} {
+	for _, source := range []string{"R_max", "R_max_mean_x", "Q_max_mean", "T", "T_mean"} {
 		ev := &task.Event{
 			ID: uuid.NewString(), Device: "d", Source: source, Topic: "edgex/events/device/other/P/d/" + source, Encoding: task.JSON,
 			Tags: []byte(`{"offloadHop":"1","offloadService":"other"}`), Readings: []task.Reading{{Resource: source, Type: task.Float64, Value: []byte("7")}},
@@ -244,6 +244,7 @@ func TestResultsOfResultsAreKnownByName(t *testing.T) {
 	require.True(t, device("R_max"))
 	require.False(t, device("R_max_mean_x"), "of R_max, which is a result, and not of R_max_mean")
 	require.True(t, device("Q_max_mean"), "nothing is known of Q_max")
+	require.False(t, device("T_mean"), "of T, which is a result that another service has renamed")
 }
 
 // An entry recorded twice is removed when both records are too old.

@@ -121,10 +121,14 @@ func TestAKeeperReplacesItsSession(t *testing.T) {
 	k.End()
 	require.False(t, s.Alive())
 	require.Nil(t, k.Session())
+	late, err := Dial(t.Context(), k.Options)
+	require.NoError(t, err)
+	k.set(late)
+	require.False(t, late.Alive(), "a connection that stands after the end is closed")
 	require.Eventually(t, func() bool { cl, ok := server.Clients.Get("c"); return !ok || cl.Closed() }, time.Minute, time.Millisecond)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := k.Await(ctx)
+	_, err = k.Await(ctx)
 	require.ErrorIs(t, err, context.Canceled)
 }
 

@@ -19,6 +19,11 @@ func TestAPayloadsBufferIsOfItsSize(t *testing.T) {
 		}
 		m.Free()
 	}
+	require.Less(t, testing.AllocsPerRun(100, func() {
+		var m Message
+		m.allocate(1000, true)
+		m.Free()
+	}), 1.0, "a freed buffer is used again")
 	Message{}.Free()
 	var m Message
 	m.allocate(100, false)

@@ -279,7 +279,7 @@ func (s *Session) Ack(messages ...Message) {
 	if p == nil || len(packet) == 0 {
 		return
 	}
-	if _, err := p.Write(packet); err != nil && s.Alive() {
+	if _, err := p.Write(packet); err != nil {
 		s.Cut() // a broker that reads no acknowledgements is hung
 	}
 }
