@@ -182,14 +182,14 @@ const mostQuarantined = 0.5
 
 func quarantined(f *Facts, m *memory) (status.Severity, string) {
 	counts := f.Events.Quarantined
-	aside := m.grown("quarantined", status.Sum(counts))
-	messages := max(m.grown("messages", f.Messages), aside)
-	if aside == 0 {
+	rejected := m.grown("quarantined", status.Sum(counts))
+	messages := max(m.grown("messages", f.Messages), rejected)
+	if rejected == 0 {
 		return status.Fine, ""
 	}
 	text := fmt.Sprintf("%d of %s within the last minute quarantined as invalid events (since the start: %s); GET /api/v3/offload/quarantine shows them",
-		aside, status.Several(messages, "message"), counted(counts))
-	if float64(aside) > mostQuarantined*float64(messages) {
+		rejected, status.Several(messages, "message"), counted(counts))
+	if float64(rejected) > mostQuarantined*float64(messages) {
 		return status.Warning, text
 	}
 	return status.Note, text

@@ -13,23 +13,23 @@ import (
 	"app-offload/functions/status"
 )
 
-// patient is a watch with its facts, and a clock that the test moves.
-type patient struct {
+// fixture is a watch with its facts, and a clock that the test moves.
+type fixture struct {
 	*Watch
 	facts Facts
 	fake  *clock.Fake
 }
 
 // well is a healthy service with its link up; its backlog is at the limit.
-func well(t *testing.T) *patient {
+func well(t *testing.T) *fixture {
 	t.Helper()
 	fake := clock.NewFake(time.Now())
-	p := &patient{Watch: NewWatch(clock.New(fake)), fake: fake, facts: Facts{Link: host.Link{Up: true, BacklogShare: 0.8}, BacklogLimit: 0.8}}
+	p := &fixture{Watch: NewWatch(clock.New(fake)), fake: fake, facts: Facts{Link: host.Link{Up: true, BacklogShare: 0.8}, BacklogLimit: 0.8}}
 	require.Equal(t, status.Health{State: status.Well, Reasons: []status.Reason{}}, p.look())
 	return p
 }
 
-func (p *patient) look() status.Health { return p.Look(&p.facts) }
+func (p *fixture) look() status.Health { return p.Look(&p.facts) }
 
 // Each symptom has its severity and its own text, and no other holds beside it.
 func TestEachSymptomShows(t *testing.T) {

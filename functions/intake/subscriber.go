@@ -103,7 +103,7 @@ type SubscriberCounts struct {
 func messageCost(n int) int { return 2 * n }
 
 // NewSubscriber checks the configuration; Start connects. The quarantine and the log must outlive the subscriber.
-func NewSubscriber(cfg Config, bus Bus, sink Sink, aside *quarantine.Quarantine, log Logger) (*Subscriber, error) {
+func NewSubscriber(cfg Config, bus Bus, sink Sink, q *quarantine.Quarantine, log Logger) (*Subscriber, error) {
 	if cfg.ClientID != "" {
 		bus.ClientID = cfg.ClientID
 	}
@@ -111,7 +111,7 @@ func NewSubscriber(cfg Config, bus Bus, sink Sink, aside *quarantine.Quarantine,
 		return nil, err
 	}
 	s := &Subscriber{
-		cfg: cfg, bus: bus, sink: sink, quarantine: aside, log: log, limits: cfg.Limits(),
+		cfg: cfg, bus: bus, sink: sink, quarantine: q, log: log, limits: cfg.Limits(),
 		retryAfter: duration(cfg.RetryAfter), gate: NewGate(cfg), arrived: make(chan arrival, cfg.MaxEvents),
 		pending: map[identity]*delivery{}, recent: newRecentEvents(cfg.RememberIDs), retry: make(chan struct{}, 1),
 		first: make(chan struct{}),

@@ -86,8 +86,8 @@ func (b *bandit) Arrived(t *task.Task, s *host.State) { b.cost.Arrived(t, s) }
 // DecideAgain decides a task whose arrival is already counted.
 func (b *bandit) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	known := b.known.Load()
-	local, cloud := waysOf(e, s)
-	plain := [2]passage{local, cloud}
+	local, cloud := timings(e, s)
+	plain := [2]timing{local, cloud}
 	local = known.Arms[decision.Local].correct(local, b.alpha)
 	if !math.IsInf(e.CloudTime, 1) {
 		cloud = known.Arms[decision.Cloud].correct(cloud, b.alpha)
@@ -110,7 +110,7 @@ func (b *bandit) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) dec
 }
 
 // terms returns the estimates corrected by the outcomes so far, without the optimism.
-func (k *knowledge) terms(m terms, plain [2]passage) terms {
+func (k *knowledge) terms(m terms, plain [2]timing) terms {
 	m.local = k.Arms[decision.Local].correct(plain[decision.Local], 0).time()
 	if !math.IsInf(m.cloud, 1) {
 		m.cloud = k.Arms[decision.Cloud].correct(plain[decision.Cloud], 0).time()
@@ -129,24 +129,24 @@ func harmless(t *task.Task, s *host.State, d *decision.Decision, times [2]float6
 }
 
 // ignorance returns 1 for a target without outcomes, and less the more outcomes similar tasks had, and the more recently.
-func (a *arm) ignorance(p passage) float64 {
+func (a *arm) ignorance(p timing) float64 {
 	x, _ := p.context()
 	return min(a.width(&x), 1)
 }
 
 // context returns the parts of a predicted time as shares of it, so that an error of a tenth weighs the same on short and long times.
-func (p passage) context() (x vector, scale float64) {
+func (p timing) context() (x vector, scale float64) {
 	scale = p.time() + floorTime
 	return vector{p.wait / scale, p.own / scale, p.after / scale, floorTime / scale}, scale
 }
 
 // correct applies the learned factor to each part and subtracts the uncertainty.
-func (a *arm) correct(p passage, alpha float64) passage {
+func (a *arm) correct(p timing, alpha float64) timing {
 	x, scale := p.context()
 	w := &a.weights
 	unsure := alpha * a.width(&x) * scale
 	fixed := p.after*factor(w[2]) + w[3]*floorTime - unsure
-	return passage{wait: p.wait * factor(w[0]), own: p.own * factor(w[1]), after: max(fixed, 0)}
+	return timing{wait: p.wait * factor(w[0]), own: p.own * factor(w[1]), after: max(fixed, 0)}
 }
 
 // factor turns a learned relative error into a factor on the prediction. It is at least a tenth.
@@ -157,7 +157,7 @@ func (b *bandit) Observe(e *decision.Entry) {
 	if !e.Outcome.Known || e.Outcome.Failed || !isNumber(e.Outcome.Time) || e.Outcome.Time < 0 {
 		return
 	}
-	local, cloud := waysOf(&e.Estimate, &e.State)
+	local, cloud := timings(&e.Estimate, &e.State)
 	predicted := local
 	if e.Decision.Target == decision.Cloud {
 		if math.IsInf(e.Estimate.CloudTime, 1) {
@@ -170,10 +170,10 @@ func (b *bandit) Observe(e *decision.Entry) {
 
 	b.learning.Lock()
 	defer b.learning.Unlock()
-	way := e.Decision.Target
-	arm, other := &b.newest.Arms[way], &b.newest.Arms[decision.Cloud-way]
-	other.fade(1-(1-b.forget)/unused, ridges[decision.Cloud-way])
-	arm.observe(&x, off, b.forget, ridges[way])
+	target := e.Decision.Target
+	arm, other := &b.newest.Arms[target], &b.newest.Arms[decision.Cloud-target]
+	other.fade(1-(1-b.forget)/unused, ridges[decision.Cloud-target])
+	arm.observe(&x, off, b.forget, ridges[target])
 	if arm.Count < eachMatters || arm.Count%publishEach == 0 {
 		b.publish()
 	}

@@ -25,7 +25,7 @@ func lesson(rng *rand.Rand, target decision.Target, wrong float64) *decision.Ent
 	e.Estimate.Cycles, e.Estimate.Bytes = 300*rng.ExpFloat64(), 5e4*rng.ExpFloat64()
 	e.Estimate.LocalTime = (e.State.QueueCycles + e.Estimate.Cycles) / 3000
 	e.Estimate.CloudTime = (float64(e.State.Link.BacklogBytes)+e.Estimate.Bytes)/1e5 + 0.3
-	local, cloud := waysOf(&e.Estimate, &e.State)
+	local, cloud := timings(&e.Estimate, &e.State)
 	took := local
 	if target == decision.Cloud {
 		took = cloud
@@ -46,7 +46,7 @@ func TestBanditCalibratesAWrongModel(t *testing.T) {
 			want, got := 0.0, 0.0
 			for range 100 {
 				probe := lesson(rng, target, wrong)
-				local, cloud := waysOf(&probe.Estimate, &probe.State)
+				local, cloud := timings(&probe.Estimate, &probe.State)
 				p := local
 				if target == decision.Cloud {
 					p = cloud
@@ -55,7 +55,7 @@ func TestBanditCalibratesAWrongModel(t *testing.T) {
 				got += b.known.Load().Arms[target].correct(p, 0).time()
 			}
 			require.InEpsilon(t, want, got, 0.08, "%s times %v", target, wrong)
-			require.Zero(t, b.known.Load().Arms[1-target].Count, "the other way has taught nothing")
+			require.Zero(t, b.known.Load().Arms[1-target].Count, "the other target has taught nothing")
 		}
 	}
 }
@@ -198,7 +198,7 @@ func TestWhatIsKnownIsTriedLess(t *testing.T) {
 	share := func() float64 {
 		for {
 			if d := b.Decide(tk, e, busy(0)); d.Reason != decision.Explored {
-				require.Equal(t, decision.Cloud, d.Target, "or the other way is another one")
+				require.Equal(t, decision.Cloud, d.Target, "or the other target is another one")
 				return 1 - d.Propensity
 			}
 		}
@@ -228,7 +228,7 @@ func TestAWayThatLooksBadIsNotGivenUpForEver(t *testing.T) {
 			b.Observe(lesson(rng, bad, 1000))
 		}
 		looks := func() float64 {
-			p := passage{wait: 0.1, own: 0.3, after: 0.1}
+			p := timing{wait: 0.1, own: 0.3, after: 0.1}
 			return b.known.Load().Arms[bad].correct(p, 0).time() / p.time()
 		}
 		require.Greater(t, looks(), 2.0, bad)
@@ -247,13 +247,13 @@ func TestForcedSamplingHarmsNobody(t *testing.T) {
 		local, cloud float64
 		want         bool
 	}{
-		"close, in time both ways":      {task.Task{Deadline: time.Second}, 0.5, 0.45, true},
-		"close, no deadline":            {task.Task{}, 5, 4.5, true},
-		"critical":                      {task.Task{Deadline: time.Second, Critical: true}, 0.5, 0.45, false},
-		"late on the other way":         {task.Task{Deadline: time.Second}, 1.02, 0.98, false},
-		"late both ways":                {task.Task{Deadline: time.Second}, 1.1, 1.1, true},
-		"the other way is out of reach": {task.Task{}, 0.5, math.Inf(1), false},
-		"one way is far better":         {task.Task{Deadline: time.Second}, 0.9, 0.1, false},
+		"close, in time both ways":        {task.Task{Deadline: time.Second}, 0.5, 0.45, true},
+		"close, no deadline":              {task.Task{}, 5, 4.5, true},
+		"critical":                        {task.Task{Deadline: time.Second, Critical: true}, 0.5, 0.45, false},
+		"late on the other target":        {task.Task{Deadline: time.Second}, 1.02, 0.98, false},
+		"late both ways":                  {task.Task{Deadline: time.Second}, 1.1, 1.1, true},
+		"the other target is unreachable": {task.Task{}, 0.5, math.Inf(1), false},
+		"one target is far better":        {task.Task{Deadline: time.Second}, 0.9, 0.1, false},
 	} {
 		tried := false
 		for range 200 {
@@ -392,8 +392,8 @@ func TestTheComparisonIsCorrected(t *testing.T) {
 		b.Observe(lesson(rng, decision.Cloud, 3))
 	}
 	probe := lesson(rng, decision.Cloud, 3)
-	local, cloud := waysOf(&probe.Estimate, &probe.State)
-	known, plain := b.known.Load(), [2]passage{local, cloud}
+	local, cloud := timings(&probe.Estimate, &probe.State)
+	known, plain := b.known.Load(), [2]timing{local, cloud}
 	got := known.terms(terms{local: local.time(), cloud: cloud.time()}, plain)
 	require.InEpsilon(t, probe.Outcome.Time, got.cloud, 0.1)
 	require.InDelta(t, local.time(), got.local, 1e-9, "of which nothing is known")

@@ -79,7 +79,7 @@ func (k *cost) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decis
 
 // decide decides with prices scaled by b.
 func (k *cost) decide(t *task.Task, e *score.Estimate, s *host.State, b beat) decision.Decision {
-	local, cloud := waysOf(e, s)
+	local, cloud := timings(e, s)
 	return k.predicted(e, s).settle(k.choose(t, e, s, local, cloud, b))
 }
 
@@ -94,7 +94,7 @@ func (k *cost) inherit(from Policy) {
 }
 
 // choose takes the cheaper of two targets, whose times the bandit may have corrected. The shadow prices are of a usual node, scaled by b.
-func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, cloud passage, b beat) decision.Decision {
+func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, cloud timing, b beat) decision.Decision {
 	waited, deadline := k.clock(t, s)
 	here := k.of(waited+local.time(), deadline, e.LocalEnergy*k.strain(s)) + b.rush*k.edge.of(local.own*b.usual, local.wait*b.usual) + k.stall(s)
 	there := math.Inf(1)
@@ -161,13 +161,13 @@ func bounded(v float64) float64 {
 	return min(v, worst)
 }
 
-// passage is a predicted time in parts: in the queue, at the server, and after it.
-type passage struct{ wait, own, after float64 }
+// timing is a predicted time in parts: in the queue, at the server, and after it.
+type timing struct{ wait, own, after float64 }
 
-func (p passage) time() float64 { return p.wait + p.own + p.after }
+func (p timing) time() float64 { return p.wait + p.own + p.after }
 
-// waysOf splits the two predictions into their parts.
-func waysOf(e *score.Estimate, s *host.State) (local, cloud passage) {
+// timings splits the two predictions into their parts.
+func timings(e *score.Estimate, s *host.State) (local, cloud timing) {
 	here := bounded(e.LocalTime)
 	local.own = here
 	if queue, cycles := bounded(s.QueueCycles), bounded(e.Cycles); queue > 0 {

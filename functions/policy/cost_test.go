@@ -64,7 +64,7 @@ func TestWaysOf(t *testing.T) {
 	s.QueueCycles, s.Link.Goodput, s.Link.BacklogBytes, s.Link.RTT = 900, 1e5, 50_000, 0.1
 	tk := sized(100, 50) // 120 Mcycles at 3,000 a second
 	e := m.Estimate(tk, s)
-	local, cloud := waysOf(&e, s)
+	local, cloud := timings(&e, s)
 	require.InDelta(t, 0.3, local.wait, 1e-9)
 	require.InDelta(t, 0.04, local.own, 1e-9)
 	require.InDelta(t, 0.5, cloud.wait, 1e-9)
@@ -84,8 +84,8 @@ func TestCostDecides(t *testing.T) {
 		edit func(*Config)
 		want decision.Target
 	}{
-		{"the sooner way", cheap, greedy, decision.Cloud},
-		{"no way to the cloud", never, greedy, decision.Local},
+		{"the sooner target", cheap, greedy, decision.Cloud},
+		{"no link to the cloud", never, greedy, decision.Local},
 		{"the cloud's price outweighs the time", cheap, func(c *Config) { c.CostShadow, c.CostMoney = false, 5 }, decision.Local},
 		{"energy of the radio", score.Estimate{LocalTime: 0.9, CloudTime: 0.4, CloudEnergy: 100}, greedy, decision.Local},
 		{"a second here is dear to others", score.Estimate{LocalTime: 0.3, CloudTime: 0.4, LocalEnergy: 0.1, Cycles: 100}, func(c *Config) { c.CostEdgePrice = 50 }, decision.Cloud},

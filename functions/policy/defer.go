@@ -91,7 +91,7 @@ func (p *deferring) inherit(from Policy) {
 
 // Waits parks a task whose target is busy. A task with no other ahead of it is dispatched immediately.
 func (p *deferring) Waits(_ *task.Task, e *score.Estimate, s *host.State, d *decision.Decision) bool {
-	local, cloud := waysOf(e, s)
+	local, cloud := timings(e, s)
 	if d.Target == decision.Local {
 		return local.wait > p.Room().Ahead
 	}
@@ -110,7 +110,7 @@ func (p *deferring) early(own float64, s *host.State) float64 {
 // offer is a task with the costs of both targets, without the prices of their time.
 type offer struct {
 	waited, deadline float64 // s
-	local, cloud     passage
+	local, cloud     timing
 	here, there      float64
 }
 
@@ -119,7 +119,7 @@ func (p *deferring) weigh(t *task.Task, e *score.Estimate, s *host.State) (w off
 	if t.Received > 0 {
 		w.waited = max(float64(s.Time-t.Received)/1e9, 0)
 	}
-	w.local, w.cloud = waysOf(e, s)
+	w.local, w.cloud = timings(e, s)
 	w.cloud.wait *= p.rule.Caution
 	w.cloud.own *= p.rule.Caution
 	w.here = p.cost.of(w.waited+w.local.time(), w.deadline, e.LocalEnergy*p.cost.strain(s)) + p.cost.stall(s)

@@ -63,7 +63,7 @@ var adviser = func() *cost {
 
 // advice returns the adviser's score as log-odds, above 0 for the cloud.
 func advice(t *task.Task, e *score.Estimate, s *host.State, usual float64) float64 {
-	local, cloud := waysOf(e, s)
+	local, cloud := timings(e, s)
 	share := min(max(adviser.choose(t, e, s, local, cloud, beat{usual, 1}).Score, certain), 1-certain)
 	return math.Log(share / (1 - share))
 }

@@ -342,7 +342,7 @@ var whyBound = [...]decision.Reason{decision.Local: decision.BoundLocal, decisio
 // bound early.
 func free(m *score.Model, s *host.State, ahead float64) (open [2]bool) {
 	nothing := m.EstimateWork(nil, 0, 0, s)
-	here, there := waysOf(&nothing, s)
+	here, there := timings(&nothing, s)
 	return [2]bool{decision.Local: here.wait <= ahead, decision.Cloud: s.Link.Up && there.wait <= ahead+bounded(s.Link.RTT)}
 }
 

@@ -108,7 +108,7 @@ func TestOwnOutcomesOutweighAPrior(t *testing.T) {
 		want, got := 0.0, 0.0
 		for range 200 {
 			probe := lesson(rng, decision.Local, 1)
-			local, _ := waysOf(&probe.Estimate, &probe.State)
+			local, _ := timings(&probe.Estimate, &probe.State)
 			want += probe.Outcome.Time
 			got += b.known.Load().Arms[decision.Local].correct(local, 0).time()
 		}

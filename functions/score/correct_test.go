@@ -21,7 +21,7 @@ func TestMeasurementsCorrectTheLocalPrediction(t *testing.T) {
 	}
 	after := m.Estimate(tk, s)
 	require.InEpsilon(t, 4*before.LocalTime, after.LocalTime, 0.01)
-	require.InDelta(t, before.CloudTime, after.CloudTime, 1e-12, "the other way stays as it was")
+	require.InDelta(t, before.CloudTime, after.CloudTime, 1e-12, "the other target is unchanged")
 
 	other := *tk
 	other.Class = &task.Class{Name: "unknown so far"}

@@ -170,14 +170,14 @@ func (m *Model) bytesAhead(l *host.Link) float64 {
 }
 
 // cloudTime is the uncorrected time in seconds of one task on an idle link.
-func (m *Model) cloudTime(bytes, cycles float64, there way) float64 {
+func (m *Model) cloudTime(bytes, cycles float64, there path) float64 {
 	return bytes/there.goodput + there.rtt + m.overhead + cycles/m.c.CloudMcycles
 }
 
 // conditionsOf returns the conditions that predictions depend on, with the configured values in place of missing measurements.
-func (m *Model) conditionsOf(s *host.State) (here edge, there way) {
+func (m *Model) conditionsOf(s *host.State) (here edge, there path) {
 	here = edge{rate: m.EdgeRate(s)}
-	there = way{goodput: m.goodput, rtt: m.rtt, growth: s.Link.Growth}
+	there = path{goodput: m.goodput, rtt: m.rtt, growth: s.Link.Growth}
 	if s.Link.Goodput > 0 {
 		// A stalled link is slow, not infinitely slow: below one byte a second the measurement has no meaning.
 		there.goodput = max(s.Link.Goodput, 1)
@@ -359,10 +359,10 @@ func (c *corrections) own(class *task.Class) *correction {
 	return made
 }
 
-// edge and way are the conditions of a prediction apart from the task and the backlog ahead of it.
+// edge and path are the conditions of a prediction apart from the task and the backlog ahead of it.
 type (
 	edge struct{ rate float64 }                 // Mcycle/s
-	way  struct{ goodput, rtt, growth float64 } // bytes/s, s, message bytes for each byte of records
+	path struct{ goodput, rtt, growth float64 } // bytes/s, s, message bytes for each byte of records
 )
 
 // conditions are those of the latest prediction. A measurement arrives without the state in which its task was decided. It is compared with the
@@ -370,7 +370,7 @@ type (
 type conditions struct{ rate, goodput, rtt, growth number }
 
 // note writes changed values only, about once a second, so that deciding cores do not contend for the cache line.
-func (c *conditions) note(here edge, there way) {
+func (c *conditions) note(here edge, there path) {
 	for _, one := range [...]struct {
 		at    *number
 		value float64
@@ -401,9 +401,9 @@ func (m *Model) ObserveLocal(class *task.Class, bytes int, complexity float64, s
 // ObserveCloud corrects the prediction for the class: the result of a task of that size and complexity (or, without a result, the receipt) arrived so
 // many seconds after its bytes were next on the link.
 func (m *Model) ObserveCloud(class *task.Class, bytes int, complexity float64, seconds float64) {
-	there := way{goodput: m.seen.goodput.load(), rtt: m.seen.rtt.load(), growth: m.seen.growth.load()}
+	there := path{goodput: m.seen.goodput.load(), rtt: m.seen.rtt.load(), growth: m.seen.growth.load()}
 	if there.goodput == 0 {
-		there = way{goodput: m.goodput, rtt: m.rtt}
+		there = path{goodput: m.goodput, rtt: m.rtt}
 	}
 	predicted := m.cloudTime(m.wireBytes(bytes, there.growth), m.Cycles(bytes, complexity), there)
 	if !m.measures(seconds, predicted) {

@@ -48,12 +48,12 @@ func (v Verdict) Apply(one *task.Task, d *decision.Decision) (gone bool) {
 }
 
 const (
-	step    = 0.25 // difference between the pressures at which two successive values give way
-	relieve = 0.75 // share of that pressure at which a value no longer gives way
-	newest  = 0.2  // weight of the latest task in the pressure of its class
-	patient = 2    // bounds after which a policy is overruled on an overloaded path, and even the reduced form of a task is useless
-	aside   = 2    // a task that by itself takes longer than its bound counts as in time within so many times its own time
-	targets = 2
+	step      = 0.25 // difference between the pressures at which two successive values give way
+	relieve   = 0.75 // share of that pressure at which a value no longer gives way
+	newest    = 0.2  // weight of the latest task in the pressure of its class
+	patience  = 2    // bounds after which a policy is overruled on an overloaded path, and even the reduced form of a task is useless
+	ownBounds = 2    // a task that by itself takes longer than its bound counts as in time within so many times its own time
+	targets   = 2
 )
 
 // Gate tracks the load of both paths. The zero value is ready. It is safe for concurrent use.
@@ -301,7 +301,7 @@ func (t *Turn) verdict(one *task.Task, d *decision.Decision, f *forecast, reads 
 			return Keep
 		}
 		guarded := d.Target == decision.Cloud && d.Reason.IsOverPolicies() // a guard keeps work off the node
-		if !guarded && t.waitHere(one) < patient*bound {
+		if !guarded && t.waitHere(one) < patience*bound {
 			return Reduce
 		}
 	}
@@ -314,7 +314,7 @@ func (f *forecast) soonest() float64 { return min(f.all[decision.Local], f.all[d
 // lopsided reports whether a path is far too slow for the time left, and the other one far quicker.
 func (f *forecast) lopsided(target decision.Target, left float64) bool {
 	chosen, other := f.all[target], f.all[decision.Cloud-target]
-	return chosen > patient*max(left, 0) && other <= chosen/patient && !math.IsInf(other, 1)
+	return chosen > patience*max(left, 0) && other <= chosen/patience && !math.IsInf(other, 1)
 }
 
 // within returns the bound of a class in s, wider for a task that by itself takes longer.
@@ -323,7 +323,7 @@ func within(class *task.Class, f *forecast) float64 {
 	if math.IsInf(least, 1) {
 		least = 0
 	}
-	return max(class.Bound.Seconds(), aside*least)
+	return max(class.Bound.Seconds(), ownBounds*least)
 }
 
 func waited(one *task.Task, s *host.State) float64 {

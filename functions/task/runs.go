@@ -7,8 +7,8 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// patient is the size in bytes up to which an event is sent so quickly that its critical part need not leave first.
-const patient = 64 << 10
+// quickSize is the size in bytes up to which an event is sent so quickly that its critical part need not leave first.
+const quickSize = 64 << 10
 
 // runSize is the approximate size in bytes of a chunk of readings.
 const runSize = 64 << 10

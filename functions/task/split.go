@@ -92,7 +92,7 @@ func (c *Class) leavesWhole(ev *Event, tagged bool) bool {
 		return false
 	case c.Largest > 0 && len(ev.Raw) > c.Largest:
 		return false
-	case tagged || len(ev.Raw) <= patient:
+	case tagged || len(ev.Raw) <= quickSize:
 		return true
 	}
 	for i := range ev.Readings {
