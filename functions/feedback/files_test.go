@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,6 +99,8 @@ func TestADecisionLogThatCannotBeRotatedDrops(t *testing.T) {
 	e := decision.Entry{ID: 1, EventID: "e", Policy: "edge", Decision: decision.Decision{Propensity: 1}}
 	require.NoError(t, l.write(&e))
 	size := l.size
+	require.Error(t, l.write(&decision.Entry{EventID: strings.Repeat("e", decision.MaxRecord)}), "no line is that long")
+	require.Equal(t, size, l.size)
 	clear := obstruct(t, filepath.Join(l.dir, oldDecisionFile))
 	require.Error(t, l.write(&e))
 	clear()
