@@ -14,7 +14,7 @@ func TestBounds(t *testing.T) {
 AckTimeout 10ms to 1h0m0s
 ConnectTimeout 10ms to 10m0s
 KeepAlive 1s to 18h0m0s
-BackoffMin 1ms to 1m0s
+BackoffMin 1ms to 20s
 BackoffMax 500ms to 24h0m0s
 ReleaseAfter 0s to 24h0m0s
 MaxInflight 1 to 1024

@@ -48,7 +48,7 @@ type Config struct {
 	// BackoffMin and BackoffMax limit the wait before the next connection attempt: a random part of a bound that starts at the first, doubles with
 	// each failure and ends at the second.
 	BackoffMin string
-	// BackoffMax is the largest bound of that wait.
+	// BackoffMax is the largest bound of that wait: how long the link may stay down after an outage.
 	BackoffMax string
 	// ReleaseAfter is how long the link may be down before the batches in flight are returned to the spool, which frees their memory. "0s" returns
 	// them immediately.
@@ -82,7 +82,7 @@ func DefaultConfig() Config {
 	return Config{
 		Broker: "tcp://localhost:1883", AuthMode: mqtt.AuthNone, SecretName: "mqtt-export", Confirm: ConfirmReceipt,
 		ReceiptTimeout: "30s", AckTimeout: "30s", ConnectTimeout: "10s", KeepAlive: "30s",
-		BackoffMin: "500ms", BackoffMax: "1m", ReleaseAfter: "10s",
+		BackoffMin: "500ms", BackoffMax: "20s", ReleaseAfter: "10s",
 		MaxInflight: 256, MaxInflightKiB: 8192, LinkAhead: "100ms", ProbeEvery: "15s",
 		Oversized: OversizedHold, RefusedTries: 8, UnreceiptedTries: 10,
 	}
