@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -120,8 +121,9 @@ func (c *commit) run(group []*appending) {
 	for l := range c.writers {
 		c.writers[l].err = nil
 	}
+	out := c.inPlace()
 	for _, a := range group {
-		if a.err == nil {
+		if a.err = cmp.Or(a.err, out); a.err == nil {
 			a.err = c.place(a)
 		}
 	}
@@ -246,7 +248,11 @@ func (c *commit) sync() {
 		return
 	}
 	one := func(g *segment) {
-		if err := c.syncData(syncCommit, g.h); err != nil {
+		err := c.syncData(syncCommit, g.h)
+		if err == nil {
+			err = g.h.At(c.path(g.name()))
+		}
+		if err != nil {
 			g.err = errors.Join(g.err, fmt.Errorf("syncing segment %s: %w", g.name(), err))
 		}
 	}

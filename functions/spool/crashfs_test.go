@@ -91,6 +91,9 @@ func (f crashFile) SyncData() error {
 	return f.File.SyncData()
 }
 
+// At does nothing: nobody moves what lies in memory.
+func (f crashFile) At(string) error { return nil }
+
 // Truncate does nothing, as vfs cannot: a spool must get by without, for a truncation is not durable either.
 func (f crashFile) Truncate(int64) error { return nil }
 

@@ -46,6 +46,9 @@ func (s *Spool) keeper(fresh bool) {
 
 // Checkpoint makes durable which records are done and dropped so far. The spool calls it every AckInterval.
 func (s *Spool) Checkpoint() error {
+	if err := s.inPlace(); err != nil { // is to be known before there is something to store
+		return err
+	}
 	s.mu.Lock()
 	idle := !s.dirty && len(s.dying) == 0
 	s.mu.Unlock()
@@ -81,6 +84,9 @@ func (s *Spool) writeState() error { return s.writeStateOf(s.epoch) }
 
 // writeStateOf is writeState with a given epoch. The epoch changes only while the house is held.
 func (s *Spool) writeStateOf(epoch string) error {
+	if err := s.inPlace(); err != nil {
+		return err
+	}
 	_ = s.unburden() // the keeper tries it too, and reports the error
 	s.mu.Lock()
 	st := s.snapshot()
@@ -94,6 +100,9 @@ func (s *Spool) writeStateOf(epoch string) error {
 	err := s.writeAt(f, b, 0)
 	if err == nil {
 		err = s.syncData(syncState, f)
+	}
+	if err == nil {
+		err = f.At(s.path(slotNames[st.gen&1]))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -98,6 +98,17 @@ type locks [2]*os.File
 
 func (l locks) Close() error { return errors.Join(l[0].Close(), l[1].Close()) }
 
+func (f osFile) At(name string) error {
+	opened, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Stat(name); err != nil || !os.SameFile(opened, now) {
+		return fmt.Errorf("%s was removed, moved or replaced while it is open; put it back, or start the program again", name)
+	}
+	return nil
+}
+
 func (f osFile) Size() (int64, error) {
 	st, err := f.Stat()
 	if err != nil {

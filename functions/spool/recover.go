@@ -84,6 +84,9 @@ func (s *Spool) open() (err error) {
 			err = errors.Join(err, s.closeFiles())
 		}
 	}()
+	if s.folder, err = s.fs.Open(s.dir, false); err != nil {
+		return fmt.Errorf("opening the folder: %w", err)
+	}
 	names, err := s.fs.List(s.dir)
 	if err != nil {
 		return err
@@ -168,7 +171,7 @@ func (s *Spool) closeFiles() error {
 	for _, sp := range s.spares {
 		errs = append(errs, sp.h.Close())
 	}
-	for _, f := range append(s.slots[:], s.history.f) {
+	for _, f := range append(s.slots[:], s.history.f, s.folder) {
 		if f != nil {
 			errs = append(errs, f.Close())
 		}

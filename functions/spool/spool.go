@@ -111,12 +111,13 @@ type Spool struct {
 	began   time.Time     // start of the latest commit; the committer's
 	syncing time.Duration // duration of a sync, as a moving average; the committer's
 
-	wake  chan struct{}
-	kick  chan struct{}
-	stop  chan struct{}
-	group sync.WaitGroup // the keeper
-	comm  sync.WaitGroup // the committer
-	lock  io.Closer
+	wake   chan struct{}
+	kick   chan struct{}
+	stop   chan struct{}
+	group  sync.WaitGroup // the keeper
+	comm   sync.WaitGroup // the committer
+	lock   io.Closer
+	folder File // to see whether somebody moves or removes it
 }
 
 // limits is the configuration in the units of the code.
@@ -337,6 +338,9 @@ func (s *Spool) report(err error) {
 		s.opts.problem(err)
 	}
 }
+
+// inPlace fails where the folder is no longer where the next start looks for it: what is stored in it now would be lost.
+func (s *Spool) inPlace() error { return s.folder.At(s.dir) }
 
 func (s *Spool) path(name string) string { return s.dir + "/" + name }
 
