@@ -1,5 +1,4 @@
-// Package answers judges the answers of models that a run puts on the bus: by the ground truth that its feed keeps, and by the time from
-// an event to its answer.
+// Package answers judges the models' answers on the bus: by the ground truth of the feed, and by the time from an event to its answer.
 package answers
 
 import (
@@ -11,27 +10,27 @@ import (
 	"time"
 )
 
-// Most of what is remembered.
+// Limits of the memory.
 const (
-	maxEvents  = 200_000 // that have a truth
+	maxEvents  = 200_000 // with a truth
 	maxSamples = 50_000  // of the time of a kind of answer
 )
 
-// Sheet collects. It is safe for concurrent use.
+// Sheet collects answers. It is safe for concurrent use.
 type Sheet struct {
-	deadlines map[string]time.Duration // by class; 0 for no deadline
+	deadlines map[string]time.Duration // by class; 0 means no deadline
 
 	mu     sync.Mutex
 	events map[string]event // by id
 	order  []string
 	rows   map[place]*row
-	twice  int // final answers beyond the first of an event
+	twice  int // number of final answers beyond the first of an event
 }
 
 type event struct {
 	label string
 	at    time.Time
-	final bool // a final answer has come
+	final bool // the final answer has arrived
 }
 
 // place is a kind of answer.
@@ -45,12 +44,12 @@ type row struct {
 	times                      []float64 // s
 }
 
-// New makes an empty sheet. deadlines are those of classes.
+// New creates an empty sheet with the deadlines of classes.
 func New(deadlines map[string]time.Duration) *Sheet {
 	return &Sheet{deadlines: deadlines, events: map[string]event{}, rows: map[place]*row{}}
 }
 
-// Sent notes an event with its truth, before it is published.
+// Sent records an event with its truth, before it is published.
 func (s *Sheet) Sent(id, label string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +61,7 @@ func (s *Sheet) Sent(id, label string, at time.Time) {
 	s.order = append(s.order, id)
 }
 
-// answer is what is read of an event on the bus.
+// answer is the part of an event on the bus that is read.
 type answer struct {
 	Event struct {
 		SourceName string         `json:"sourceName"`
@@ -79,7 +78,7 @@ func (a *answer) tag(name string) string {
 	return text
 }
 
-// label is what the model says.
+// label returns the model's label.
 func (a *answer) label() (text string, ok bool) {
 	for _, reading := range a.Event.Readings {
 		if reading.ResourceName == a.Event.SourceName {
@@ -94,10 +93,10 @@ type Answer struct {
 	About       string // id of the event
 	By          string // local or cloud
 	Provisional bool
-	Label       string // "" without one
+	Label       string // "" if there is none
 }
 
-// Read reads a message of the bus. It returns false for events that are no answers of models.
+// Read decodes a message of the bus. It returns false for an event that is not a model's answer.
 func Read(envelope []byte) (Answer, bool, error) {
 	a, err := read(envelope)
 	label, _ := a.label()
@@ -118,7 +117,7 @@ func read(envelope []byte) (a answer, err error) {
 	return a, nil
 }
 
-// Seen takes a message of the bus. Those that are no answers of models count for nothing.
+// Seen records a message of the bus. It ignores messages that are not models' answers.
 func (s *Sheet) Seen(envelope []byte, at time.Time) error {
 	a, err := read(envelope)
 	if err != nil || a.tag("computedBy") == "" {
@@ -162,17 +161,17 @@ func (s *Sheet) Seen(envelope []byte, at time.Time) error {
 	return nil
 }
 
-// Row is one kind of answer.
+// Row summarizes one kind of answer.
 type Row struct {
 	Model, Place string
 	Provisional  bool
 	Count        int
-	Accuracy     float64 // of those with a truth, -1 without any
+	Accuracy     float64 // of answers with a truth, -1 without any
 	P50, P99     float64 // s from the event to its answer, -1 if no event of this run was answered
 	Late         int     // after the deadline of their class
 }
 
-// Rows are all kinds, by model and place.
+// Rows returns all kinds, by model and place.
 func (s *Sheet) Rows() []Row {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +191,7 @@ func (s *Sheet) Rows() []Row {
 
 func (r *Row) name() string { return fmt.Sprint(r.Model, " ", r.Place, " ", r.Provisional) }
 
-// Twice is how many final answers came for events that had one.
+// Twice is the number of final answers for events that already had one.
 func (s *Sheet) Twice() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,7 +205,7 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[int(q*float64(len(sorted)-1))]
 }
 
-// Line is the counts in a few words, "" without any answer.
+// Line is a short text of the counts, "" without answers.
 func (s *Sheet) Line() string {
 	counts := map[string]int{}
 	for _, r := range s.Rows() {
@@ -221,7 +220,7 @@ func (s *Sheet) Line() string {
 	return fmt.Sprintf("  answers local %d (%d provisional) cloud %d", counts["local"], counts["provisional"], counts["cloud"])
 }
 
-// Table is all kinds as lines of text, "" without any answer.
+// Table is all kinds as lines of text, "" without answers.
 func (s *Sheet) Table() string {
 	rows := s.Rows()
 	if len(rows) == 0 {
@@ -239,7 +238,7 @@ func (s *Sheet) Table() string {
 	return b.String()
 }
 
-// shown formats a figure with its unit. A negative one was not measured.
+// shown formats a figure with its unit. A negative figure was not measured.
 func shown(figure float64, unit string) string {
 	if figure < 0 {
 		return "-"

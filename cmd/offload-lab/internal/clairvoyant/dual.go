@@ -8,33 +8,33 @@ import (
 	"app-offload/cmd/offload-lab/internal/sim"
 )
 
-// spot is one place of a task at which its cost, prices included, can be least.
+// spot is a candidate position for the minimum cost of a task, prices included.
 type spot struct {
 	cost     float64 // without prices
-	into     float64 // s of slot from before the task begins
-	upTo     float64 // s of slot to before it ends
-	work     float64 // at which it begins
-	from, to int32   // the slots in which it begins and ends
+	into     float64 // s of its first slot before the task begins
+	upTo     float64 // s of its last slot before the task ends
+	work     float64 // position at which it begins
+	from, to int32   // its first and last slot
 }
 
-// nowhere is the server of a task that is dropped: it is done after all others.
+// nowhere is the server of a dropped task: it is done after all others.
 const nowhere = -1
 
-// place is where a task is best put at some prices.
+// place is the best position of a task at some prices.
 type place struct {
 	server int
 	spot   spot
 }
 
-// dual is an episode with prices for the time of its servers.
+// dual is an episode with prices for its servers' time.
 type dual struct {
 	axes   [2]*axis    // by action
-	spots  [2][][]spot // by action and task, in the order of their begin
-	giveUp []float64   // cost of a task that is as late as makes no difference
+	spots  [2][][]spot // by action and task, in order of their beginning
+	giveUp []float64   // cost of a task whose lateness no longer matters
 	places []place     // of the latest value
 }
 
-// newDual cuts the axes into slots of that many seconds. Prices are 0.
+// newDual cuts the axes into slots of step seconds. Prices are 0.
 func newDual(e *sim.Episode, step float64) *dual {
 	d := &dual{giveUp: make([]float64, len(e.Jobs)), places: make([]place, len(e.Jobs))}
 	end := 1.0
@@ -53,16 +53,16 @@ func newDual(e *sim.Episode, step float64) *dual {
 	return d
 }
 
-// hopeless is a completion time from which on job i costs no more, s.
+// hopeless returns a completion time in s from which on job i costs no more.
 func hopeless(e *sim.Episode, i int) float64 {
 	return max(max(e.Config.Cost.Kappa, 1+2*hair)*e.Jobs[i].Deadline, e.Config.Cost.Tail.To)
 }
 
-// hair is the relative rounding that is granted to a task: that much later than its deadline is not late.
+// hair is the relative tolerance for rounding: a task that much after its deadline is not late.
 const hair = 1e-9
 
-// spotsOf lists where the cost of job i can be least, as the package's comment proves. Those that cost no less than giving
-// the task up are left out.
+// spotsOf lists the possible minima of job i's cost, as proved in the package's comment. It omits those that cost at least as much as dropping the
+// task.
 func spotsOf(e *sim.Episode, i int, cloud bool, r sim.Rate, a *axis, giveUp float64) (spots []spot) {
 	j, c := &e.Jobs[i], &e.Config.Cost
 	own, away := j.Mcycles, 0.0
@@ -70,7 +70,7 @@ func spotsOf(e *sim.Episode, i int, cloud bool, r sim.Rate, a *axis, giveUp floa
 		own, away = j.Bytes+e.Config.HeaderBytes, e.Away(i)
 	}
 	release := r.Done(j.At)
-	// add reports whether a later place can still be worth anything. The task ends in slot to or at its end.
+	// add reports whether a later position can still be useful. The task ends in slot to or at its end.
 	add := func(w, x float64, to int) bool {
 		if w < release || to < 0 || to >= len(a.time) {
 			return w < release
@@ -106,7 +106,7 @@ func spotsOf(e *sim.Episode, i int, cloud bool, r sim.Rate, a *axis, giveUp floa
 	return spots
 }
 
-// value is L at the present prices. It leaves in places where each task went, and books the slots that it takes.
+// value returns L at the current prices. It stores each task's position in places, and adds up the used slots.
 func (d *dual) value() float64 {
 	total, size := 0.0, 1.0
 	for _, a := range d.axes {
@@ -138,9 +138,9 @@ func (d *dual) value() float64 {
 	return total - hair*size
 }
 
-// search moves the prices up the gradient of L and gives the highest L that it met, of so many. upper is what a plan costs.
-// The direction is deflected after Camerini, Fratta and Maffioli, "On improving relaxation methods by modified gradient
-// techniques", Mathematical Programming Study 3 (1975); the step is Polyak's towards upper.
+// search moves the prices along the gradient of L for a number of steps, and returns the highest L found. upper is the cost of a plan. The direction
+// is deflected after Camerini, Fratta and Maffioli, "On improving relaxation methods by modified gradient techniques", Mathematical Programming Study
+// 3 (1975); the step is Polyak's towards upper.
 func (d *dual) search(steps int, upper float64) (bound float64, places []place) {
 	bound = math.Inf(-1)
 	scale, since := 1.0, 0
@@ -172,10 +172,10 @@ func (d *dual) search(steps int, upper float64) (bound float64, places []place) 
 	return bound, places
 }
 
-// patience is for how many steps L may rise by next to nothing before the steps become shorter.
+// patience is the number of steps without a relevant rise of L before the steps become shorter.
 const patience = 20
 
-// move makes a step that would raise L by rise if L went straight on, and reports false where L is at its highest.
+// move makes a step that would raise L by rise if L were linear, and reports false at the maximum of L.
 func (d *dual) move(rise float64) bool {
 	dot, norm, steep := 0.0, 0.0, 0.0
 	for _, a := range d.axes {
@@ -207,17 +207,16 @@ func (d *dual) move(rise float64) bool {
 	return true
 }
 
-// axis is one server's work, cut into slots within which its rate is constant. A time in which the server can do nothing is
-// no slot.
+// axis is one server's work, cut into slots of constant rate. Periods in which the server can do nothing are not slots.
 type axis struct {
-	work   []float64 // at the begin of each slot, and at the end of the last; ascending
-	time   []float64 // s, at the begin of each slot
-	rate   []float64 // work a second within each slot
+	work   []float64 // at the start of each slot, and at the end of the last; ascending
+	time   []float64 // s, at the start of each slot
+	rate   []float64 // work per second within each slot
 	width  []float64 // s, of each slot
 	price  []float64 // cost of a second of the server's time in each slot
 	sum    []float64 // price of all slots before each one, and at the end of all
-	used   []float64 // s of each slot that tasks take
-	follow []float64 // direction in which prices move
+	used   []float64 // s of each slot used by tasks
+	follow []float64 // direction of the prices
 }
 
 // newAxis cuts the time from 0 to end into slots of at most step seconds.
@@ -252,7 +251,7 @@ func (a *axis) slot(from, to, begin, end float64) {
 	a.rate = append(a.rate, (end-begin)/(to-from))
 }
 
-// add brings sum up to date with the prices, and gives the price of all slots together.
+// add updates sum from the prices, and returns the total price of all slots.
 func (a *axis) add() float64 {
 	for k, p := range a.price {
 		a.sum[k+1] = a.sum[k] + p*a.width[k]
@@ -260,25 +259,24 @@ func (a *axis) add() float64 {
 	return a.sum[len(a.price)]
 }
 
-// last is the slot with work[k] < x ≤ work[k+1], −1 for work before the first, and the number of slots for work beyond all.
+// last returns the slot with work[k] < x ≤ work[k+1], −1 for work before the first, and the number of slots for work beyond the last.
 func (a *axis) last(x float64) int { return sort.SearchFloat64s(a.work, x) - 1 }
 
-// ends is last for the end of a task. Work that is beyond the end of a slot by rounding alone ends there: the next slot may
-// begin much later.
+// ends is last for the end of a task. Work beyond the end of a slot only by rounding ends there: the next slot may begin much later.
 func (a *axis) ends(x float64) int { return a.last(x - 1e-12*math.Abs(x)) }
 
-// into is how far within slot k the work x is, s.
+// into is the position of work x within slot k, s.
 func (a *axis) into(x float64, k int) float64 { return (x - a.work[k]) / a.rate[k] }
 
-// when is the first time at which the work reaches x, which lies in slot k.
+// when is the first time at which the work reaches x, which is in slot k.
 func (a *axis) when(x float64, k int) float64 { return a.time[k] + a.into(x, k) }
 
-// priceOf is what a task at p pays for the server's time.
+// priceOf is the price of the server's time for a task at p.
 func (a *axis) priceOf(p *spot) float64 {
 	return a.sum[p.to] + a.price[p.to]*p.upTo - a.sum[p.from] - a.price[p.from]*p.into
 }
 
-// take books the slots of a task at p.
+// take adds a task at p to the used slots.
 func (a *axis) take(p *spot) {
 	if p.from == p.to {
 		a.used[p.from] += p.upTo - p.into
@@ -291,8 +289,7 @@ func (a *axis) take(p *spot) {
 	a.used[p.to] += p.upTo
 }
 
-// each gives every slot with the gradient of L in its price: by how much tasks take more of the slot than there is.
-// Where a price of 0 would fall it is left out.
+// each calls f for every slot with the gradient of L in its price: the excess use of the slot. It skips slots with a price of 0 that would fall.
 func (a *axis) each(f func(k int, gradient float64)) {
 	for k, u := range a.used {
 		if g := u - a.width[k]; g > 0 || a.price[k] > 0 {

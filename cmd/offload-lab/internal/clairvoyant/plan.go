@@ -9,12 +9,12 @@ import (
 	"app-offload/cmd/offload-lab/internal/sim"
 )
 
-// lists is a plan as orders of tasks: what each server does one after another, as soon as task and server are there. Tasks
-// that are dropped are in neither; they are done after all others.
+// lists is a plan as orders of tasks: each server does its tasks in order, as soon as task and server are available. Dropped tasks are in neither
+// list; they are done after all others.
 type lists struct {
 	episode *sim.Episode
 	order   [2][]int     // by action
-	end     [2][]float64 // the work at which each task of the order ends
+	end     [2][]float64 // work at which each task of the order ends
 	costs   []float64    // of each task
 	at      []int8       // server of each task, or nowhere
 	giveUp  []float64
@@ -39,7 +39,7 @@ func newLists(e *sim.Episode, giveUp []float64) *lists {
 	return l
 }
 
-// fill takes the places of a solution of the dual, each server's in the order of their begin.
+// fill adopts the positions of a solution of the dual, for each server in order of their beginning.
 func (l *lists) fill(places []place) {
 	l.order = [2][]int{}
 	for i, p := range places {
@@ -60,7 +60,7 @@ func (l *lists) fill(places []place) {
 	l.total()
 }
 
-// empty gives every task up.
+// empty drops every task.
 func (l *lists) empty() {
 	l.order = [2][]int{}
 	for i := range l.at {
@@ -85,7 +85,7 @@ func (l *lists) total() {
 	}
 }
 
-// ended is the cost of task i whose work on server s ends at x.
+// ended is the cost of task i if its work on server s ends at x.
 func (l *lists) ended(s, i int, x float64) float64 {
 	at := l.episode.Jobs[i].At
 	if s == sim.Cloud {
@@ -94,7 +94,7 @@ func (l *lists) ended(s, i int, x float64) float64 {
 	return l.episode.Cost(i, false, l.episode.Edge.When(x)-at)
 }
 
-// remove is what it saves to take the k-th task out of server s, its own cost aside.
+// remove returns the saving of removing the k-th task from server s, without its own cost.
 func (l *lists) remove(s, k int) (saved float64) {
 	free := math.Inf(-1)
 	if k > 0 {
@@ -111,7 +111,7 @@ func (l *lists) remove(s, k int) (saved float64) {
 	return saved
 }
 
-// insert is what it costs to put task i before the k-th of server s, its own cost included, or any number above limit.
+// insert returns the cost of inserting task i before the k-th task of server s, its own cost included, or any number above limit.
 func (l *lists) insert(s, k, i int, limit float64) (cost float64) {
 	free := l.release[s][i]
 	if k > 0 {
@@ -131,7 +131,7 @@ func (l *lists) insert(s, k, i int, limit float64) (cost float64) {
 	return cost
 }
 
-// cut takes the k-th task out of server s, and put puts one in. Both bring ends and costs up to date.
+// cut removes the k-th task of server s, and put inserts a task. Both update ends and costs.
 func (l *lists) cut(s, k int) {
 	l.order[s], l.end[s] = slices.Delete(l.order[s], k, k+1), slices.Delete(l.end[s], k, k+1)
 	l.again(s, k, k)
@@ -142,7 +142,7 @@ func (l *lists) put(s, k, i int) {
 	l.again(s, k, k+1)
 }
 
-// again computes ends and costs from the k-th task on, until one ends as before. Those before fresh have no end yet.
+// again computes ends and costs from the k-th task on, until an end is unchanged. Tasks before fresh have no end yet.
 func (l *lists) again(s, k, fresh int) {
 	free := math.Inf(-1)
 	if k > 0 {
@@ -159,9 +159,8 @@ func (l *lists) again(s, k, fresh int) {
 	}
 }
 
-// improve tries that many times to take a random task out and to put it where it costs least: on either server, in any
-// place near the one that its arrival gives it, or nowhere. Now and then it takes what is a little worse, ever more seldom
-// (simulated annealing), and it ends with the best plan that it met.
+// improve repeatedly removes a random task and inserts it where it costs least: on either server, near the position given by its arrival, or nowhere.
+// It sometimes accepts a slightly worse plan, with decreasing probability (simulated annealing), and ends with the best plan found.
 func (l *lists) improve(moves int, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 0x706c616e))
 	best := l.keep()
@@ -183,8 +182,8 @@ func (l *lists) improve(moves int, seed uint64) {
 	l.total()
 }
 
-// shift takes task i out and puts it where its cost is least, each place's cost with a draw of the heat's size: so worse
-// places come up with the chance that the heat gives them.
+// shift removes task i and inserts it where its cost plus noise of the heat's size is least: worse positions are chosen with the probability that the
+// heat gives them.
 func (l *lists) shift(i int, heat float64, rng *rand.Rand) {
 	l.cost -= l.costs[i]
 	if was := int(l.at[i]); was != nowhere {
@@ -212,15 +211,15 @@ func (l *lists) shift(i int, heat float64, rng *rand.Rand) {
 }
 
 const (
-	heatFrom = 0.3 // of the cost of a task
+	heatFrom = 0.3 // relative to the cost of a task
 	heatTo   = 0.01
 )
 
-// gumbel is a draw by which the least of noisy costs is one of them with the chance of Boltzmann's distribution.
+// gumbel is noise with which the minimum of noisy costs has Boltzmann's distribution.
 func gumbel(rng *rand.Rand) float64 { return math.Log(rng.ExpFloat64() + 1e-300) }
 
-// window is the places on server s at which task i may be worth anything: from the first task that ends after it has
-// arrived to the last that begins before it is hopeless.
+// window is the range of useful positions of task i on server s: from the first task that ends after its arrival to the last that begins before it is
+// hopeless.
 func (l *lists) window(s, i int) (first, beyond int) {
 	first, _ = slices.BinarySearch(l.end[s], l.release[s][i])
 	j := &l.episode.Jobs[i]
@@ -233,9 +232,9 @@ func (l *lists) window(s, i int) (first, beyond int) {
 	return first, min(beyond, first+widest)
 }
 
-const widest = 60 // tasks behind which one is tried
+const widest = 60 // maximum number of positions tried
 
-// kept is an order of tasks that is remembered.
+// kept is a saved order of tasks.
 type kept struct {
 	order [2][]int
 	at    []int8
@@ -253,8 +252,8 @@ func (l *lists) keepIn(k kept) kept {
 
 // Search bounds the work of Solve. Equal searches of equal episodes give equal results.
 type Search struct {
-	Slot  float64 // s, at the usual scale of time, that a price holds: shorter ones give a higher bound
-	Steps int     // of the prices, at most
+	Slot  float64 // s, at the usual time scale, per price: shorter slots give a higher bound
+	Steps int     // maximum steps of the prices
 	Moves int     // of the local search
 	Seed  uint64  // of the local search
 }
@@ -265,30 +264,30 @@ func DefaultSearch() Search { return Search{Slot: 0.02, Steps: 1500, Moves: 400_
 // Step binds a task to a server.
 type Step struct {
 	Job   int
-	At    float64 // s from the begin of the episode
+	At    float64 // s since the start of the episode
 	Cloud bool
 }
 
-// Plan is what to do, in the order of time, and what is known of it.
+// Plan is a plan in order of time, with its cost and bound.
 type Plan struct {
 	Steps []Step
-	Cost  float64 // J of the plan, the sum over all tasks
-	Bound float64 // no plan costs less
+	Cost  float64 // J of the plan, summed over all tasks
+	Bound float64 // lower bound of all plans
 }
 
-// Solve bounds the cost of the best plan from below, and looks for a plan that comes close to it.
+// Solve computes a lower bound of the best plan's cost, and a plan close to it.
 func (s Search) Solve(e *sim.Episode) Plan {
 	d := newDual(e, s.Slot*e.Config.Scale)
 	l := newLists(e, d.giveUp)
 	l.empty()
-	l.improve(s.Moves/20, s.Seed) // the prices want to know about where they are to get to
+	l.improve(s.Moves/20, s.Seed) // the search of the prices needs an upper bound
 	bound, places := d.search(s.Steps, l.cost)
 	l.fill(places)
 	l.improve(s.Moves, s.Seed)
 	return Plan{Steps: l.steps(), Cost: l.cost, Bound: bound}
 }
 
-// steps is the plan as it is carried out: a task is bound when its server has done all before it.
+// steps returns the plan in execution order: a task is bound when its server has done all earlier tasks.
 func (l *lists) steps() (all []Step) {
 	last := 0.0
 	for s, r := range [2]sim.Rate{sim.Local: l.episode.Edge, sim.Cloud: l.episode.Link} {
@@ -310,7 +309,7 @@ func (l *lists) steps() (all []Step) {
 	return all
 }
 
-// Play carries the plan out in the simulator.
+// Play runs the plan in the simulator.
 func (p *Plan) Play(env *sim.Env, e *sim.Episode, each func(sim.Info)) {
 	env.Begin(e)
 	for _, s := range p.Steps {
@@ -318,11 +317,11 @@ func (p *Plan) Play(env *sim.Env, e *sim.Episode, each func(sim.Info)) {
 	}
 }
 
-// Load is the work of the episode over what both servers can do until its last task arrives, where the work is divided
-// between them so that the busier one has least to do.
+// Load is the work of the episode relative to the capacity of both servers until its last task arrives, with the work divided between them so that
+// the busier one has the least to do.
 //
-// With any share x_i of task i at the node, the busier one's load is at least λ·node + (1−λ)·link for every λ in [0,1], and
-// the best division takes the tasks in the order of their bytes a Mcycle: it is the fractional knapsack of two resources.
+// For any share x_i of task i on the node, the load of the busier one is at least λ·node + (1−λ)·link for every λ in [0,1], and the best division
+// takes the tasks in order of bytes per Mcycle: it is the fractional knapsack of two resources.
 func Load(e *sim.Episode) float64 {
 	if len(e.Jobs) == 0 {
 		return 0
@@ -336,7 +335,7 @@ func Load(e *sim.Episode) float64 {
 		sent += needs[i].link
 	}
 	slices.SortFunc(needs, func(a, b need) int { return cmp.Compare(b.link*a.node, a.link*b.node) })
-	for _, n := range needs { // from the link to the node, those first that relieve it most
+	for _, n := range needs { // move from link to node, the tasks that relieve the link most first
 		if kept+n.node > sent-n.link {
 			share := (sent - kept) / (n.node + n.link)
 			return kept + max(share, 0)*n.node

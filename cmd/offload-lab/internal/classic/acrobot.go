@@ -2,8 +2,8 @@ package classic
 
 import "math"
 
-// Acrobot is Acrobot-v1: two hanging links, a torque of −1, 0 or 1 on the joint between them, and a height that the free end
-// is to reach. Every step before that costs 1.
+// Acrobot is Acrobot-v1: two hanging links, a torque of −1, 0 or 1 on the joint between them, and a target height for the free end. Every step before
+// that costs 1.
 type Acrobot struct {
 	state acrobat
 	obs   [6]float64
@@ -13,7 +13,7 @@ type Acrobot struct {
 // acrobat is both angles and both angular velocities.
 type acrobat [4]float64
 
-// Both links are 1 long and 1 heavy, have their centre of mass in the middle and a moment of inertia of 1.
+// Both links have length 1, mass 1, the centre of mass in the middle and a moment of inertia of 1.
 const (
 	centre      = 0.5
 	fastestUp   = 4 * math.Pi
@@ -21,17 +21,17 @@ const (
 	span        = 0.2
 )
 
-// Spaces is six observations and three actions.
+// Spaces returns six observations and three actions.
 func (*Acrobot) Spaces() (observation, actions int) { return 6, 3 }
 
-// Reset begins an episode near the hanging rest.
+// Reset begins an episode close to hanging at rest.
 func (a *Acrobot) Reset(seed uint64) []float64 {
 	a.steps = 0
 	drawn(a.state[:], 0.1, seed)
 	return a.look()
 }
 
-// Step applies the torque for 0.2 s, by one step of Runge and Kutta's fourth order method.
+// Step applies the torque for 0.2 s, with one step of the fourth-order Runge–Kutta method.
 func (a *Acrobot) Step(action int) (obs []float64, reward float64, terminated, truncated bool) {
 	s := a.state.after(float64(action - 1))
 	a.state = acrobat{wrap(s[0]), wrap(s[1]), between(s[2], fastestUp), between(s[3], fastestDown)}
@@ -68,7 +68,7 @@ func (s acrobat) plus(h float64, d acrobat) acrobat {
 	return s
 }
 
-// slope is the equations of motion as in Sutton and Barto's book, which is the variant that Gymnasium uses.
+// slope is the equations of motion of Sutton and Barto's book, the variant that Gymnasium uses.
 func (s acrobat) slope(torque float64) acrobat {
 	sin1 := math.Sin(s[0])
 	sin2, cos2 := math.Sincos(s[1])
@@ -80,7 +80,7 @@ func (s acrobat) slope(torque float64) acrobat {
 	return acrobat{s[2], s[3], -(d2*lower + phi1) / d1, lower}
 }
 
-// wrap brings an angle into [−π, π].
+// wrap maps an angle to [−π, π].
 func wrap(x float64) float64 {
 	for x > math.Pi {
 		x -= 2 * math.Pi

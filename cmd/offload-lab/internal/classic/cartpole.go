@@ -2,7 +2,7 @@ package classic
 
 import "math"
 
-// CartPole is CartPole-v1: keep a pole upright by pushing its cart left (0) or right (1). Every step is worth 1.
+// CartPole is CartPole-v1: keep a pole upright by pushing its cart left (0) or right (1). Every step earns 1.
 type CartPole struct {
 	state [4]float64 // position, velocity, angle, angular velocity
 	steps int
@@ -20,17 +20,17 @@ const (
 	steepest   = 12 * 2 * math.Pi / 360
 )
 
-// Spaces is four observations and two actions.
+// Spaces returns four observations and two actions.
 func (*CartPole) Spaces() (observation, actions int) { return 4, 2 }
 
-// Reset begins an episode near the upright rest.
+// Reset begins an episode close to upright at rest.
 func (c *CartPole) Reset(seed uint64) []float64 {
 	c.steps = 0
 	drawn(c.state[:], 0.05, seed)
 	return c.state[:]
 }
 
-// Step pushes for 20 ms, by Euler's method.
+// Step pushes for 20 ms, with Euler's method.
 func (c *CartPole) Step(action int) (obs []float64, reward float64, terminated, truncated bool) {
 	push := force
 	if action == 0 {

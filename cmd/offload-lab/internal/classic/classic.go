@@ -1,5 +1,5 @@
-// Package classic has two control problems by which a learner is judged, with the dynamics that Gymnasium publishes:
-// CartPole-v1 and Acrobot-v1. Both are seeded and deterministic, and both truncate an episode after 500 steps.
+// Package classic has two control problems for checking a learner, with the dynamics published by Gymnasium: CartPole-v1 and Acrobot-v1. Both are
+// seeded and deterministic, and truncate an episode after 500 steps.
 package classic
 
 import "math/rand/v2"

@@ -13,28 +13,28 @@ const (
 	Ball    = "ball"  // a fault of a rolling element
 )
 
-// BearingStates are all states of a bearing.
+// BearingStates lists the states of a bearing.
 var BearingStates = []string{Healthy, Inner, Outer, Ball}
 
 // A motor at 29.5 Hz on a rolling bearing of type 6205, sampled at 5,120 Hz.
 const (
 	shaftHz   = 29.5
 	sampleHz  = 5120.0
-	resonance = 1600.0 // Hz, what the housing rings at when a fault is struck
-	damping   = 900.0  // 1/s, how fast the ringing decays
+	resonance = 1600.0 // Hz, the housing's resonance after a strike
+	damping   = 900.0  // 1/s, decay of the resonance
 )
 
-// fault is how a fault strikes: strikes and modulation, in turns of the shaft. The numbers are the characteristic frequencies of a 6205.
+// fault describes the strikes of a fault: strikes and modulation per turn of the shaft. The numbers are the characteristic frequencies of a 6205.
 type fault struct{ strikes, modulation, depth float64 }
 
 var faults = map[string]fault{
-	Inner: {5.415, 1, 0.9},         // each ball passes; loud where the fault passes the load zone, once a turn
+	Inner: {5.415, 1, 0.9},         // each ball that passes; loud when the fault passes the load zone, once per turn
 	Outer: {3.585, 1, 0.1},         // the fault stays in the load zone
 	Ball:  {2 * 2.357, 0.398, 0.7}, // it strikes both races; loud as the cage carries it through the load zone
 }
 
-// Bearing makes the acceleration of one bearing: harmonics of the shaft, noise, and with a fault the ringing of the housing in the rhythm of
-// its strikes.
+// Bearing generates the acceleration of one bearing: harmonics of the shaft, noise, and with a fault the resonance of the housing at the rate of its
+// strikes.
 type Bearing struct {
 	rng       *rand.Rand
 	shaft     float64 // turns so far
@@ -45,7 +45,7 @@ type Bearing struct {
 	noise     float64
 }
 
-// Speed is the shaft's speed now, in Hz.
+// Speed is the shaft's current speed in Hz.
 func (b *Bearing) Speed() float64 { return b.speed }
 
 // NewBearing starts a bearing at a random angle.
@@ -57,7 +57,7 @@ func NewBearing(rng *rand.Rand) *Bearing {
 	return b
 }
 
-// Sample is the next value in m/s², with a fault of that severity, 0 to 1.
+// Sample returns the next value in m/s², with a fault of that severity, 0 to 1.
 func (b *Bearing) Sample(state string, severity float64) float32 {
 	step := b.speed / sampleHz
 	b.shaft += step
@@ -67,12 +67,12 @@ func (b *Bearing) Sample(state string, severity float64) float32 {
 	return float32(x + b.housing(state, severity, step) + b.noise*b.rng.NormFloat64())
 }
 
-// housing is an oscillator that each strike excites.
+// housing is an oscillator excited by each strike.
 func (b *Bearing) housing(state string, severity, step float64) float64 {
 	hit := 0.0
 	if f, ok := faults[state]; ok {
 		if b.next -= step; b.next <= 0 {
-			b.next = (1 + 0.015*b.rng.NormFloat64()) / f.strikes // the balls slip a little
+			b.next = (1 + 0.015*b.rng.NormFloat64()) / f.strikes // the balls slip slightly
 			loud := 1 + f.depth*math.Sin(2*math.Pi*f.modulation*b.shaft)
 			hit = 0.95 * severity * loud * (1 + 0.15*b.rng.NormFloat64())
 		}

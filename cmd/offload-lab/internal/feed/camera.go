@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// camera looks at a conveyor and sends a JPEG of a part a second, 20 to 300 KB each. Every part is drawn when it passes, until the camera has
-// maxFrames of them; then it shows those again in random order, so that at high rates the service is busy and not the feed.
+// camera simulates a camera over a conveyor that sends one JPEG of a part per second, 20 to 300 KB each. It draws a new part each time until it has
+// maxFrames of them; then it repeats those in random order, so that at high rates the service is busy and not the feed.
 type camera struct {
 	device
 	frames []frame
 }
 
-// maxFrames bounds the frames that are kept, about 20 MB.
+// maxFrames bounds the stored frames, about 20 MB.
 const maxFrames = 256
 
-// frame is a picture with what is true of it.
+// frame is a picture with its truth.
 type frame struct {
 	jpeg []byte
 	part *Part

@@ -20,7 +20,7 @@ type Event struct {
 	Origin     int64     `json:"origin"`
 	Readings   []Reading `json:"readings"`
 
-	// Truth is kept apart from what is published; nil for sources that know no more than they say.
+	// Truth is not published; nil if the source has no ground truth.
 	Truth *Truth `json:"-"`
 
 	service string
@@ -40,12 +40,12 @@ type Reading struct {
 	Value       string `json:"value"`
 }
 
-// Topic is where a device service publishes the event, without the base prefix.
+// Topic is the topic on which a device service publishes the event, without the base prefix.
 func (e *Event) Topic() string {
 	return fmt.Sprintf("events/device/%s/%s/%s/%s", e.service, e.Profile, e.Device, e.Source)
 }
 
-// Request is the event as an AddEventRequest.
+// Request returns the event as an AddEventRequest.
 func (e *Event) Request() ([]byte, error) {
 	return json.Marshal(struct {
 		APIVersion string `json:"apiVersion"`
@@ -67,13 +67,13 @@ func Envelope(payload []byte, contentType, correlationID string) ([]byte, error)
 	}{APIVersion: "v3", CorrelationID: correlationID, Payload: payload, ContentType: contentType})
 }
 
-// device is what the events of one source have in common.
+// device is the common part of the events of one source.
 type device struct {
 	service, profile, name, source string
 	rng                            *rand.Rand
 }
 
-// event starts an event with readings that the caller fills in.
+// event creates an event with the given readings.
 func (d *device) event(at time.Time, readings ...Reading) Event {
 	origin := at.UnixNano()
 	for i := range readings {

@@ -1,6 +1,6 @@
-// Package feed makes the sensor data of a small plant: this machine's own vital signs, a vibration channel whose
-// bearing fails now and then, and a camera over a belt with parts. Every message is what an EdgeX 3.1 device service would publish; what is
-// true of it, such as the state of the bearing, is kept apart.
+// Package feed generates the sensor data of a small plant: this machine's own vital signs, a vibration sensor with a bearing that fails from time to
+// time, and a camera over a conveyor with parts. Every message is that of an EdgeX 3.1 device service; the ground truth, such as the state of the
+// bearing, is kept separately.
 package feed
 
 import (
@@ -18,22 +18,22 @@ type Message struct {
 	Event Event
 }
 
-// Source is one device source that speaks at a fixed interval.
+// Source is a device source with a fixed interval.
 type Source interface {
 	// Interval is the time between two events at rate 1.
 	Interval() time.Duration
-	// Next makes the event of the moment at.
+	// Next returns the event at time at.
 	Next(at time.Time) Event
 }
 
-// Sources lists the whole plant. Equal seeds give equal signals; only what is
-// measured on this machine differs. node gives its frequency and temperature.
+// Sources lists all sources of the plant. Equal seeds give equal signals, except for measurements of this machine. node provides its frequency and
+// temperature.
 func Sources(seed uint64, node host.Source) []Source {
 	return append(machine(seed, node), newVibration(rand.New(rand.NewPCG(seed, 1))), newCamera(rand.New(rand.NewPCG(seed, 2))))
 }
 
-// Play calls emit for every message, on time, until ctx ends, the duration is over (0 is never) or emit fails.
-// It runs on the caller's goroutine; a rate of 20 makes everything come twenty times as often.
+// Play calls emit for every message, on time, until ctx ends, the duration is over (0 means unlimited) or emit fails. It runs on the caller's
+// goroutine; a rate of 20 divides all intervals by twenty.
 func Play(ctx context.Context, sources []Source, rate float64, duration time.Duration, emit func(Message) error) error {
 	start := time.Now()
 	due := make([]time.Duration, len(sources))
@@ -58,7 +58,7 @@ func Play(ctx context.Context, sources []Source, rate float64, duration time.Dur
 	}
 }
 
-// Generate makes the same stream as Play without waiting: as fast as emit takes it.
+// Generate emits the same stream as Play without waiting, as fast as emit accepts it.
 func Generate(sources []Source, start time.Time, duration time.Duration, emit func(Message) error) error {
 	due := make([]time.Duration, len(sources))
 	for {

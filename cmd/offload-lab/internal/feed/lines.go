@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Line is one message of a recorded stream, as `offload-lab generate` writes it.
+// Line is one message of a recorded stream, as written by `offload-lab generate`.
 type Line struct {
 	Topic   string          `json:"topic"`
 	AfterMS float64         `json:"afterMs"` // since the start of the stream
 	Payload json.RawMessage `json:"payload"` // an AddEventRequest
 }
 
-// Write puts one message on a line of its own.
+// Write writes one message as a line.
 func Write(w io.Writer, m Message) error {
 	payload, err := m.Event.Request()
 	if err != nil {
@@ -25,8 +25,8 @@ func Write(w io.Writer, m Message) error {
 	return json.NewEncoder(w).Encode(Line{Topic: m.Topic, AfterMS: float64(m.After.Microseconds()) / 1000, Payload: payload})
 }
 
-// PlayBack calls emit for every line of r, at the times the lines say, rate times as fast. Lines are read as they are
-// due: a stream of any length takes the memory of one line.
+// PlayBack calls emit for every line of r, at the times in the lines, rate times as fast. It reads each line when it is due: a stream of any length
+// takes the memory of one line.
 func PlayBack(ctx context.Context, r io.Reader, rate float64, emit func(Line) error) error {
 	start := time.Now()
 	in := bufio.NewReaderSize(r, 1<<20)

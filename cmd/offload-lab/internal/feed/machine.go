@@ -9,8 +9,8 @@ import (
 	"app-offload/functions/host"
 )
 
-// machine is this computer as one device with a source for each of its vital signs, each once a second. A machine
-// without a thermometer has no temperature source.
+// machine is this computer as one device with a source for each of its vital signs, once per second each. A machine without a thermometer has no
+// temperature source.
 func machine(seed uint64, node host.Source) []Source {
 	vitals := []struct {
 		source string
@@ -37,7 +37,7 @@ type vital struct {
 
 func (v *vital) Interval() time.Duration { return time.Second }
 
-// Next reports what can be read; a figure that cannot stays 0, as it does in EdgeX's own system-metrics services.
+// Next reports the readable figures; an unreadable figure stays 0, as in EdgeX's own system-metrics services.
 func (v *vital) Next(at time.Time) Event {
 	now, _ := host.ReadVitals()
 	return v.event(at, v.read(now, v.node.State())...)

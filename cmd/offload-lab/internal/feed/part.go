@@ -15,20 +15,20 @@ const (
 	Dent    = "dent"
 )
 
-// PartLabels are all labels of parts.
+// PartLabels lists the labels of parts.
 var PartLabels = []string{Good, Scratch, Dent}
 
-// Part is a metal plate on the belt as the camera sees it: what is wrong with the part, and what disturbs the picture. Lengths are shares of
-// the picture's height, grey levels are 0 to 255.
+// Part is a metal plate on the conveyor as the camera sees it, with its defect and the disturbances of the picture. Lengths are relative to the
+// picture's height, grey levels are 0 to 255.
 type Part struct {
 	Label    string  // good, scratch or dent
 	Contrast float64 // of the defect, 0 barely visible to 1
-	Shadow   float64 // darkest share of light that a shadow takes, 0 for none
-	Blur     float64 // length of the motion blur, 0 for none
+	Shadow   float64 // maximum share of light taken by a shadow, 0 means no shadow
+	Blur     float64 // length of the motion blur, 0 means no blur
 
 	x, y, width, height, turn float64 // centre, size and angle of the plate
-	belt, metal, light        float64 // levels of belt and plate, and slope of the light across the picture
-	noise                     float64 // of the sensor, the largest deviation
+	belt, metal, light        float64 // levels of conveyor and plate, and slope of the light across the picture
+	noise                     float64 // maximum deviation by the sensor
 	grain                     [64]float64
 
 	defectX, defectY, reach, sin, cos, thick float64 // of the defect, in the plate's own axes
@@ -68,7 +68,7 @@ func NewPart(rng *rand.Rand) *Part {
 	return p
 }
 
-// Draw renders the part in a picture of that height, four thirds as wide. rng gives the sensor's noise.
+// Draw renders the part in a picture of that height and 4/3 of that width. rng provides the sensor's noise.
 func (p *Part) Draw(height int, rng *rand.Rand) *image.Gray {
 	img := image.NewGray(image.Rect(0, 0, height*4/3, height))
 	w := img.Rect.Dx()
@@ -98,9 +98,9 @@ func (p *Part) Draw(height int, rng *rand.Rand) *image.Gray {
 	return img
 }
 
-// plate is the level of the metal at a place of the plate.
+// plate is the level of the metal at a point of the plate.
 func (p *Part) plate(a, b float64) float64 {
-	if hole := math.Abs(a) - p.width/2; hole*hole+b*b < 0.05*0.05 { // two holes, through which the belt shows
+	if hole := math.Abs(a) - p.width/2; hole*hole+b*b < 0.05*0.05 { // two holes that show the conveyor
 		return p.belt - 15
 	}
 	level := p.metal + p.grain[int((b+p.height)*90)%len(p.grain)]
@@ -111,7 +111,7 @@ func (p *Part) plate(a, b float64) float64 {
 		if math.Abs(along) < p.reach && math.Abs(across) < p.thick {
 			level += p.bright * 90 * p.Contrast * (1 - across*across/(p.thick*p.thick))
 		}
-	case Dent: // light falls from one side: one slope is dark, the other bright
+	case Dent: // light comes from one side: one slope is dark, the other bright
 		if r := (dx*dx + dy*dy) / (p.reach * p.reach); r < 1 {
 			level += 180 * p.Contrast * (dx*p.cos + dy*p.sin) / p.reach * (1 - r)
 		}
@@ -119,7 +119,7 @@ func (p *Part) plate(a, b float64) float64 {
 	return level
 }
 
-// smear averages each pixel with those before it, as a moving part does in one exposure.
+// smear averages each pixel with the previous ones, as the motion of a part does during an exposure.
 func smear(row []float64, n int) {
 	if n < 2 {
 		return
@@ -136,7 +136,7 @@ func smear(row []float64, n int) {
 	}
 }
 
-// expose adds the sensor's noise, which is the sum of two uniform ones, and clamps to a byte.
+// expose adds the sensor's noise, the sum of two uniform distributions, and clamps to a byte.
 func (p *Part) expose(to []uint8, row []float64, rng *rand.Rand) {
 	var bits uint64
 	for x, v := range row {
@@ -152,6 +152,6 @@ func (p *Part) expose(to []uint8, row []float64, rng *rand.Rand) {
 // JPEG encodes a picture as the camera does.
 func JPEG(img image.Image, quality int) []byte {
 	var b bytes.Buffer
-	_ = jpeg.Encode(&b, img, &jpeg.Options{Quality: quality}) // a bytes.Buffer takes every write
+	_ = jpeg.Encode(&b, img, &jpeg.Options{Quality: quality}) // a bytes.Buffer never fails
 	return b.Bytes()
 }

@@ -9,10 +9,10 @@ import (
 
 const (
 	window = 512  // samples of an event
-	faulty = 0.25 // the severity from which a bearing counts as faulty
+	faulty = 0.25 // minimum severity of a faulty bearing
 )
 
-// vibration is healthy for two minutes on average, then a fault of one of the three kinds grows in, strikes for twenty seconds, and is gone.
+// vibration is healthy for two minutes on average, then a fault of one of the three kinds grows, lasts twenty seconds, and disappears.
 type vibration struct {
 	device
 	bearing  *Bearing
@@ -54,7 +54,7 @@ func float32s(resource, units string, values []float32) Reading {
 	return Reading{Resource: resource, Type: "Float32Array", Units: units, Value: b.String()}
 }
 
-// label is the state of the bearing now.
+// label is the current state of the bearing.
 func (v *vibration) label() string {
 	if v.severity < faulty {
 		return Healthy
@@ -77,7 +77,7 @@ func (v *vibration) sample() float32 {
 	return v.bearing.Sample(v.state, v.severity)
 }
 
-// sojourn is how long the condition lasts, in seconds.
+// sojourn is the duration of the condition in seconds.
 func (v *vibration) sojourn() float64 {
 	mean := 120.0
 	if v.striking {

@@ -7,7 +7,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// variants are the names of the leaderboard that are not just a policy's: a policy, and what is set otherwise.
+// variants are contestants that are a policy with changed settings.
 var variants = map[string]struct {
 	policy string
 	set    func(*policy.Config)
@@ -16,7 +16,7 @@ var variants = map[string]struct {
 	"greedy":  {"cost", func(c *policy.Config) { c.CostShadow = false }},
 }
 
-// Default lists the contestants when none are named: every policy and every variant.
+// Default lists the default contestants: every policy and every variant.
 func Default() string {
 	names := []string{"article", "greedy"}
 	for _, info := range policy.List() {
@@ -25,8 +25,8 @@ func Default() string {
 	return strings.Join(names, ",")
 }
 
-// Field makes contestants of names separated by commas: policies, the variants article and greedy, and what was learned for
-// policies ppo and defer by its file, as ppo=FILE and defer=FILE.
+// Field creates contestants from comma-separated names: policies, the variants article and greedy, and trained results for policies ppo and defer
+// from files, as ppo=FILE and defer=FILE.
 func Field(names string, c policy.Config) ([]Contestant, error) {
 	var field []Contestant
 	for name := range strings.SplitSeq(names, ",") {
@@ -38,7 +38,7 @@ func Field(names string, c policy.Config) ([]Contestant, error) {
 		}
 		if file, named := strings.CutPrefix(name, "ppo="); named {
 			ok, v.policy = true, "ppo"
-			// As the default it must have its weights, where it would else decide as cost without a word.
+			// As the default policy it must have its weights; otherwise it would silently decide as cost.
 			v.set = func(c *policy.Config) { c.PPOWeights, c.Default = file, "ppo" }
 		}
 		if !ok {
@@ -49,7 +49,7 @@ func Field(names string, c policy.Config) ([]Contestant, error) {
 		}
 		field = append(field, Contestant{Name: name, Make: func(episode int) (policy.Policy, error) {
 			mine := c
-			mine.RandomSeed += episode // each episode has draws of its own
+			mine.RandomSeed += episode // different draws in each episode
 			v.set(&mine)
 			return policy.New(v.policy, mine)
 		}})

@@ -1,10 +1,9 @@
-// Package judge holds policies against each other and against clairvoyant planners, on the same episodes.
+// Package judge compares policies with each other and with clairvoyant planners, on the same episodes.
 //
-// Regret is what a task costs more than it had to: (J − J*)/tasks, averaged over the episodes, where J* is the oracle's
-// cost of the same episode. Where an episode is too overloaded for the exact search, its lower bound takes the place of
-// J*, so that no regret is shown smaller than it is. The oracle binds each task when it arrives. A planner who may also let
-// tasks wait costs less: regretToPlan is held against the best such plan that is known, and what no plan can save is between it
-// and regretToBound.
+// Regret is the extra cost per task over the optimum: (J − J*)/tasks, averaged over the episodes, where J* is the oracle's cost of the same episode.
+// In an episode too overloaded for the exact search, its lower bound replaces J*, so that no regret is underestimated. The oracle binds each task on
+// arrival. A planner that may also delay tasks costs less: regretToPlan is relative to the best known plan of that kind, and the inevitable part of
+// the regret is between that and regretToBound.
 package judge
 
 import (
@@ -24,43 +23,43 @@ import (
 	"app-offload/functions/policy"
 )
 
-// Contestant is a policy under a name of the leaderboard. Each episode gets a policy of its own, made for its number.
+// Contestant is a named policy of the leaderboard. Each episode gets its own policy, created for its number.
 type Contestant struct {
 	Name string
 	Make func(episode int) (policy.Policy, error)
 }
 
-// Score is how one policy did: one line of the leaderboard.
+// Score is one policy's line of the leaderboard.
 type Score struct {
 	Policy         string     `json:"policy"`
-	Regret         float64    `json:"regret"`         // mean excess cost of a task over the oracle
+	Regret         float64    `json:"regret"`         // mean extra cost per task over the oracle
 	RegretCI95     [2]float64 `json:"regretCI95"`     // of the mean over episodes
-	MeanCost       float64    `json:"meanCost"`       // J a task
+	MeanCost       float64    `json:"meanCost"`       // J per task
 	RelativeRegret float64    `json:"relativeRegret"` // (J − J*)/J*, mean over episodes
-	RegretToPlan   float64    `json:"regretToPlan"`   // over the plan of one who may wait, reorder and idle
-	RegretToBound  float64    `json:"regretToBound"`  // over what no plan costs less than
+	RegretToPlan   float64    `json:"regretToPlan"`   // over the plan with waiting, reordering and idling
+	RegretToBound  float64    `json:"regretToBound"`  // over the lower bound of all plans
 	InTime         float64    `json:"inTime"`         // share of episodes in which 99 of 100 tasks take at most PromptT
 	Loads          []Load     `json:"loads,omitempty"`
 	Shed           []Shed     `json:"shed,omitempty"`
 	MeanT          float64    `json:"meanT"` // s
 	P95T           float64    `json:"p95T"`
-	P99T           float64    `json:"p99T"` // over all tasks; a few overloaded episodes make it
+	P99T           float64    `json:"p99T"` // over all tasks; dominated by a few overloaded episodes
 	MissShare      float64    `json:"missShare"`
 	CloudShare     float64    `json:"cloudShare"`
 	BytesPerTask   float64    `json:"bytesPerTask"`
 	JoulesPerTask  float64    `json:"joulesPerTask"`
 	DecisionMicros float64    `json:"decisionMicros"`
 	Episodes       int        `json:"episodes"`
-	ExactEpisodes  int        `json:"exactEpisodes"` // in which the oracle's cost is proven
+	ExactEpisodes  int        `json:"exactEpisodes"` // with a proven optimum of the oracle
 }
 
-// Options of a comparison.
+// Options configure a comparison.
 type Options struct {
 	Episodes int
 	Seed     uint64
-	Search   oracle.Search      // for the optimum of deciding at once and, with a tail, for that; Limit = 0 leaves both out
-	Plan     clairvoyant.Search // of plans that wait; with Moves = 0 there are none
-	Tail     sim.Tail           // where it costs anything, another line is the oracle's that is charged for it
+	Search   oracle.Search      // for the optimum of immediate decisions, also with a tail; Limit = 0 disables both
+	Plan     clairvoyant.Search // for plans with waiting; Moves = 0 disables them
+	Tail     sim.Tail           // if it costs anything, an additional line shows the oracle with this cost
 	Done     func(episodes int) // called after each episode, for a progress bar
 }
 
@@ -72,24 +71,24 @@ type tally struct {
 	cost, joules, bytes float64
 	missed, cloud, gone int
 	took                []float64 // of the tasks that were not dropped
-	shed                [10]Shed  // by value of the class, with numbers in place of shares
+	shed                [10]Shed  // by value of the class, with counts instead of shares
 }
 
 func (t *tally) tasks() float64 { return float64(len(t.took) + t.gone) }
 
-// round is one episode with all contestants and, after them, the oracle, without and with a tail, and the plan that waits.
+// round is one episode with all contestants and, after them, the oracle, without and with a tail, and the plan with waiting.
 type round struct {
 	tallies []tally
 	best    float64
 	exact   bool
-	plan    float64 // cost of the best plan that waits
+	plan    float64 // cost of the best plan with waiting
 	bound   float64 // of all plans
 	load    float64
-	scale   float64 // of time in the world
+	scale   float64 // time scale of the world
 	err     error
 }
 
-// Compare plays every contestant through the same episodes and adds the oracle's own line at the end.
+// Compare runs every contestant through the same episodes and appends the oracle's own line.
 func Compare(ctx context.Context, w *sim.World, contestants []Contestant, o Options) ([]Score, error) {
 	rounds := make([]round, o.Episodes)
 	var wg sync.WaitGroup
@@ -160,7 +159,7 @@ func play(w *sim.World, contestants []Contestant, o Options, i int) (r round) {
 	return r
 }
 
-// await adds the plan of one who may wait, as it is in the simulator.
+// await adds the plan with waiting, run in the simulator.
 func (r *round) await(env *sim.Env, e *sim.Episode, search clairvoyant.Search) {
 	var t tally
 	plan := search.Solve(e)
@@ -169,7 +168,7 @@ func (r *round) await(env *sim.Env, e *sim.Episode, search clairvoyant.Search) {
 	r.tallies = append(r.tallies, t)
 }
 
-// follow is what comes of a plan.
+// follow runs a plan.
 func follow(env *sim.Env, e *sim.Episode, plan oracle.Plan) (t tally) {
 	env.Begin(e)
 	for _, cloud := range plan.Cloud {
@@ -255,7 +254,7 @@ func sum(name string, k int, rounds []round) Score {
 		s.InTime += l.InTime * float64(l.Episodes) / float64(len(rounds))
 	}
 	if rounds[0].plan == 0 {
-		s.RegretToPlan, s.RegretToBound = 0, 0 // there was none
+		s.RegretToPlan, s.RegretToBound = 0, 0 // there was no plan
 	}
 	if rounds[0].best == 0 {
 		s.Regret, s.RelativeRegret, regrets = 0, 0, nil
@@ -277,7 +276,7 @@ func mean(values []float64) float64 {
 	return sum / float64(max(len(values), 1))
 }
 
-// quantile of sorted values, the smallest that at least the share q is not above.
+// quantile returns the smallest of the sorted values that at least the share q does not exceed.
 func quantile(sorted []float64, q float64) float64 {
 	if len(sorted) == 0 {
 		return 0
@@ -285,7 +284,7 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[min(max(int(math.Ceil(q*float64(len(sorted))))-1, 0), len(sorted)-1)]
 }
 
-// halfWidth of the 95 % interval of the mean, by Student's t.
+// halfWidth is that of the 95 % interval of the mean, by Student's t.
 func halfWidth(values []float64) float64 {
 	n := float64(len(values))
 	if n < 2 {
@@ -298,35 +297,34 @@ func halfWidth(values []float64) float64 {
 	return student95(n-1) * math.Sqrt(sum/(n-1)/n)
 }
 
-// student95 is the 97.5 % quantile of Student's t, by the expansion of Cornish and Fisher; exact to a percent from 6 degrees of
-// freedom.
+// student95 is the 97.5 % quantile of Student's t by the Cornish–Fisher expansion; exact within a percent from 6 degrees of freedom.
 func student95(freedom float64) float64 {
 	const z = 1.959963984540054
 	z3, z5 := z*z*z, z*z*z*z*z
 	return z + (z3+z)/(4*freedom) + (5*z5+16*z3+3*z)/(96*freedom*freedom)
 }
 
-// PromptT is the completion time that 99 of 100 tasks of an episode are to keep, s.
+// PromptT is the completion time in s within which 99 of 100 tasks of an episode should be done.
 const PromptT = 12.0
 
-// Load is how one policy did in the episodes of one class of load.
+// Load is the result of one policy in the episodes of one class of load.
 type Load struct {
 	Load     string  `json:"load"`
 	Episodes int     `json:"episodes"`
-	Cost     float64 `json:"cost"`   // J a task, mean over episodes
-	Plan     float64 `json:"plan"`   // the same of the best plan that is known
-	Bound    float64 `json:"bound"`  // no plan costs less
+	Cost     float64 `json:"cost"`   // J per task, mean over episodes
+	Plan     float64 `json:"plan"`   // the same for the best known plan
+	Bound    float64 `json:"bound"`  // lower bound of all plans
 	InTime   float64 `json:"inTime"` // share of episodes in which 99 of 100 tasks take at most PromptT
 }
 
-// loads are the classes by offered work over what node and link can do together. Tasks arrive in phases, and the busy one
-// brings 1.5 times the mean: from 2/3 on it brings more than node and link can do.
+// loads are the classes by offered work relative to the capacity of node and link. Tasks arrive in phases, and the busy phase has 1.5 times the mean
+// rate: from 2/3 on it exceeds the capacity.
 var loads = []struct {
 	name  string
 	below float64
 }{{"light", 1.0 / 3}, {"mid", 2.0 / 3}, {"heavy", 1e300}}
 
-// byLoad divides the episodes of the k-th contestant. A class that has no episodes is left out.
+// byLoad divides the episodes of the k-th contestant. It omits a class without episodes.
 func byLoad(k int, rounds []round) (all []Load) {
 	from := 0.0
 	for _, class := range loads {
@@ -357,11 +355,11 @@ func byLoad(k int, rounds []round) (all []Load) {
 	return all
 }
 
-// Shed is how one policy did with the tasks of one class value while both paths were overloaded.
+// Shed is the result of one policy for the tasks of one class value while both paths were overloaded.
 type Shed struct {
 	Value   int     `json:"value"`
-	Gone    float64 `json:"gone"`    // share of the tasks that were dropped
-	Reduced float64 `json:"reduced"` // share that was processed in its reduced form
+	Gone    float64 `json:"gone"`    // share of dropped tasks
+	Reduced float64 `json:"reduced"` // share processed in reduced form
 	tasks   float64
 }
 
@@ -377,7 +375,7 @@ func (t *tally) give(value int, info sim.Info) {
 	}
 }
 
-// byValue divides the tasks of the k-th contestant, or is empty where none was dropped or reduced.
+// byValue divides the tasks of the k-th contestant; it is empty if no task was dropped or reduced.
 func byValue(k int, rounds []round) (all []Shed) {
 	shed := false
 	for value := range (tally{}).shed {
@@ -398,9 +396,8 @@ func byValue(k int, rounds []round) (all []Shed) {
 	return all
 }
 
-// clock measures one decision in microseconds: the situations of an episode are decided over and over, by a policy that
-// has lived through it. Each round is later than the one before, as some policies count arrivals. The fastest of several rounds
-// counts, as others use this machine too.
+// clock measures one decision in microseconds: a policy that has run an episode decides its situations again and again. Each round is later than the
+// previous one, as some policies count arrivals. The fastest of several rounds counts, because of other work on the machine.
 func clock(w *sim.World, c Contestant, seed uint64) (float64, error) {
 	p, err := c.Make(0)
 	if err != nil {

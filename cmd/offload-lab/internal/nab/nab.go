@@ -1,8 +1,8 @@
-// Package nab scores streaming detectors as the Numenta Anomaly Benchmark does: one threshold for all series, a reward for each
-// labelled window by how early it is found, and a cost for each alarm outside of one.
+// Package nab scores streaming detectors as the Numenta Anomaly Benchmark does: one threshold for all series, a reward for each labelled window that
+// is higher for an earlier detection, and a cost for each alarm outside the windows.
 //
-// The scoring function is that of Lavin and Ahmad, "Evaluating Real-time Anomaly Detection Algorithms – the Numenta Anomaly
-// Benchmark" (2015), section III, with the details of NAB 1.1's sweeper: the first 15 % of a series (at most of 5,000 rows) do not count.
+// The scoring function is that of Lavin and Ahmad, "Evaluating Real-time Anomaly Detection Algorithms – the Numenta Anomaly Benchmark" (2015),
+// section III, with the details of NAB 1.1's sweeper: the first 15 % of a series (of at most 5,000 rows) do not count.
 package nab
 
 import (
@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/local/novelty"
 )
 
-// Series is one recording. Windows are the rows [first, last] in which an anomaly is to be found, in order.
+// Series is one recording. Windows are the row ranges [first, last] that contain an anomaly, in order.
 type Series struct {
 	Name    string
 	Times   []int64 // ns since 1970
@@ -26,12 +26,12 @@ type Series struct {
 	Windows [][2]int
 }
 
-// Probation is how many rows at the beginning do not count.
+// Probation is the number of initial rows that do not count.
 func (s *Series) Probation() int {
 	return min(int(0.15*float64(len(s.Values))), 750) // 15 % of at most 5,000 rows
 }
 
-// Profile says what hits, false alarms and misses weigh.
+// Profile holds the weights of hits, false alarms and misses.
 type Profile struct{ TP, FP, FN float64 }
 
 // Standard is NAB's standard profile.
@@ -39,21 +39,21 @@ var Standard = Profile{TP: 1, FP: 0.11, FN: 1}
 
 // Result is a detector's score over a corpus.
 type Result struct {
-	Score     float64 // 0 is a detector that never alarms, 100 one that finds each window in its first row and nothing else
-	Threshold float64 // the score from which on a row is an alarm; the best one, as NAB chooses it
+	Score     float64 // 0 for a detector without alarms, 100 for one that detects each window in its first row and has no other alarms
+	Threshold float64 // minimum score of an alarm; the best one, as NAB chooses it
 	Found     int     // windows with an alarm
 	Windows   int
-	False     int // rows outside of windows with an alarm
+	False     int // rows with an alarm outside windows
 }
 
-// point is a row that counts: its score, what an alarm in it brings, and the window it lies in, -1 outside of all.
+// point is a row that counts: its score, the reward of an alarm in it, and its window, -1 outside all.
 type point struct {
 	score, gain float64
 	window      int
 }
 
-// Score finds the threshold that serves the whole corpus best, and says what the detector reaches with it. scores[i] are a detector's
-// answers, in [0, 1], to the rows of series[i].
+// Score finds the best threshold for the whole corpus and returns the detector's result with it. scores[i] are a detector's scores, in [0, 1], of the
+// rows of series[i].
 func Score(series []Series, scores [][]float64, p Profile) Result {
 	var points []point
 	windows := 0
@@ -90,7 +90,7 @@ func Score(series []Series, scores [][]float64, p Profile) Result {
 	return best
 }
 
-// At is the score of a detector with a threshold that was chosen elsewhere.
+// At is the score of a detector with a given threshold.
 func At(series []Series, scores [][]float64, p Profile, threshold float64) float64 {
 	windows, sum := 0, 0.0
 	for i := range series {
@@ -100,7 +100,7 @@ func At(series []Series, scores [][]float64, p Profile, threshold float64) float
 	return normal(sum, windows, p)
 }
 
-// normal scales what all series gained to 0 for a detector that never alarms and 100 for a perfect one.
+// normal scales the total reward to 0 for a detector without alarms and 100 for a perfect one.
 func normal(sum float64, windows int, p Profile) float64 {
 	null, perfect := -p.FN*float64(windows), p.TP*float64(windows)
 	if windows == 0 {
@@ -109,7 +109,7 @@ func normal(sum float64, windows int, p Profile) float64 {
 	return 100 * (sum - null) / (perfect - null)
 }
 
-// gained is what alarms from a threshold on bring in one series: each window counts once, by its earliest alarm.
+// gained is the reward of alarms above a threshold in one series: each window counts once, by its earliest alarm.
 func (s *Series) gained(scores []float64, p Profile, threshold float64) (sum float64) {
 	best := make([]float64, len(s.Windows))
 	for k := range best {
@@ -130,11 +130,11 @@ func (s *Series) gained(scores []float64, p Profile, threshold float64) (sum flo
 	return sum
 }
 
-// points appends the rows that count. Windows are numbered from first on.
+// points appends the rows that count. Windows are numbered starting at first.
 func (s *Series) points(dst []point, scores []float64, first int, p Profile) []point {
 	probation := s.Probation()
 	most := scaled(-1)
-	w, last, width := 0, -1, 1.0 // the next or present window, and the end and width of the one before: without one, all rows are far from it
+	w, last, width := 0, -1, 1.0 // the current or next window, and the end and width of the previous one: without one, all rows are far from it
 	for i, score := range scores {
 		if w < len(s.Windows) && i > s.Windows[w][1] {
 			last, width = s.Windows[w][1], float64(s.Windows[w][1]-s.Windows[w][0]+1)
@@ -163,7 +163,7 @@ func scaled(x float64) float64 {
 	return 2/(1+math.Exp(5*x)) - 1
 }
 
-// Detect lets a fresh detector answer each row of each series.
+// Detect runs a new detector over the rows of each series.
 func Detect(series []Series, o novelty.Options) [][]float64 {
 	scores := make([][]float64, len(series))
 	for i := range series {
@@ -176,8 +176,8 @@ func Detect(series []Series, o novelty.Options) [][]float64 {
 	return scores
 }
 
-// gaussian is NAB's windowedGaussian, the floor that a detector has to beat: how unlikely a value is under the normal distribution of the
-// last 6,400 rows, which moves on by 100 at a time.
+// gaussian is NAB's windowedGaussian, the baseline of a detector: the improbability of a value under the normal distribution of the last 6,400 rows,
+// updated every 100 rows.
 func gaussian(values []float64) []float64 {
 	const window, step = 6400, 100
 	var kept, next []float64
@@ -214,9 +214,9 @@ func moments(values []float64) (mean, std float64) {
 	return mean, std
 }
 
-// Report scores the operator `anomaly` beside NAB's windowedGaussian, on the whole corpus and on random halves of it, whose spread says
-// how far a figure may be trusted on other series. What does not count the series that the threshold was chosen on is apart: each series with
-// the threshold of all others, and random halves with the threshold of the other half.
+// Report scores the operator `anomaly` and NAB's windowedGaussian, on the whole corpus and on random halves of it, whose spread shows the uncertainty
+// on other series. It separately scores held-out data: each series with the threshold of all others, and random halves with the threshold of the
+// other half.
 func Report(w io.Writer, series []Series, seed uint64) error {
 	begin := time.Now()
 	own := Detect(series, novelty.Defaults())
@@ -261,7 +261,7 @@ func halves(series []Series, scores [][]float64, seed uint64) (best, unseen [3]f
 	return [3]float64{all[20], all[100], all[180]}, [3]float64{others[20], others[100], others[180]}
 }
 
-// leftOut scores each series with the threshold that serves all others best.
+// leftOut scores each series with the best threshold of all others.
 func leftOut(series []Series, scores [][]float64) float64 {
 	sum, windows := 0.0, 0
 	for i := range series {

@@ -16,8 +16,8 @@ import (
 
 const stamp = "2006-01-02 15:04:05"
 
-// Read reads a corpus laid out as NAB's repository: data/GROUP/NAME.csv, and labels/combined_windows.json. Series come in the order of
-// their names. A series without an entry among the labels, or with a window that is not of its rows, is an error.
+// Read reads a corpus in the layout of NAB's repository: data/GROUP/NAME.csv, and labels/combined_windows.json. Series are in the order of their
+// names. A series without labels, or with a window outside its rows, is an error.
 func Read(dir string) ([]Series, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -32,7 +32,7 @@ func Read(dir string) ([]Series, error) {
 	if err := json.Unmarshal(raw, &labels); err != nil {
 		return nil, fmt.Errorf("reading labels/combined_windows.json: %w", err)
 	}
-	names, _ := fs.Glob(root.FS(), "data/*/*.csv") // the pattern is right
+	names, _ := fs.Glob(root.FS(), "data/*/*.csv") // the pattern is valid
 	if len(names) == 0 {
 		return nil, fmt.Errorf("no series in %s: data/GROUP/NAME.csv are expected", dir)
 	}
@@ -94,7 +94,7 @@ func (s *Series) read(r io.Reader, windows [][2]string) error {
 	return nil
 }
 
-// row finds the first row of a time, as NAB does where times repeat.
+// row returns the first row of a time, as NAB does for repeated times.
 func (s *Series) row(text string) (int, error) {
 	at, err := time.Parse(stamp+".000000", text)
 	if err != nil {

@@ -1,12 +1,11 @@
-// Package oracle finds the best that anybody could have done in an episode, who knew all of it beforehand.
+// Package oracle finds the best possible decisions for an episode that is known completely in advance.
 //
-// Deciding task after task leads to a state of two numbers, when node and link become free, at some cost so far. A state
-// that is free no sooner on either and has cost no less than another can be forgotten, since whatever is done from it costs
-// no less than the same done from the other. What is left after each task, the Pareto labels, is searched in full: the
-// result is exact, not a heuristic's.
+// The state after each decision is two numbers, the times at which node and link become free, with the cost so far. A state that is free no sooner on
+// either and has no lower cost than another state is dominated and can be dropped. The search over the remaining states, the Pareto labels, is
+// complete: the result is exact, not heuristic.
 //
-// In episodes with far more work than both ways carry there can be millions of labels. Above Limit, labels that lie close
-// together become one that is as good as each of them in every respect. The result is then a lower bound, and says so.
+// In episodes with far more work than both paths can do there can be millions of labels. Above Limit, close labels are merged into one that is at
+// least as good as each of them in every respect. The result is then marked as a lower bound.
 package oracle
 
 import (
@@ -16,22 +15,22 @@ import (
 	"app-offload/cmd/offload-lab/internal/sim"
 )
 
-// Plan is what to do with each task.
+// Plan is the decision for each task.
 type Plan struct {
 	Cloud []bool
-	Cost  float64 // J of the plan, the sum over all tasks
-	Bound float64 // no plan costs less; equal to Cost where the search was exact
-	Most  int     // labels after one task, at most
+	Cost  float64 // J of the plan, summed over all tasks
+	Bound float64 // lower bound of all plans; equal to Cost if the search was exact
+	Most  int     // maximum number of labels after a task
 }
 
-// Exact reports whether no other plan costs less.
+// Exact reports whether the plan is optimal.
 func (p *Plan) Exact() bool { return p.Bound >= p.Cost }
 
 // Search bounds the work of Solve.
 type Search struct {
-	// Limit is how many labels are kept after a task.
+	// Limit is the maximum number of labels kept after a task.
 	Limit int
-	// Beam is how many are kept in the search for a good plan that comes first. Its cost rules out labels early.
+	// Beam is the number of labels of the preceding search for a good plan. Its cost rules out labels early.
 	Beam int
 }
 
@@ -45,7 +44,7 @@ func (s Search) Solve(e *sim.Episode) Plan {
 	if first.exact {
 		return first.plan()
 	}
-	// The bound is a hair above the cost, so that rounding cannot rule the plan itself out.
+	// The bound is slightly above the cost, so that rounding cannot rule out the plan itself.
 	full := search(e, rest, hopeless, first.cost*(1+1e-12)+1e-12, s.Limit, relax)
 	p := full.plan()
 	if !full.exact {
@@ -55,7 +54,7 @@ func (s Search) Solve(e *sim.Episode) Plan {
 	return p
 }
 
-// least is for each task the least that it and all after it cost, as if both ways were idle for each.
+// least returns for each task a lower bound of the cost of it and all later tasks, with both paths idle for each.
 func least(e *sim.Episode) []float64 {
 	rest := make([]float64, len(e.Jobs)+1)
 	for i := len(e.Jobs) - 1; i >= 0; i-- {
@@ -66,8 +65,8 @@ func least(e *sim.Episode) []float64 {
 	return rest
 }
 
-// late is for each task the state from which it and all after it are so late on either way that they cost no more in any
-// later one. States beyond it are alike.
+// late returns for each task the state from which on it and all later tasks are so late on both paths that a later state costs no more. States beyond
+// it are equivalent.
 func late(e *sim.Episode) []sim.Servers {
 	hopeless := make([]sim.Servers, len(e.Jobs)+1)
 	hopeless[len(e.Jobs)] = sim.Servers{Edge: math.Inf(-1), Link: math.Inf(-1)}
@@ -79,11 +78,11 @@ func late(e *sim.Episode) []sim.Servers {
 	return hopeless
 }
 
-// label is a state that some sequence of decisions leads to.
+// label is a state reached by some sequence of decisions.
 type label struct {
 	edge, link float64 // as in sim.Servers
 	cost       float64 // so far
-	from       int32   // the label before, and in the lowest bit the decision
+	from       int32   // the previous label, and the decision in the lowest bit
 }
 
 // result is a finished search.
@@ -107,7 +106,7 @@ func (r *result) plan() Plan {
 	return p
 }
 
-// search goes through all tasks. Labels that cannot end below bound are dropped; above limit, fewer makes fewer of them.
+// search processes all tasks. It drops labels that cannot end below bound; above limit, fewer reduces them.
 func search(e *sim.Episode, rest []float64, hopeless []sim.Servers, bound float64, limit int, fewer func([]label, int) []label) result {
 	s := e.Idle()
 	f := frontier{labels: []label{{edge: s.Edge, link: s.Link}}}
@@ -142,7 +141,7 @@ type frontier struct {
 	least        fenwick
 }
 
-// advance does either with task i from every label, and keeps what nothing else is better than.
+// advance applies both decisions for task i to every label, and keeps the nondominated ones.
 func (f *frontier) advance(e *sim.Episode, i int, hopeless sim.Servers, bound float64) {
 	at := e.Jobs[i].At
 	edge, link := e.Edge.Done(at), e.Link.Done(at)
@@ -174,7 +173,7 @@ func (f *frontier) advance(e *sim.Episode, i int, hopeless sim.Servers, bound fl
 	f.prune()
 }
 
-// merge puts both kinds of successors in one list by edge, link and cost. Each kind has its order already, but for ties.
+// merge merges both kinds of successors into one list by edge, link and cost. Each kind is already ordered, except for ties.
 func (f *frontier) merge() {
 	f.labels = f.labels[:0]
 	a, b := f.local, f.cloud
@@ -207,7 +206,7 @@ func byLink(a, b label) int {
 	return 0
 }
 
-// prune keeps a label unless one before it has a link that is free no later, at no higher cost.
+// prune drops a label if an earlier one has a link that is free no later, at no higher cost.
 func (f *frontier) prune() {
 	f.least.reset(len(f.links))
 	kept := f.labels[:0]
@@ -221,7 +220,7 @@ func (f *frontier) prune() {
 	f.labels = kept
 }
 
-// fenwick answers in logarithmic time what the least value at positions up to some point is.
+// fenwick returns in logarithmic time the minimum over the positions up to a given one.
 type fenwick []float64
 
 func (t *fenwick) reset(n int) {
@@ -245,10 +244,10 @@ func (t fenwick) upTo(i int) float64 {
 	return least
 }
 
-// cell is a patch of states.
+// cell is a region of states.
 type cell struct{ edge, link int64 }
 
-// thin keeps the cheapest label of each patch: what is left can be reached, but the best may be gone.
+// thin keeps the cheapest label of each cell: the labels are reachable, but the optimum may be lost.
 func thin(labels []label, limit int) []label {
 	return patch(labels, limit, func(kept, other label) label {
 		if other.cost < kept.cost {
@@ -258,8 +257,8 @@ func thin(labels []label, limit int) []label {
 	})
 }
 
-// relax makes one label of each patch that is as good as all of them: nothing better is gone, but what is left may be
-// better than what can be reached.
+// relax replaces the labels of each cell by one that is as good as all of them: the optimum is not lost, but a label may be better than any reachable
+// state.
 func relax(labels []label, limit int) []label {
 	return patch(labels, limit, func(kept, other label) label {
 		from := kept.from
@@ -270,8 +269,7 @@ func relax(labels []label, limit int) []label {
 	})
 }
 
-// patch joins the labels of a patch, with patches that grow until there are few enough. Half of the limit leaves room
-// for the tasks that follow.
+// patch joins the labels of a cell, with cells that grow until there are few enough labels. Half of the limit leaves room for the following tasks.
 func patch(labels []label, limit int, join func(kept, other label) label) []label {
 	edge, link := 0.5, 16.0 // Mcycles and bytes, each a fraction of a millisecond
 	for len(labels) > limit/2 {

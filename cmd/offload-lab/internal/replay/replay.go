@@ -1,13 +1,11 @@
-// Package replay asks of recorded decisions what other policies would have cost, without letting them act.
+// Package replay estimates the cost of other policies on recorded decisions, without letting them act.
 //
-// A record holds what was known when a decision fell, what was done, with which probability, and what came of it. Weighing
-// each outcome by how much likelier the other policy is to do the same gives an estimate of that policy's cost which is
-// right on average whatever the world is like (inverse propensity scoring). Correcting a model of the cost by the weighted
-// errors of the model is right as well, and varies less (doubly robust).
+// A record holds the inputs of a decision, the decision, its probability and its outcome. Weighting each outcome by the ratio of the probabilities of
+// that decision gives an unbiased estimate of the other policy's cost, without assumptions about the world (inverse propensity scoring). Correcting a
+// model of the cost by the weighted errors of the model is also unbiased, with less variance (doubly robust).
 //
-// Both judge one decision at a time: the queues stay as they were recorded, so what a policy would have spared later tasks
-// does not count. And both can only speak of what was tried at times: where a decision was certain, nothing is known of the
-// other way, and the result says how often that was so.
+// Both evaluate one decision at a time: the queues stay as recorded, so the effect of a policy on later tasks does not count. And both depend on
+// variation in the log: if a decision was certain, nothing is known about the other target, and the result counts these cases.
 package replay
 
 import (
@@ -21,20 +19,20 @@ import (
 	"app-offload/functions/score"
 )
 
-// Measure is a number that an outcome is judged by; less is better.
+// Measure is the measure of an outcome; less is better.
 type Measure func(r *decision.Record) float64
 
-// sample is a record as far as an evaluation needs it.
+// sample is the part of a record that an evaluation needs.
 type sample struct {
 	cloud      bool
-	forced     bool    // by a guard, or by what no policy decides
-	propensity float64 // of what was done
+	forced     bool    // by a guard or another rule above the policies
+	propensity float64 // of the actual decision
 	value      float64
 	x          [inputs]float64
 	would      []float64 // for each policy, the probability of the cloud
 }
 
-// Log collects records, each with what the policies in question would have done.
+// Log collects records, each with the hypothetical decisions of the policies.
 type Log struct {
 	measure  Measure
 	deciders []*decide.Decider // one for each policy
@@ -45,11 +43,11 @@ type Log struct {
 
 // Skipped counts the records without a usable outcome.
 type Skipped struct {
-	Unknown int `json:"unknown"` // nothing had come back yet
-	Failed  int `json:"failed"`  // no result will ever come
+	Unknown int `json:"unknown"` // no outcome had arrived yet
+	Failed  int `json:"failed"`  // no result will arrive
 }
 
-// NewLog prepares to evaluate the policies, under the guards of that configuration.
+// NewLog prepares an evaluation of the policies, with the guards of that configuration.
 func NewLog(measure Measure, policies []policy.Policy, c policy.Config) (*Log, error) {
 	guards, err := policy.NewGuards(c)
 	if err != nil {
@@ -66,7 +64,7 @@ func NewLog(measure Measure, policies []policy.Policy, c policy.Config) (*Log, e
 	return l, nil
 }
 
-// Add takes in a record. Records must come in the order in which they were decided, as some policies learn.
+// Add adds a record. Records must be in the order of their decisions, as some policies learn.
 func (l *Log) Add(r *decision.Record) {
 	switch {
 	case r.Outcome.Failed:
@@ -91,7 +89,7 @@ func (l *Log) Add(r *decision.Record) {
 	l.samples = append(l.samples, s)
 }
 
-// forced reports whether no policy had a say: any of them would have ended up with the same.
+// forced reports whether the decision did not depend on the policy.
 func forced(why decision.Reason) bool {
 	switch why {
 	case decision.GuardLinkDown, decision.GuardBacklog, decision.GuardNeverLeave, decision.SpoolFull, decision.NoOperator, decision.LocalFailed:
@@ -107,7 +105,7 @@ func cloudChance(d decision.Decision) float64 {
 	return 1 - d.Propensity
 }
 
-// Chance is the probability with which the k-th policy does what was done, and whether the other way could have been seen.
+// chance is the probability of the actual decision under the k-th policy.
 func (s *sample) chance(k int) float64 {
 	if s.forced {
 		return s.propensity
@@ -118,12 +116,12 @@ func (s *sample) chance(k int) float64 {
 	return 1 - s.would[k]
 }
 
-// unsupported reports whether the k-th policy might do what the log can never show.
+// unsupported reports whether the k-th policy might choose a target that the log can never show.
 func (s *sample) unsupported(k int) bool {
 	return !s.forced && s.propensity >= 1 && s.chance(k) < 1
 }
 
-// errEmpty says that there is nothing to evaluate.
+// errEmpty means that the log has nothing to evaluate.
 var errEmpty = errors.New("no record has an outcome: let the service run until results and receipts have come back")
 
 // Evaluate estimates the mean of the measure under each policy. The first result is that of the log itself.
@@ -139,13 +137,13 @@ func (l *Log) Evaluate() ([]Result, error) {
 	return results, nil
 }
 
-// Skipped returns how many records could not be used.
+// Skipped returns the number of unusable records.
 func (l *Log) Skipped() Skipped { return l.skipped }
 
-// inputs is the number of inputs of the model: a constant, and what the service itself predicted.
+// inputs is the number of inputs of the model: a constant, and the service's own predictions.
 const inputs = 8
 
-// inputsOf describes a record to the model. Predictions are bounded, as an unusable way has an infinite one.
+// inputsOf returns the model's inputs of a record. Predictions are bounded, since that of an unreachable target is infinite.
 func inputsOf(r *decision.Record) [inputs]float64 {
 	deadline := score.Slack(r.Task(), &r.State)
 	here, there := lateness(r.Estimate.LocalTime, deadline), lateness(r.Estimate.CloudTime, deadline)
@@ -156,7 +154,7 @@ func inputsOf(r *decision.Record) [inputs]float64 {
 }
 
 const (
-	latest  = 3.0  // deadlines beyond which late is late
+	latest  = 3.0  // maximum lateness in deadlines
 	longest = 3600 // s
 )
 
@@ -183,25 +181,25 @@ type Interval struct {
 	CI95 [2]float64 `json:"ci95"`
 }
 
-// Result is what one policy would have cost. Its numbers are means a record.
+// Result is the estimate for one policy. Its numbers are means per record.
 type Result struct {
 	Policy  string `json:"policy"`
 	Records int    `json:"records"`
 
 	IPS   Interval `json:"ips"`   // inverse propensity scoring
-	SNIPS float64  `json:"snips"` // the same, by the sum of the weights instead of the number of records
+	SNIPS float64  `json:"snips"` // the same, normalised by the sum of the weights instead of the number of records
 	DR    Interval `json:"dr"`    // doubly robust
 
-	EffectiveSamples float64  `json:"effectiveSamples"` // of how many equally weighted records the estimate is worth
+	EffectiveSamples float64  `json:"effectiveSamples"` // equivalent number of equally weighted records
 	MaxWeight        float64  `json:"maxWeight"`
-	Agreement        float64  `json:"agreement"`   // mean probability of doing what was done
+	Agreement        float64  `json:"agreement"`   // mean probability of the actual decision
 	CloudShare       float64  `json:"cloudShare"`  // mean probability of the cloud
-	Unsupported      float64  `json:"unsupported"` // share of records where the policy might do what the log can never show
+	Unsupported      float64  `json:"unsupported"` // share of records where the policy might choose a target that the log can never show
 	Warnings         []string `json:"warnings,omitempty"`
 }
 
-// blocks is into how many stretches a log is cut for its intervals. Neighbouring records share queues and weather, so that
-// single ones would make an interval look narrower than it is; the means of long stretches are nearly independent.
+// blocks is the number of blocks of a log for its intervals. Neighbouring records share queues and conditions, so single records would make an
+// interval too narrow; the means of long blocks are nearly independent.
 const blocks = 40
 
 // logged is the log's own mean, which needs no weights.
@@ -219,7 +217,7 @@ func (l *Log) logged() Result {
 	return r
 }
 
-// evaluate is the k-th policy.
+// evaluate evaluates the k-th policy.
 func (l *Log) evaluate(name string, k int, models []pair) Result {
 	n := len(l.samples)
 	r := Result{Policy: name, Records: n}
@@ -257,14 +255,14 @@ func (s *sample) cloudShare(k int) float64 {
 	return 0
 }
 
-// Below these an estimate rests on too little.
+// Minimum evidence of an estimate without a warning.
 const (
 	fewSamples  = 100
 	smallShare  = 0.05
 	largeWeight = 50
 )
 
-// warnings says what a reader must know before he believes the numbers.
+// warnings lists the limits of the estimate for its reader.
 func (r *Result) warnings() []string {
 	var all []string
 	if r.Unsupported > 0 {
@@ -283,7 +281,7 @@ func (r *Result) warnings() []string {
 	return all
 }
 
-// interval is mean and 95 % interval of terms that follow each other in time.
+// interval is mean and 95 % interval of terms in order of time.
 func interval(terms []float64) Interval {
 	n := min(blocks, len(terms))
 	means := make([]float64, n)
@@ -307,27 +305,27 @@ func interval(terms []float64) Interval {
 	return Interval{mean, [2]float64{mean - half, mean + half}}
 }
 
-// student is the 97.5 % quantile of Student's t, by the expansion of Cornish and Fisher; within a percent from 6 degrees of freedom.
+// student is the 97.5 % quantile of Student's t by the Cornish–Fisher expansion; within a percent from 6 degrees of freedom.
 func student(freedom int) float64 {
 	const z = 1.959963984540054
 	z3, z5, v := z*z*z, z*z*z*z*z, float64(freedom)
 	return z + (z3+z)/(4*v) + (5*z5+16*z3+3*z)/(96*v*v)
 }
 
-// folds is into how many parts the records are dealt. Each part is predicted by a model that has not seen it: a model that
-// had would agree with its own errors, and the correction by them would correct nothing.
+// folds is the number of parts of the records. The model for each part is trained without it: otherwise the model would fit its own errors, and the
+// correction by them would correct nothing.
 const folds = 5
 
-// ridge holds a model of few records near zero.
+// ridge keeps the weights of a model with few records near zero.
 const ridge = 1.0
 
-// linear is a model of the measure for one way.
+// linear is a model of the measure for one target.
 type linear [inputs]float64
 
-// pair is the models of both ways.
+// pair is the models of both targets.
 type pair struct{ local, cloud linear }
 
-// crossFit gives for each part of the records the models that all other parts teach.
+// crossFit returns for each part of the records the models trained on all other parts.
 func crossFit(samples []sample) []pair {
 	models := make([]pair, folds)
 	for f := range models {
@@ -347,8 +345,8 @@ func crossFit(samples []sample) []pair {
 	return models
 }
 
-// doublyRobust is the model's word on what the k-th policy would do, corrected by the weighted error on what was done. Where a
-// guard decided, the outcome is everybody's.
+// doublyRobust is the model's estimate for the decision of the k-th policy, corrected by the weighted error for the actual decision. If a guard
+// decided, the outcome counts unchanged.
 func (m *pair) doublyRobust(s *sample, k int, weight float64) float64 {
 	if s.forced {
 		return s.value
@@ -369,7 +367,7 @@ func (l *linear) at(x *[inputs]float64) (sum float64) {
 	return sum
 }
 
-// regression gathers the normal equations.
+// regression collects the normal equations.
 type regression struct {
 	a [inputs][inputs]float64
 	b [inputs]float64
@@ -384,7 +382,7 @@ func (r *regression) add(x *[inputs]float64, y float64) {
 	}
 }
 
-// solve finds the weights by Cholesky's decomposition, which takes the place of the sums; the ridge keeps it from failing.
+// solve computes the weights by Cholesky decomposition, which overwrites the sums; the ridge keeps it from failing.
 func (r *regression) solve() linear {
 	var l [inputs][]float64
 	for i := range l {
@@ -412,7 +410,7 @@ func (r *regression) solve() linear {
 	return w
 }
 
-// dot is the sum of the products of a with the first of b.
+// dot is the sum of the products of a with the leading elements of b.
 func dot(a, b []float64) (sum float64) {
 	for i, v := range a {
 		sum += v * b[i]

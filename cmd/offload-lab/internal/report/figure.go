@@ -8,12 +8,12 @@ import (
 
 // figure is a plot as a list of marks, in the units of its own view box. The page's template writes them as SVG.
 type figure struct {
-	Label string // the text that a screen reader reads out
+	Label string // text for screen readers
 	W, H  float64
 	Marks []mark
 }
 
-// mark is one shape. Which numbers count depends on its kind: line, rect, circle, path or text.
+// mark is one shape. The relevant fields depend on its kind: line, rect, circle, path or text.
 type mark struct {
 	Kind           string
 	X, Y, X2, Y2   float64
@@ -57,10 +57,10 @@ func (f *figure) path(points []point, class, tip string) {
 
 type point struct{ x, y float64 }
 
-// scale maps values to a stretch of the figure.
+// scale maps values to a range of the figure.
 type scale struct {
 	low, high float64 // values
-	from, to  float64 // places
+	from, to  float64 // positions
 	log       bool
 }
 
@@ -72,12 +72,12 @@ func (s scale) at(v float64) float64 {
 	return s.from + (s.to-s.from)*(v-low)/(high-low)
 }
 
-// in is at, held within the figure.
+// in is at, clamped to the figure.
 func (s scale) in(v float64) float64 {
 	return s.at(min(max(v, s.low), s.high))
 }
 
-// ticks are round values within the scale: 1, 2 and 5 of every decade, or about five even steps.
+// ticks returns round values within the scale: 1, 2 and 5 of every decade, or about five even steps.
 func (s scale) ticks() []float64 {
 	var all []float64
 	if s.log {
@@ -98,7 +98,7 @@ func (s scale) ticks() []float64 {
 	return all
 }
 
-// round is the next of 1, 2 and 5 times a power of ten.
+// round returns the next higher of 1, 2 and 5 times a power of ten.
 func round(v float64) float64 {
 	e := math.Pow(10, math.Floor(math.Log10(v)))
 	for _, m := range []float64{1, 2, 5} {
@@ -109,7 +109,7 @@ func round(v float64) float64 {
 	return 10 * e
 }
 
-// short is a number as few digits say it.
+// short formats a number with few digits.
 func short(v float64) string {
 	switch size := math.Abs(v); {
 	case size == 0:

@@ -24,7 +24,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"ramp":    ramp,
 }).Parse(pageText))
 
-// ramp is the colours of the decision map, from all here to all in the cloud, mixed by the browser from those of the page.
+// ramp is the colours of the decision map, from all local to all in the cloud, mixed by the browser from those of the page.
 func ramp() []template.CSS {
 	var all []template.CSS
 	for i := range 11 {
@@ -37,17 +37,17 @@ func ramp() []template.CSS {
 	return all
 }
 
-// tile is one number that matters most.
+// tile is one of the most important numbers.
 type tile struct{ Name, Value, Note string }
 
-// named is a figure below a heading of its own.
+// named is a figure with its heading.
 type named struct {
 	Name   string
 	Note   string
 	Figure *figure
 }
 
-// content is what the template shows.
+// content is the data of the template.
 type content struct {
 	Title   string
 	Sources []string
@@ -63,7 +63,7 @@ type content struct {
 	Replays []replayed
 }
 
-// Write draws the page. The sources are named in it.
+// Write writes the page, which names the sources.
 func (all *Results) Write(w io.Writer, title string, sources []string) error {
 	if err := all.tidy(); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (all *Results) Write(w io.Writer, title string, sources []string) error {
 	return nil
 }
 
-// mapPlot shows where a policy sends tasks, by what was predicted of both ways. Below the diagonal the cloud is sooner.
+// mapPlot shows a policy's targets by the predictions of both. Below the diagonal the cloud is sooner.
 func mapPlot(l *life) *figure {
 	const size, left, top = 224.0, 58.0, 12.0
 	f := &figure{Label: "Decisions of " + l.policy + " by predicted times", W: size + left + 12, H: size + top + 46}
@@ -122,7 +122,7 @@ func mapPlot(l *life) *figure {
 
 func share(n int, l *life) float64 { return float64(n) / float64(len(l.took)) }
 
-// bars are the numbers that are not the goal but its price.
+// bars shows the secondary numbers.
 func bars(scores []Score) []named {
 	return []named{
 		{"Missed deadlines", "share of tasks", barPlot("Missed deadlines", scores, func(s *Score) float64 { return s.MissShare }, percent)},
@@ -132,7 +132,7 @@ func bars(scores []Score) []named {
 	}
 }
 
-// tiles say how the best policy does that a gateway can have.
+// tiles summarizes the best policy that a gateway can use.
 func tiles(scores []Score) []tile {
 	for _, s := range scores {
 		if s.Policy == "oracle" {
@@ -149,10 +149,10 @@ func tiles(scores []Score) []tile {
 	return nil
 }
 
-// order is that of the colours: what a user may choose first, then the bounds.
+// order is that of the colours: the recommended policies, then the bounds.
 var order = []string{"ppo", "cost", "bandit", "greedy", "deadline", "weighted", "article", "random", "edge", "cloud", "oracle", "logged", "defer"}
 
-// rank is the place of a policy among the colours; an unknown policy comes after them.
+// rank is the position of a policy among the colours; unknown policies come last.
 func rank(policy string) int {
 	if i := slices.Index(order, policy); i >= 0 {
 		return i
@@ -168,7 +168,7 @@ const (
 	leftRoom = 92.0
 )
 
-// regretPlot is a dot a policy with its interval, on a logarithmic scale, as they differ by two orders.
+// regretPlot is a dot per policy with its interval, on a logarithmic scale, as they differ by two orders of magnitude.
 func regretPlot(scores []Score) *figure {
 	var shown []Score
 	low, high := math.Inf(1), 0.0
@@ -197,13 +197,13 @@ func regretPlot(scores []Score) *figure {
 	return f
 }
 
-// onlyX leaves out the horizontal grid.
+// onlyX omits the horizontal grid.
 func (a frame) onlyX() frame {
 	a.y.low, a.y.high = math.Inf(1), math.Inf(1)
 	return a
 }
 
-// cdfPlot is the share of tasks that are done within a time.
+// cdfPlot is the share of tasks done within a time.
 func cdfPlot(lives []*life) *figure {
 	f := &figure{Label: "Share of tasks done within a time", W: wide / 2, H: 320}
 	x := scale{0.02, 100, 52, f.W - 14, true}
@@ -220,7 +220,7 @@ func cdfPlot(lives []*life) *figure {
 	return f
 }
 
-// tailPlot is the share of tasks that take longer, on logarithmic scales: where the latest are, a CDF shows nothing.
+// tailPlot is the share of tasks that take longer, on logarithmic scales: it shows the latest tasks, which a CDF hides.
 func tailPlot(lives []*life) *figure {
 	f := &figure{Label: "Share of tasks that take longer than a time", W: wide / 2, H: 320}
 	x := scale{0.2, 1000, 60, f.W - 14, true}
@@ -243,7 +243,7 @@ func tailPlot(lives []*life) *figure {
 	return f
 }
 
-// steps is how many points a curve has.
+// steps is the number of points of a curve.
 const steps = 160
 
 // within is the share of sorted values up to v.
@@ -252,7 +252,7 @@ func within(sorted []float64, v float64) float64 {
 	return float64(n) / float64(len(sorted))
 }
 
-// barPlot is one number a policy.
+// barPlot is one number per policy.
 func barPlot(label string, scores []Score, value func(*Score) float64, text func(float64) string) *figure {
 	f := &figure{Label: label, W: wide / 2, H: 22*float64(len(scores)) + 12}
 	most := 0.0

@@ -1,7 +1,7 @@
-// Package report draws what the lab's other verbs wrote: one page that stands alone, with plots in SVG and nothing to load.
+// Package report draws the output of the lab's other verbs: one self-contained page, with plots in SVG and no external resources.
 //
-// It reads JSON lines and recognises their kind by their fields: scores of compare, steps of simulate, the learning curve of
-// train, results of replay. Any mixture of them in any order makes a page of what there is; equal lines give equal pages.
+// It reads JSON lines and recognizes their kind by their fields: scores of compare, steps of simulate, the learning curve of train, results of
+// replay. It accepts any mixture in any order; equal lines give equal pages.
 package report
 
 import (
@@ -15,7 +15,7 @@ import (
 	"slices"
 )
 
-// Score is a line of compare: how one policy did.
+// Score is a line of compare: the result of one policy.
 type Score struct {
 	Policy         string     `json:"policy"`
 	Regret         float64    `json:"regret"`
@@ -32,7 +32,7 @@ type Score struct {
 	Episodes       int        `json:"episodes"`
 }
 
-// step is a line of simulate: one decision with what came of it.
+// step is a line of simulate: one decision with its outcome.
 type step struct {
 	Policy    string  `json:"policy"`
 	Target    string  `json:"target"`
@@ -65,7 +65,7 @@ type replayed struct {
 	Warnings         []string `json:"warnings"`
 }
 
-// Results is all that was read.
+// Results holds all input.
 type Results struct {
 	Scores  []Score
 	lives   []*life
@@ -73,7 +73,7 @@ type Results struct {
 	replays []replayed
 }
 
-// life is what a policy lived through, in the order of its first step.
+// life is the history of a policy; policies are in the order of their first step.
 type life struct {
 	policy string
 	took   []float64
@@ -85,7 +85,7 @@ type life struct {
 // patch is one square of the decision map.
 type patch struct{ tasks, cloud int }
 
-// cells is how many squares a decision map is wide and high; they are even in the logarithm of the predicted time.
+// cells is the width and height of a decision map in squares; they are even in the logarithm of the predicted time.
 const (
 	cells    = 14
 	mapFrom  = 0.02 // s
@@ -93,7 +93,7 @@ const (
 	maxSteps = 20_000_000
 )
 
-// errEmpty says that there was nothing to draw.
+// errEmpty means that there is nothing to draw.
 var errEmpty = errors.New("no line of compare, simulate, train or replay in the input")
 
 // Read adds the lines of r.
@@ -111,7 +111,7 @@ func (all *Results) Read(r io.Reader) error {
 	return in.Err()
 }
 
-// line recognises the kind of a line by a field that no other kind has.
+// line recognizes the kind of a line by a field that only this kind has.
 func (all *Results) line(raw []byte) error {
 	var kind struct {
 		Regret, Took, Return *float64
@@ -172,7 +172,7 @@ func (l *life) add(s *step) {
 	}
 }
 
-// cell is the row or column of a predicted time; what lies beyond the map counts at its edge.
+// cell is the row or column of a predicted time, clamped to the map.
 func cell(seconds float64) int {
 	at := math.Log(seconds/mapFrom) / math.Log(mapTo/mapFrom) * cells
 	if !(at > 0) {
@@ -181,7 +181,7 @@ func cell(seconds float64) int {
 	return min(int(at), cells-1)
 }
 
-// tidy puts everything into the order in which it is shown.
+// tidy sorts everything for display.
 func (all *Results) tidy() error {
 	if len(all.Scores)+len(all.lives)+len(all.curve)+len(all.replays) == 0 {
 		return errEmpty

@@ -8,7 +8,7 @@ import (
 	"reflect"
 )
 
-// checkpoint is a training between two updates. Environments are not stored: a seed and the actions since bring them back.
+// checkpoint is a training between two updates. Environments are restored from their seed and actions.
 type checkpoint struct {
 	Version          int
 	Config           Config
@@ -22,7 +22,7 @@ type checkpoint struct {
 	Lanes            []place
 }
 
-// place is where one environment is.
+// place is the state of one environment.
 type place struct {
 	Seed, Episodes uint64
 	Actions        []byte
@@ -31,7 +31,7 @@ type place struct {
 
 const checkpointVersion = 1
 
-// Save writes everything that a training needs to go on as if nothing had happened.
+// Save writes the complete state of a training.
 func (t *Trainer) Save(w io.Writer) error {
 	random, err := t.source.MarshalBinary()
 	if err != nil {
@@ -50,7 +50,7 @@ func (t *Trainer) Save(w io.Writer) error {
 	return nil
 }
 
-// Resume continues what Save wrote, under the same configuration; only Steps may have been changed.
+// Resume continues a saved training under the same configuration; only Steps may differ.
 func Resume(r io.Reader, c Config, newEnv func() (Env, error)) (*Trainer, error) {
 	var saved checkpoint
 	if err := gob.NewDecoder(r).Decode(&saved); err != nil {

@@ -2,31 +2,31 @@ package rl
 
 import "app-offload/functions/check"
 
-// Config is a training. Rate and Clip fall linearly to zero over Steps where Anneal is set.
+// Config configures a training. With Anneal, Rate and Clip fall linearly to zero over Steps.
 type Config struct {
 	Seed  uint64
-	Steps int `within:"1 1000000000"` // of all environments together
+	Steps int `within:"1 1000000000"` // in all environments together
 
-	Envs      int `within:"1 1000000000"` // run beside each other
-	Horizon   int `within:"1 1000000000"` // steps of each between two updates
-	Epochs    int `within:"1 1000000000"` // over the collected steps, an update
-	Minibatch int `within:"1 1000000000"` // samples a gradient step
+	Envs      int `within:"1 1000000000"` // number of parallel environments
+	Horizon   int `within:"1 1000000000"` // steps per environment between two updates
+	Epochs    int `within:"1 1000000000"` // passes over the collected steps per update
+	Minibatch int `within:"1 1000000000"` // samples per gradient step
 
-	Hidden      []int   // sizes of the hidden layers, of actor and critic each
+	Hidden      []int   // sizes of the hidden layers, for actor and critic each
 	Rate        float64 `within:"1e-9 1"`  // of Adam
-	Clip        float64 `within:"0.001 1"` // by how much the probability ratio may leave 1
+	Clip        float64 `within:"0.001 1"` // maximum deviation of the probability ratio from 1
 	Anneal      bool
 	Gamma       float64 `within:"0 1"`   // discount
 	Lambda      float64 `within:"0 1"`   // of generalised advantage estimation
 	Entropy     float64 `within:"0 1"`   // weight of the entropy bonus
 	ValueWeight float64 `within:"0 10"`  // of the critic's loss
-	MaxGradient float64 `within:"0 1e6"` // length to which a gradient is cut; 0 never
+	MaxGradient float64 `within:"0 1e6"` // maximum norm of a gradient; 0 means none
 	NormObs     bool    // scale observations by their running mean and variance
 	NormReturn  bool    // scale rewards by the running deviation of the discounted return
-	Select      int     `within:"0 1000000000"` // episodes to try the policy on after each update of the second half, to keep the best; 0 keeps the last
+	Select      int     `within:"0 1000000000"` // episodes for trying the policy after each update of the second half, to keep the best one; 0 keeps the last
 }
 
-// DefaultConfig is a middle road that learns most small problems.
+// DefaultConfig is a compromise that learns most small problems.
 func DefaultConfig() Config {
 	return Config{
 		Seed: 1, Steps: 1_000_000,
@@ -36,7 +36,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports every problem at once.
+// Validate reports every problem.
 func (c Config) Validate() error {
 	p := check.Fields("", c)
 	if p.Fine("Steps", "Envs", "Horizon") && c.Steps < c.Envs*c.Horizon {

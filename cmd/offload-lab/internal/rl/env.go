@@ -1,24 +1,24 @@
 package rl
 
-// Env is one episode after the other, in the contract of Gymnasium. It must be deterministic: a seed and the actions since
-// Reset decide everything. The observation is the environment's own and is overwritten by the next call.
+// Env is a sequence of episodes with the contract of Gymnasium. It must be deterministic in the seed and the actions since Reset. The observation
+// belongs to the environment and is overwritten by the next call.
 type Env interface {
 	Reset(seed uint64) (obs []float64)
-	// Step takes an action. An episode that terminated has no future; one that was truncated only ends here.
+	// Step takes an action. A terminated episode has no future; a truncated one is only cut off.
 	Step(action int) (obs []float64, reward float64, terminated, truncated bool)
-	// Spaces is the length of an observation and the number of actions.
+	// Spaces returns the length of an observation and the number of actions.
 	Spaces() (observation, actions int)
 }
 
-// lane is an environment of the many that are run beside each other.
+// lane is one of the parallel environments.
 type lane struct {
 	env      Env
 	obs      []float64
-	seed     uint64 // of this episode
-	episodes uint64 // begun so far
-	actions  []byte // since the reset: with the seed they are all it takes to come back here
+	seed     uint64 // of the current episode
+	episodes uint64 // number of episodes begun
+	actions  []byte // since the reset; with the seed they restore the environment
 	total    float64
-	carried  float64 // discounted return, from which rewards are scaled
+	carried  float64 // discounted return, used to scale rewards
 }
 
 // begin resets the environment to its next episode.
@@ -36,7 +36,7 @@ func (l *lane) step(action int) (reward float64, terminated, truncated bool) {
 	return reward, terminated, truncated
 }
 
-// replay comes back to where a checkpoint was taken.
+// replay restores the state of a checkpoint.
 func (l *lane) replay() {
 	l.obs = l.env.Reset(l.seed)
 	for _, a := range l.actions {
@@ -44,7 +44,7 @@ func (l *lane) replay() {
 	}
 }
 
-// mix is a bijection that spreads neighbouring seeds far apart (the finaliser of SplitMix64).
+// mix is a bijection that maps neighbouring seeds far apart (the finaliser of SplitMix64).
 func mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -52,7 +52,7 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// Actor is a policy: a network over normalised observations, with one output an action.
+// Actor is a policy: a network over normalised observations, with one output per action.
 type Actor struct {
 	Net  *Net
 	Norm *Norm
@@ -60,12 +60,12 @@ type Actor struct {
 	x    []float64
 }
 
-// NewActor makes a policy that decides for one observation at a time. The norm may be nil.
+// NewActor creates a policy for single observations. The norm may be nil.
 func NewActor(net *Net, norm *Norm) *Actor {
 	return &Actor{Net: net, Norm: norm, pass: NewPass(net, 1), x: make([]float64, net.Sizes[0])}
 }
 
-// Logits are the outputs for an observation, valid until the next call.
+// Logits returns the outputs for an observation, valid until the next call.
 func (a *Actor) Logits(obs []float64) []float64 {
 	if a.Norm == nil {
 		return a.pass.Forward(obs, 1)
@@ -74,7 +74,7 @@ func (a *Actor) Logits(obs []float64) []float64 {
 	return a.pass.Forward(a.x, 1)
 }
 
-// Best is the action with the largest output.
+// Best returns the action with the largest output.
 func (a *Actor) Best(obs []float64) int {
 	logits, best := a.Logits(obs), 0
 	for k, v := range logits {
@@ -85,7 +85,7 @@ func (a *Actor) Best(obs []float64) int {
 	return best
 }
 
-// Evaluate plays whole episodes without exploring and gives their returns.
+// Evaluate plays whole episodes without exploration and returns their returns.
 func Evaluate(a *Actor, env Env, episodes int, seed uint64) []float64 {
 	returns := make([]float64, 0, episodes)
 	for i := range episodes {

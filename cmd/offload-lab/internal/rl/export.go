@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// Network is the actor as the file that the service reads. Inputs without a name are called by their number.
+// Network returns the actor in the service's file form. Inputs without a name get their number.
 func (a *Actor) Network(made string, names ...string) *policy.Network {
 	n := &policy.Network{Made: made}
 	for k := range a.Net.Sizes[0] {
@@ -28,7 +28,7 @@ func (a *Actor) Network(made string, names ...string) *policy.Network {
 	return n
 }
 
-// Load makes an actor of a file for an environment with so many observations and actions.
+// Load creates an actor from a file for an environment with the given numbers of observations and actions.
 func Load(n *policy.Network, observation, actions int) (*Actor, error) {
 	if len(n.Inputs) != observation || n.Outputs() != actions {
 		return nil, fmt.Errorf("the network has %d inputs and %d outputs; the environment has %d observations and %d actions",

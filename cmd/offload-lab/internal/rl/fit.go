@@ -5,9 +5,9 @@ import (
 	"math/rand/v2"
 )
 
-// Fitter teaches a network of two outputs the better action of labels. A mistake counts for what it costs: the loss is the
-// logistic one, weighted by the size of the gain, whose minimum prefers action 1 exactly where its mean gain is positive. A
-// power below 1 trades some of that for steadiness, as the largest gains are mostly chance.
+// Fitter trains a network with two outputs on the better action of labels. A mistake is weighted by its cost: the loss is the logistic loss, weighted
+// by the size of the gain, whose minimum prefers action 1 exactly where its mean gain is positive. A power below 1 reduces the variance at the price
+// of bias, as the largest gains are mostly chance.
 type Fitter struct {
 	net       *Net
 	pass      *Pass
@@ -20,7 +20,7 @@ type Fitter struct {
 	power     float64 // of the gain's size
 }
 
-// NewFitter prepares to teach the network.
+// NewFitter prepares the training of the network.
 func NewFitter(net *Net, minibatch int, power float64) *Fitter {
 	return &Fitter{
 		net: net, pass: NewPass(net, minibatch), opt: NewAdam(len(net.Params)), grad: make([]float64, len(net.Params)),
@@ -28,7 +28,7 @@ func NewFitter(net *Net, minibatch int, power float64) *Fitter {
 	}
 }
 
-// Epoch goes once over the labels in a new order and gives the mean loss.
+// Epoch passes once over the labels in a new order and returns the mean loss.
 func (f *Fitter) Epoch(l *Labels, norm *Norm, rng *rand.Rand, rate func(done float64) float64) float64 {
 	f.order = f.order[:0]
 	scale := 0.0
@@ -47,7 +47,7 @@ func (f *Fitter) Epoch(l *Labels, norm *Norm, rng *rand.Rand, rate func(done flo
 	return loss / float64(max(batches, 1))
 }
 
-// step sets the gradient of the loss over some of the labels.
+// step computes the gradient of the loss over some of the labels.
 func (f *Fitter) step(l *Labels, norm *Norm, samples []int, scale float64) float64 {
 	size := f.net.Sizes[0]
 	for k, i := range samples {
@@ -62,7 +62,7 @@ func (f *Fitter) step(l *Labels, norm *Norm, samples []int, scale float64) float
 		}
 		z := logits[2*k+1] - logits[2*k]
 		p := 1 / (1 + math.Exp(-z))
-		// −log of the probability of the better action, in a form that does not overflow.
+		// −log of the probability of the better action, without overflow.
 		loss += weight * (max(z, 0) - z*target + math.Log1p(math.Exp(-math.Abs(z)))) / n
 		f.d[2*k+1] = weight * (p - target) / n
 		f.d[2*k] = -f.d[2*k+1]

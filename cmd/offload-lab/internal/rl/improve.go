@@ -15,20 +15,19 @@ import (
 	"app-offload/functions/check"
 )
 
-// ImproveConfig is a training by branches: rounds of labelling with the present policy, each followed by a fit to all labels
-// that are kept.
+// ImproveConfig configures a training by branches: rounds of labelling with the current policy, each followed by a fit to all kept labels.
 type ImproveConfig struct {
 	Seed      uint64
-	Steps     int     `within:"1 1000000000"` // labels to learn from, of all rounds together
-	Labels    int     `within:"1 1000000000"` // made in a round, at least
+	Steps     int     `within:"1 1000000000"` // labels to learn from, in all rounds together
+	Labels    int     `within:"1 1000000000"` // minimum number per round
 	Share     float64 `within:"1e-9 1"`       // of an episode's steps that become labels
-	Keep      int     `within:"1 1000000000"` // labels at most; those by the oldest policies go first
-	Horizon   int     `within:"1 1000000000"` // steps for which a branch is followed
-	Epochs    int     `within:"1 1000000000"` // over the labels in a round
+	Keep      int     `within:"1 1000000000"` // maximum number of labels; those of the oldest policies are dropped first
+	Horizon   int     `within:"1 1000000000"` // maximum length of a branch in steps
+	Epochs    int     `within:"1 1000000000"` // passes over the labels per round
 	Minibatch int     `within:"1 1000000000"`
 	Hidden    []int
-	Power     float64 `within:"1e-9 1"` // of a gain that its label weighs; 1 is the gain itself, less keeps a few extreme ones from drowning the rest
-	Rate      float64 `within:"1e-9 1"` // of Adam; it falls within each round to a tenth, and over all rounds to a fifth
+	Power     float64 `within:"1e-9 1"` // exponent of a gain for the weight of its label; less than 1 keeps a few extreme gains from dominating
+	Rate      float64 `within:"1e-9 1"` // of Adam; it falls to a tenth within each round, and to a fifth over all rounds
 }
 
 // DefaultImprove learns from two dozen inputs within minutes.
@@ -39,7 +38,7 @@ func DefaultImprove() ImproveConfig {
 	}
 }
 
-// Validate reports every problem at once.
+// Validate reports every problem.
 func (c ImproveConfig) Validate() error {
 	p := check.Fields("", c)
 	if p.Fine("Labels") && c.Minibatch > c.Labels {
@@ -49,8 +48,8 @@ func (c ImproveConfig) Validate() error {
 	return p.Err()
 }
 
-// Improver makes a policy better by what its own decisions turn out to be worth: policy iteration, with a classifier that
-// weighs mistakes by their cost in the place of a table.
+// Improver improves a policy by the measured values of its own decisions: policy iteration, with a classifier that weights mistakes by their cost
+// instead of a table.
 type Improver struct {
 	config   ImproveConfig
 	teachers []Brancher
@@ -94,10 +93,10 @@ func (im *Improver) Finished() bool { return im.steps >= im.config.Steps }
 // Taken is the number of labels made so far.
 func (im *Improver) Taken() int { return im.steps }
 
-// Actor is the policy as it stands.
+// Actor is the current policy.
 func (im *Improver) Actor() *Actor { return im.actor }
 
-// Update is one round.
+// Update runs one round.
 func (im *Improver) Update() Progress {
 	p, before := Progress{}, len(im.labels.Gain)
 	for len(im.labels.Gain)-before < im.config.Labels {
@@ -119,12 +118,11 @@ func (im *Improver) Update() Progress {
 	return p
 }
 
-// waveEpisodes are labelled beside each other before they are counted: a fixed number, so that the result does not depend on how
-// many processors there are.
+// waveEpisodes is the number of episodes labelled in parallel before they are counted: constant, so that the result does not depend on the number of
+// processors.
 const waveEpisodes = 16
 
-// wave labels some episodes on all processors, and adds their labels in the order of the episodes. It gives the sum of their
-// returns.
+// wave labels some episodes on all processors, and appends their labels in the order of the episodes. It returns the sum of their returns.
 func (im *Improver) wave() float64 {
 	var seeds [waveEpisodes]uint64
 	for i := range seeds {
@@ -165,7 +163,7 @@ type halfway struct {
 	Steps   int
 }
 
-// Save writes everything that the training needs to go on as if nothing had happened.
+// Save writes the complete state of the training.
 func (im *Improver) Save(w io.Writer) error {
 	random, err := im.source.MarshalBinary()
 	if err != nil {
@@ -178,7 +176,7 @@ func (im *Improver) Save(w io.Writer) error {
 	return nil
 }
 
-// Resume goes on from what Save wrote, under the same configuration.
+// Resume continues a saved training under the same configuration.
 func (im *Improver) Resume(r io.Reader) error {
 	var h halfway
 	if err := gob.NewDecoder(r).Decode(&h); err != nil {
@@ -202,19 +200,19 @@ func (im *Improver) Resume(r io.Reader) error {
 	return nil
 }
 
-// Marker is an Env that can come back to a place without going all the way from the beginning again.
+// Marker is an Env that can restore a state without replaying from the start.
 type Marker interface {
-	// Mark remembers the present place. What it gives comes back to it, as often as it is called before the next Reset.
+	// Mark saves the current state. back restores it, any number of times before the next Reset.
 	Mark() (back func())
 }
 
-// Labels say of observations how much better action 1 is than action 0.
+// Labels are observations with the gain of action 1 over action 0.
 type Labels struct {
 	Obs  []float64
-	Gain []float64 // return after action 1 less return after action 0
+	Gain []float64 // return after action 1 minus return after action 0
 }
 
-// keep drops the oldest labels beyond the newest n.
+// keep drops all but the newest n labels.
 func (l *Labels) keep(n, size int) {
 	if over := len(l.Gain) - n; over > 0 {
 		l.Gain = append(l.Gain[:0], l.Gain[over:]...)
@@ -222,13 +220,13 @@ func (l *Labels) keep(n, size int) {
 	}
 }
 
-// Brancher learns what a decision is worth by taking both ways. As an environment is deterministic, the episode in which
-// one decision was another one can be played from there on, with the same policy and the same chance, and the difference of
-// the returns is due to that decision alone. No critic and no estimate has a part in it.
+// Brancher measures the value of a decision by trying both actions. Since an environment is deterministic, the episode with one changed decision can
+// be replayed from there with the same policy and the same randomness, and the difference of the returns is due to that decision alone, without a
+// critic or an estimate.
 type Brancher struct {
-	Env     Env     // of two actions
-	Horizon int     // steps for which a branch is followed at most
-	Same    float64 // a branch is over when no observation differs by more than this, three times in a row
+	Env     Env     // with two actions
+	Horizon int     // maximum length of a branch in steps
+	Same    float64 // a branch ends when no observation differs by more than this, three times in a row
 
 	obs     []float64
 	actions []byte
@@ -236,14 +234,13 @@ type Brancher struct {
 	forks   []fork
 }
 
-// fork is a step at which to branch off.
+// fork is a step at which to branch.
 type fork struct {
 	step int
 	back func()
 }
 
-// play goes through the episode of a seed with the actor's best actions and gives its return. It marks the steps that fork
-// says yes to.
+// play runs the episode of a seed with the actor's best actions and returns its return. It marks the steps selected by forks.
 func (b *Brancher) play(a *Actor, seed uint64, forks func() bool) float64 {
 	b.obs, b.actions, b.rewards, b.forks = b.obs[:0], b.actions[:0], b.rewards[:0], b.forks[:0]
 	total := 0.0
@@ -256,14 +253,14 @@ func (b *Brancher) play(a *Actor, seed uint64, forks func() bool) float64 {
 		var reward float64
 		var terminated, truncated bool
 		obs, reward, terminated, truncated = b.Env.Step(action)
-		b.actions, b.rewards = append(b.actions, byte(action)), append(b.rewards, reward) // one of two
+		b.actions, b.rewards = append(b.actions, byte(action)), append(b.rewards, reward) // 0 or 1
 		total += reward
 		over = terminated || truncated
 	}
 	return total
 }
 
-// Label plays the episode of a seed and branches off at that share of its steps. It gives the return of the episode.
+// Label plays the episode of a seed, branches at that share of its steps, and returns the return of the episode.
 func (b *Brancher) Label(a *Actor, seed uint64, share float64, rng *rand.Rand, to *Labels) float64 {
 	total := b.play(a, seed, func() bool { return rng.Float64() < share })
 	size := len(b.obs) / len(b.actions)
@@ -278,7 +275,7 @@ func (b *Brancher) Label(a *Actor, seed uint64, share float64, rng *rand.Rand, t
 	return total
 }
 
-// branch is how much more the other action at step i would have brought. The environment stands there.
+// branch returns the gain of the other action at step i, the current state of the environment.
 func (b *Brancher) branch(a *Actor, i, size int) float64 {
 	obs, reward, terminated, truncated := b.Env.Step(1 - int(b.actions[i]))
 	gain, same := reward-b.rewards[i], 0
@@ -292,7 +289,7 @@ func (b *Brancher) branch(a *Actor, i, size int) float64 {
 	return gain
 }
 
-// mark is the way back to a step of the episode that is being played: the environment's own, or from the beginning.
+// mark returns a function that restores a step of the current episode: the environment's own, or a replay from the start.
 func (b *Brancher) mark(seed uint64, step int) func() {
 	if m, ok := b.Env.(Marker); ok {
 		return m.Mark()

@@ -1,8 +1,8 @@
-// Package rl learns to decide: small networks, and proximal policy optimisation by the book, in plain Go.
+// Package rl implements reinforcement learning: small networks, standard proximal policy optimisation, improvement by branches, and the cross-entropy
+// method, in plain Go.
 //
-// It is deterministic: one goroutine, one seeded source of randomness, sums in a fixed order. Equal seeds give equal
-// results bit for bit on one machine, whether a training ran through or was stopped and resumed. Nothing in it is safe for
-// concurrent use; several trainings beside each other share nothing and are fine.
+// It is deterministic: one seeded source of randomness, sums in a fixed order. Equal seeds give equal results bit for bit on one machine, also after
+// a stop and a resume. Nothing in it is safe for concurrent use; parallel trainings share nothing and are fine.
 package rl
 
 import (
@@ -14,10 +14,10 @@ import (
 // Net is a network of fully connected layers with tanh between them; the last layer is linear.
 type Net struct {
 	Sizes  []int     // inputs, hidden layers, outputs
-	Params []float64 // layer by layer: the weights, an output's row after the other, then the biases
+	Params []float64 // layer by layer: the weights, row by row of the outputs, then the biases
 }
 
-// NewNet draws orthogonal weights: gain √2 for hidden layers and the given gain for the last, as PPO is known to start well with.
+// NewNet draws orthogonal weights: gain √2 for hidden layers and the given gain for the last one, a good start for PPO.
 func NewNet(rng *rand.Rand, last float64, sizes ...int) *Net {
 	n := &Net{Sizes: sizes, Params: make([]float64, paramCount(sizes))}
 	for l := range n.Depth() {
@@ -42,13 +42,13 @@ func paramCount(sizes []int) int {
 // Depth is the number of layers with weights.
 func (n *Net) Depth() int { return len(n.Sizes) - 1 }
 
-// Layer is the weights and biases of layer l, inside Params.
+// Layer returns the weights and biases of layer l, inside Params.
 func (n *Net) Layer(l int) (w, b []float64) {
 	w, b, _ = split(n.Params, n.Sizes, l)
 	return w, b
 }
 
-// split finds the weights and biases of layer l in a slice laid out as Params.
+// split returns the weights and biases of layer l in a slice with the layout of Params.
 func split(params []float64, sizes []int, l int) (w, b []float64, at int) {
 	at = paramCount(sizes[:l+1])
 	in, out := sizes[l], sizes[l+1]
@@ -57,7 +57,7 @@ func split(params []float64, sizes []int, l int) (w, b []float64, at int) {
 	return w, b, at
 }
 
-// Valid reports what is wrong with a network that was read from somewhere.
+// Valid reports errors in a network read from a file.
 func (n *Net) Valid() error {
 	if len(n.Sizes) < 2 {
 		return fmt.Errorf("network of sizes %v: needs inputs and outputs", n.Sizes)
@@ -73,7 +73,7 @@ func (n *Net) Valid() error {
 	return nil
 }
 
-// orthogonal fills a rows×cols matrix with rows (or columns, where there are fewer) that are orthogonal and gain long.
+// orthogonal fills a rows×cols matrix with orthogonal rows (or columns, if there are fewer) of length gain.
 func orthogonal(rng *rand.Rand, w []float64, rows, cols int, gain float64) {
 	vectors, length := min(rows, cols), max(rows, cols)
 	base := make([]float64, vectors*length)
@@ -82,7 +82,7 @@ func orthogonal(rng *rand.Rand, w []float64, rows, cols int, gain float64) {
 		for k := range v {
 			v[k] = rng.NormFloat64()
 		}
-		// Gram–Schmidt: take off what points along the vectors before, twice for accuracy.
+		// Gram–Schmidt: subtract the projections on the previous vectors, twice for accuracy.
 		for range 2 {
 			for j := range i {
 				u := base[j*length : (j+1)*length]
@@ -108,15 +108,15 @@ func scale(v []float64, by float64) {
 	}
 }
 
-// Pass is the memory of a network's way forward and back for up to a number of rows; it is made once and used again.
+// Pass is the working memory of a network's forward and backward passes for up to a number of rows; it is reusable.
 type Pass struct {
 	net   *Net
 	rows  int
-	acts  [][]float64 // the input and every layer's output, of the last Forward
+	acts  [][]float64 // the input and every layer's output of the last Forward
 	delta [][]float64 // gradients of the layers' outputs
 }
 
-// NewPass makes room for up to rows rows.
+// NewPass allocates memory for up to rows rows.
 func NewPass(net *Net, rows int) *Pass {
 	p := &Pass{net: net, acts: make([][]float64, len(net.Sizes)), delta: make([][]float64, len(net.Sizes))}
 	for l := 1; l < len(net.Sizes); l++ {
@@ -125,7 +125,7 @@ func NewPass(net *Net, rows int) *Pass {
 	return p
 }
 
-// Forward computes the outputs of n rows of inputs. The result is valid until the next call; x must stay as it is until Backward.
+// Forward computes the outputs of n rows of inputs. The result is valid until the next call; x must not change until Backward.
 func (p *Pass) Forward(x []float64, n int) []float64 {
 	p.rows, p.acts[0] = n, x
 	sizes := p.net.Sizes
@@ -140,7 +140,7 @@ func (p *Pass) Forward(x []float64, n int) []float64 {
 	return p.acts[len(sizes)-1][:n*sizes[len(sizes)-1]]
 }
 
-// Backward adds to grad, laid out as Params, the gradient of a loss whose gradient by the outputs of the last Forward is dOut.
+// Backward adds the gradient of a loss to grad, with the layout of Params; dOut is its gradient by the outputs of the last Forward.
 func (p *Pass) Backward(dOut, grad []float64) {
 	sizes, n, d := p.net.Sizes, p.rows, dOut
 	for l := p.net.Depth() - 1; l >= 0; l-- {
@@ -159,15 +159,15 @@ func (p *Pass) Backward(dOut, grad []float64) {
 	}
 }
 
-// tanh replaces every x. One exponential is three times as fast as math.Tanh and as exact for this purpose.
+// tanh replaces every x by its tanh. One exponential is three times as fast as math.Tanh and sufficiently exact.
 func tanh(v []float64) {
 	for k, x := range v {
 		v[k] = 1 - 2/(math.Exp(2*x)+1)
 	}
 }
 
-// The three products a network needs, on flat row-major slices. Several rows are worked on at a time because one running sum
-// is bound by the latency of its additions, and a value that was loaded once is used four or eight times.
+// The three products of a network, on flat row-major slices. They process several rows at a time, because a single running sum is bound by the
+// latency of its additions, and a loaded value is used four or eight times.
 
 // affine computes y[i] = w·x[i] + b for n rows: x is n×in, w is out×in, y is n×out.
 func affine(y, x, w, b []float64, n, in, out int) {
@@ -228,7 +228,7 @@ func affineOne(y, x, w, b []float64, in, out int) {
 	}
 }
 
-// four is the rows o … o+3 of a matrix that is n wide.
+// four returns the rows o … o+3 of a matrix of width n.
 func four(m []float64, o, n int) (a, b, c, d []float64) {
 	return m[o*n : (o+1)*n], m[(o+1)*n : (o+2)*n], m[(o+2)*n : (o+3)*n], m[(o+3)*n : (o+4)*n]
 }
@@ -292,19 +292,19 @@ func add(to []float64, a float64, v []float64) {
 	}
 }
 
-// Adam is the optimiser of Kingma and Ba. Its fields are exported for the checkpoint alone.
+// Adam is the optimiser of Kingma and Ba. Its fields are exported only for the checkpoint.
 type Adam struct {
-	M, V  []float64 // running means of the gradient and of its square
+	M, V  []float64 // running means of the gradient and its square
 	Steps int
 }
 
-// The usual constants; Epsilon is the larger one that PPO is customarily run with.
+// The usual constants; Epsilon is the larger value customary for PPO.
 const (
 	beta1, beta2 = 0.9, 0.999
 	epsilon      = 1e-5
 )
 
-// NewAdam starts from rest.
+// NewAdam starts with zero means.
 func NewAdam(params int) *Adam {
 	return &Adam{M: make([]float64, params), V: make([]float64, params)}
 }
@@ -322,7 +322,7 @@ func (a *Adam) Step(params, grad []float64, rate float64) {
 	}
 }
 
-// clipNorm shortens the gradients, taken together as one vector, to at most the given length; 0 leaves them alone.
+// clipNorm scales the gradients, taken together as one vector, to at most the given length; 0 means no limit.
 func clipNorm(longest float64, grads ...[]float64) {
 	if longest <= 0 {
 		return

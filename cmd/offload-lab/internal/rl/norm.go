@@ -5,20 +5,20 @@ import (
 	"slices"
 )
 
-// Norm keeps running means and variances and scales what it sees to zero mean and unit variance.
+// Norm keeps running means and variances and scales values to zero mean and unit variance.
 type Norm struct {
 	Mean, Var []float64
-	Low, High []float64 // the smallest and largest values seen: where training has been
+	Low, High []float64 // the smallest and largest values seen: the range of training
 	Count     float64
 }
 
-// clipAt is where normalised values are cut off, so that one wild value does not throw the network.
+// clipAt is the limit of normalised values, so that a single outlier does not affect the network.
 const clipAt = 10
 
-// tiny is added to variances, so that what never changes is not divided by zero.
+// tiny is added to variances, so that constant values are not divided by zero.
 const tiny = 1e-8
 
-// NewNorm starts with mean 0 and variance 1, of next to no weight.
+// NewNorm starts with mean 0 and variance 1, with negligible weight.
 func NewNorm(size int) *Norm {
 	n := &Norm{Mean: make([]float64, size), Var: make([]float64, size), Low: make([]float64, size), High: make([]float64, size), Count: 1e-4}
 	for k := range n.Var {
@@ -31,7 +31,7 @@ func (n *Norm) clone() *Norm {
 	return &Norm{slices.Clone(n.Mean), slices.Clone(n.Var), slices.Clone(n.Low), slices.Clone(n.High), n.Count}
 }
 
-// Add takes in rows of values, by the parallel form of Welford's sums.
+// Add adds rows of values with the parallel form of Welford's sums.
 func (n *Norm) Add(x []float64) {
 	size := len(n.Mean)
 	rows := float64(len(x) / size)

@@ -19,15 +19,15 @@ type Trainer struct {
 	criticOpt     *Adam
 	norm          *Norm // of observations
 	returnNorm    *Norm
-	finished      []float64 // returns of the episodes that ended since the last update
+	finished      []float64 // returns of the episodes finished since the last update
 
 	Steps int // taken so far
 
-	trial Env // on which policies are tried for selection
+	trial Env // for trying policies for selection
 	best  *chosen
 
 	batch      *batch
-	act, value *Pass // for collecting
+	act, value *Pass // for collection
 	learn      *learner
 	order      []int
 	lastObs    []float64
@@ -35,15 +35,15 @@ type Trainer struct {
 	one        [1]float64
 }
 
-// Progress is one update as it looks from outside.
+// Progress describes one update.
 type Progress struct {
 	Steps    int     `json:"steps"`
-	Episodes int     `json:"episodes"` // that ended since the last update
-	Return   float64 `json:"return"`   // their mean, NaN-free: 0 without episodes
+	Episodes int     `json:"episodes"` // finished since the last update
+	Return   float64 `json:"return"`   // their mean; 0 without episodes
 	Losses
 }
 
-// NewTrainer makes environments and networks from the seed.
+// NewTrainer creates environments and networks from the seed.
 func NewTrainer(c Config, newEnv func() (Env, error)) (*Trainer, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func sizes(in int, hidden []int, out int) []int {
 	return append(append([]int{in}, hidden...), out)
 }
 
-// prepare makes the working memory, so that training itself allocates next to nothing.
+// prepare allocates the working memory, so that training allocates almost nothing.
 func (t *Trainer) prepare() {
 	size := t.config.Horizon * len(t.lanes)
 	t.batch = newBatch(size, t.obsSize)
@@ -90,7 +90,7 @@ func (t *Trainer) prepare() {
 	}
 }
 
-// Finished reports whether another update would take more than the configured number of steps.
+// Finished reports whether another update would exceed the configured number of steps.
 func (t *Trainer) Finished() bool { return t.Steps+t.config.Envs*t.config.Horizon > t.config.Steps }
 
 // Taken is the number of steps taken so far.
@@ -126,8 +126,7 @@ type chosen struct {
 	Norm   *Norm
 }
 
-// selectBest tries the present policy on the same episodes as those before it. They are no part of training, so that the
-// best one is not the one that training happened to flatter.
+// selectBest tries the current policy on the same episodes as the earlier ones. They are not used in training, so that selection is not biased by it.
 func (t *Trainer) selectBest() {
 	total := 0.0
 	for _, r := range Evaluate(t.latest(), t.trial, t.config.Select, mix(t.config.Seed)+1) {
@@ -138,7 +137,7 @@ func (t *Trainer) selectBest() {
 	}
 }
 
-// epoch goes once over the samples in a new order. A rest too small to be a fair sample is left for the next epoch's order.
+// epoch passes once over the samples in a new order. It leaves a remainder that is too small to the next epoch.
 func (t *Trainer) epoch(left float64) {
 	for i := range t.order {
 		t.order[i] = i
@@ -154,7 +153,7 @@ func (t *Trainer) epoch(left float64) {
 	}
 }
 
-// Actor is the best policy where policies are selected, else the policy as it stands, which goes on learning.
+// Actor is the best policy if policies are selected, otherwise the current policy, which continues to learn.
 func (t *Trainer) Actor() *Actor {
 	if t.best == nil {
 		return t.latest()
@@ -176,7 +175,7 @@ type Losses struct {
 	Policy    float64 `json:"policyLoss"`
 	Value     float64 `json:"valueLoss"`
 	Entropy   float64 `json:"entropy"`
-	KL        float64 `json:"kl"`      // from the policy that collected
+	KL        float64 `json:"kl"`      // from the collecting policy
 	Clipped   float64 `json:"clipped"` // share of samples
 	gradients float64
 }
@@ -207,7 +206,7 @@ func newLearner(c *Config, actor, critic *Net) *learner {
 	}
 }
 
-// gather copies the samples and brings their advantages to mean 0 and deviation 1.
+// gather copies the samples and normalises their advantages to mean 0 and deviation 1.
 func (l *learner) gather(from *batch, samples []int) {
 	l.rows = len(samples)
 	size := len(l.obs) / len(l.actions)
@@ -226,8 +225,8 @@ func (l *learner) gather(from *batch, samples []int) {
 	}
 }
 
-// gradient sets the gradients of the whole loss by both networks' parameters and gives the loss: the clipped objective and
-// the entropy bonus, both negative, plus the critic's squared error.
+// gradient computes the gradients of the total loss by both networks' parameters and returns the loss: the clipped objective and the entropy bonus,
+// both negative, plus the critic's squared error.
 func (l *learner) gradient(clip float64) float64 {
 	clear(l.actorGrad)
 	clear(l.criticGrad)
@@ -256,7 +255,7 @@ func (l *learner) policyLoss(logits []float64, clip float64) float64 {
 		held := min(max(ratio, 1-clip), 1+clip)
 		objective += min(ratio*adv, held*adv)
 		push := ratio * adv
-		// Where the clipped term is the smaller one it does not depend on the parameters.
+		// If the clipped term is smaller, it does not depend on the parameters.
 		if held*adv < ratio*adv {
 			push = 0
 			clipped++
@@ -290,9 +289,9 @@ func (l *learner) valueLoss(values []float64) float64 {
 	return loss
 }
 
-// batch is what the environments lived through between two updates. Sample i of lane l is at i·lanes + l.
+// batch is the steps collected between two updates. Sample i of lane l is at i·lanes + l.
 type batch struct {
-	obs       []float64 // normalised as they were when the action was chosen
+	obs       []float64 // as normalised when the action was chosen
 	actions   []int
 	logProbs  []float64
 	rewards   []float64 // scaled
@@ -301,7 +300,7 @@ type batch struct {
 	advantage []float64
 	returns   []float64
 
-	cutObs []float64 // last observations of episodes that were truncated
+	cutObs []float64 // last observations of truncated episodes
 	cutAt  []int     // and their samples
 }
 
@@ -312,7 +311,7 @@ func newBatch(size, obs int) *batch {
 	}
 }
 
-// collect lets every environment take Horizon steps.
+// collect takes Horizon steps in every environment.
 func (t *Trainer) collect() {
 	b, lanes, size := t.batch, len(t.lanes), t.obsSize
 	b.cutObs, b.cutAt = b.cutObs[:0], b.cutAt[:0]
@@ -339,7 +338,7 @@ func (t *Trainer) collect() {
 	t.Steps += t.config.Horizon * lanes
 }
 
-// look writes the normalised observations of all lanes to dst, after the norm has taken them in.
+// look writes the normalised observations of all lanes to dst, after adding them to the norm.
 func (t *Trainer) look(dst []float64) {
 	for k, l := range t.lanes {
 		copy(dst[k*t.obsSize:], l.obs)
@@ -358,7 +357,7 @@ func (t *Trainer) normalised(obs []float64) []float64 {
 	return t.oneObs
 }
 
-// scaled divides a reward by the deviation of the discounted return, without moving its zero.
+// scaled divides a reward by the deviation of the discounted return, without shifting its zero.
 func (t *Trainer) scaled(l *lane, reward float64) float64 {
 	if !t.config.NormReturn {
 		return reward
@@ -369,13 +368,13 @@ func (t *Trainer) scaled(l *lane, reward float64) float64 {
 	return min(max(reward/math.Sqrt(t.returnNorm.Var[0]+tiny), -clipAt), clipAt)
 }
 
-// judge has the critic value everything that was collected and estimates advantages from it.
+// judge values all collected steps with the critic and estimates advantages.
 func (t *Trainer) judge() {
 	b, lanes, size := t.batch, len(t.lanes), t.obsSize
 	for at := 0; at < len(b.actions); at += lanes {
 		copy(b.values[at:], t.value.Forward(b.obs[at*size:(at+lanes)*size], lanes))
 	}
-	// What a truncated episode would still have brought belongs to its last reward.
+	// The expected return after the end of a truncated episode is added to its last reward.
 	for k, i := range b.cutAt {
 		b.rewards[i] += t.config.Gamma * t.value.Forward(b.cutObs[k*size:(k+1)*size], 1)[0]
 	}
@@ -398,7 +397,7 @@ func (b *batch) estimate(next []float64, gamma, lambda float64) {
 	}
 }
 
-// sample draws an action from the distribution of the logits and gives its log probability.
+// sample draws an action from the distribution of the logits and returns its log probability.
 func sample(rng *rand.Rand, logits []float64) (action int, logProb float64) {
 	norm := logSumExp(logits)
 	u := rng.Float64()

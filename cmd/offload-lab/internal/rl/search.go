@@ -17,26 +17,26 @@ import (
 	"app-offload/functions/check"
 )
 
-// SearchConfig is a search for a handful of numbers by the cross-entropy method: candidates are drawn from a normal distribution, all
-// play the same episodes, and the distribution moves to the best of them. After Rubinstein, "The cross-entropy method for combinatorial and
-// continuous optimization", Methodol. Comput. Appl. Probab. 1 (1999), with the added noise of Szita and Lőrincz, "Learning Tetris
-// using the noisy cross-entropy method", Neural Comput. 18 (2006).
+// SearchConfig configures a search for a few numbers by the cross-entropy method: candidates are drawn from a normal distribution, all play the same
+// episodes, and the distribution moves to the best of them. After Rubinstein, "The cross-entropy method for combinatorial and continuous
+// optimization", Methodol. Comput. Appl. Probab. 1 (1999), with the added noise of Szita and Lőrincz, "Learning Tetris using the noisy cross-entropy
+// method", Neural Comput. 18 (2006).
 type SearchConfig struct {
 	Seed       uint64
-	Steps      int     `within:"1 1000000000"` // episodes to play, of all candidates together
-	Candidates int     // in a generation
-	Elite      int     `within:"1 1000000000"` // of them, those that the next generation is drawn around
-	Episodes   int     `within:"1 1000000000"` // that each of them plays
-	Spread     float64 `within:"1e-9 10"`      // standard deviation at the begin
-	Noise      float64 `within:"0 10"`         // that is added to it at the begin, falling to nothing at the end
+	Steps      int     `within:"1 1000000000"` // episodes, of all candidates together
+	Candidates int     // per generation
+	Elite      int     `within:"1 1000000000"` // number of best candidates that determine the next generation
+	Episodes   int     `within:"1 1000000000"` // per candidate
+	Spread     float64 `within:"1e-9 10"`      // initial standard deviation
+	Noise      float64 `within:"0 10"`         // initial addition to it, falling to zero at the end
 }
 
-// DefaultSearch learns a dozen numbers in some minutes.
+// DefaultSearch learns a dozen numbers in a few minutes.
 func DefaultSearch() SearchConfig {
 	return SearchConfig{Seed: 1, Steps: 72_000, Candidates: 40, Elite: 10, Episodes: 60, Spread: 0.5, Noise: 0.1}
 }
 
-// Validate reports every problem at once.
+// Validate reports every problem.
 func (c SearchConfig) Validate() error {
 	p := check.Fields("", c)
 	if c.Candidates <= c.Elite {
@@ -45,10 +45,10 @@ func (c SearchConfig) Validate() error {
 	return p.Err()
 }
 
-// Player plays the episode of a seed by the numbers x, and gives what it cost. It belongs to one goroutine.
+// Player plays the episode of a seed with the numbers x and returns its cost. It is used by one goroutine.
 type Player func(x []float64, seed uint64) (cost float64)
 
-// Search looks for the numbers at which episodes cost least.
+// Search searches for the numbers with the lowest cost.
 type Search struct {
 	config  SearchConfig
 	players []Player
@@ -57,15 +57,15 @@ type Search struct {
 	state   searchState
 }
 
-// searchState is where a search stands.
+// searchState is the state of a search.
 type searchState struct {
 	Steps        int
 	Mean, Spread []float64
-	Sum          []float64 // of the means of the last third of the generations, which the result is the average of
+	Sum          []float64 // of the means of the last third of the generations, whose average is the result
 	Summed       int
 }
 
-// NewSearch begins around start. A player is made for each core.
+// NewSearch begins around start. It creates a player for each core.
 func NewSearch(c SearchConfig, start []float64, newPlayer func() (Player, error)) (*Search, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -83,13 +83,13 @@ func NewSearch(c SearchConfig, start []float64, newPlayer func() (Player, error)
 	return s, nil
 }
 
-// Finished says that all steps are done.
+// Finished reports whether all steps are done.
 func (s *Search) Finished() bool { return s.state.Steps >= s.config.Steps }
 
-// Taken is how many steps are done.
+// Taken is the number of steps done.
 func (s *Search) Taken() int { return s.state.Steps }
 
-// Found is the numbers found so far.
+// Found returns the numbers found so far.
 func (s *Search) Found() []float64 {
 	if s.state.Summed == 0 {
 		return slices.Clone(s.state.Mean)
@@ -101,7 +101,7 @@ func (s *Search) Found() []float64 {
 	return found
 }
 
-// Update plays one generation and moves to its best. Return in what it gives is that of the middle of the distribution.
+// Update plays one generation and moves to its best. Return in the result is that of the centre of the distribution.
 func (s *Search) Update() Progress {
 	c, st := &s.config, &s.state
 	first := mix(c.Seed) + uint64(st.Steps) // counts up from 0
@@ -117,7 +117,7 @@ func (s *Search) Update() Progress {
 	return Progress{Steps: st.Steps, Episodes: c.Episodes, Return: -costs[0]}
 }
 
-// draw makes a generation; its first is the middle itself.
+// draw draws a generation; its first candidate is the centre itself.
 func (s *Search) draw() [][]float64 {
 	all := make([][]float64, s.config.Candidates)
 	for i := range all {
@@ -131,7 +131,7 @@ func (s *Search) draw() [][]float64 {
 	return all
 }
 
-// play gives each candidate's mean cost over the same episodes, on all cores and yet added up in one order.
+// play returns each candidate's mean cost over the same episodes, computed on all cores but summed in a fixed order.
 func (s *Search) play(candidates [][]float64, first uint64) []float64 {
 	n := s.config.Episodes
 	costs := make([]float64, len(candidates)*n)
@@ -152,7 +152,7 @@ func (s *Search) play(candidates [][]float64, first uint64) []float64 {
 	return means
 }
 
-// move puts the distribution where the elite is.
+// move moves the distribution to the elite.
 func (s *Search) move(candidates [][]float64, elite []int) {
 	st, done := &s.state, float64(s.state.Steps)/float64(s.config.Steps)
 	noise := s.config.Noise * max(1-done, 0)
@@ -181,7 +181,7 @@ type savedSearch struct {
 	Random []byte
 }
 
-// Save writes all that the search needs to go on.
+// Save writes the complete state of the search.
 func (s *Search) Save(w io.Writer) error {
 	random, err := s.source.MarshalBinary()
 	if err != nil {
@@ -193,7 +193,7 @@ func (s *Search) Save(w io.Writer) error {
 	return nil
 }
 
-// Resume goes on from what Save wrote, under the same configuration; only Steps may have been changed.
+// Resume continues a saved search under the same configuration; only Steps may differ.
 func (s *Search) Resume(r io.Reader) error {
 	var saved savedSearch
 	if err := gob.NewDecoder(r).Decode(&saved); err != nil {

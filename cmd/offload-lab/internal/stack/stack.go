@@ -1,5 +1,4 @@
-// Package stack runs the parts of the system as a user would: a broker in this process, the service and the consumer
-// as processes of their own.
+// Package stack runs the parts of the system as a user would: a broker in this process, the service and the consumer as separate processes.
 package stack
 
 import (
@@ -28,28 +27,28 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// Bus names the MessageBus that the service is to listen on.
+// Bus is the MessageBus of the service.
 type Bus struct {
 	Type string // mqtt or redis
 	Addr string // host:port
 }
 
-// Config says what to run where.
+// Config configures the parts.
 type Config struct {
 	Bin   string   // folder with the binaries
 	Res   string   // folder with configuration.yaml
-	Dir   string   // folder for everything that is written
+	Dir   string   // folder for all files
 	Bus   Bus      // the EdgeX MessageBus
 	Cloud string   // host:port of the broker between edge and cloud
 	API   string   // host:port for the service's API if it is free; any free port otherwise
 	Env   []string // further overrides, such as OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud
 	Args  []string // further arguments of the service, such as -sk=app-offload-2
 	Work  []string // further arguments of the consumer, such as -models=DIR
-	Wrap  []string // a program with its arguments that starts the service, such as unshare --mount
+	Wrap  []string // a program with arguments that starts the service, such as unshare --mount
 	Log   io.Writer
 }
 
-// Stack is the service and the consumer, running.
+// Stack is the running service and consumer.
 type Stack struct {
 	cfg   Config
 	API   string // http://host:port/api/v3/offload
@@ -71,19 +70,19 @@ func Start(ctx context.Context, cfg Config) (*Stack, error) {
 		err = s.awaitReady(ctx)
 	}
 	if err != nil {
-		_ = s.Stop() // how the parts ended is the cause, or of no interest beside it
+		_ = s.Stop() // the exit errors of the parts are the cause, or irrelevant beside it
 		return nil, err
 	}
 	return s, nil
 }
 
-// Database is the file in which the consumer stores.
+// Database is the file of the consumer's database.
 func (s *Stack) Database() string { return filepath.Join(s.cfg.Dir, "cloud.db") }
 
 // Spool is the folder of the service's spool.
 func (s *Stack) Spool() string { return SpoolIn(s.cfg.Dir) }
 
-// SpoolIn is the folder of the spool of a service that writes to a folder.
+// SpoolIn is the folder of the spool of a service with that folder.
 func SpoolIn(dir string) string { return filepath.Join(dir, "spool") }
 
 func (s *Stack) startCloud() (*Process, error) {
@@ -135,7 +134,7 @@ func (s *Stack) writeCommon() (string, error) {
 	return path, nil
 }
 
-// awaitReady asks until the service says that it is ready.
+// awaitReady polls until the service is ready.
 func (s *Stack) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
@@ -155,19 +154,18 @@ func (s *Stack) awaitReady(ctx context.Context) error {
 	}
 }
 
-// Status asks the service how it is.
+// Status requests the service's status.
 func (s *Stack) Status(ctx context.Context) (Status, error) {
 	var st Status
 	return st, s.Get(ctx, "/status", &st)
 }
 
-// Get asks the service for a path below its API, such as /ready. Without an error it answered, and well; the answer is
-// decoded into what into points at, if anything.
+// Get requests a path below the service's API, such as /ready, and decodes the answer into into, unless that is nil. Any status but 200 is an error.
 func (s *Stack) Get(ctx context.Context, path string, into any) error {
 	return Get(ctx, s.API+path, into)
 }
 
-// Get reads an answer in JSON from an address, unless into is nil. Anything but 200 is an error.
+// Get decodes the JSON answer of an address, unless into is nil. Any status but 200 is an error.
 func Get(ctx context.Context, url string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -184,11 +182,11 @@ func Get(ctx context.Context, url string, into any) error {
 	if into != nil {
 		err = json.NewDecoder(resp.Body).Decode(into)
 	}
-	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
+	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is reused
 	return err
 }
 
-// Stop ends the service, then the consumer, each in its own time.
+// Stop stops the service, then the consumer, each with its own grace.
 func (s *Stack) Stop() error {
 	var errs []error
 	for _, p := range []*Process{s.Edge, s.Cloud} {
@@ -199,7 +197,7 @@ func (s *Stack) Stop() error {
 	return errors.Join(errs...)
 }
 
-// StartEdge starts the service alone, for those who start and end the parts one by one. It does not wait for it.
+// StartEdge starts only the service, for callers that start and stop the parts separately. It does not wait until it is ready.
 func StartEdge(cfg Config) (*Stack, error) {
 	s := &Stack{cfg: cfg}
 	var err error
@@ -207,8 +205,7 @@ func StartEdge(cfg Config) (*Stack, error) {
 	return s, err
 }
 
-// Kill ends the process at once, as a power cut would end it, and waits until it is gone. It reports false when the
-// process had ended before, by itself.
+// Kill kills the process immediately, as a power cut would, and waits until it is gone. It returns false if the process had already exited.
 func (p *Process) Kill() bool { return p.end(syscall.SIGKILL) }
 
 // Abort ends one of our processes so that it writes the stacks of all its goroutines to its log.
@@ -220,20 +217,20 @@ func (p *Process) end(signal syscall.Signal) bool {
 		return false
 	default:
 	}
-	_ = p.cmd.Process.Signal(signal) // it may be gone this moment, which is what we want
+	_ = p.cmd.Process.Signal(signal) // the process may have exited, which is fine
 	<-p.done
 	return true
 }
 
-// Signal sends the process a signal, such as SIGHUP to read its configuration again.
+// Signal sends the process a signal, such as SIGHUP to reload its configuration.
 func (p *Process) Signal(signal syscall.Signal) error { return p.cmd.Process.Signal(signal) }
 
-// StartProgram starts a program that is not ours, such as a broker.
+// StartProgram starts a foreign program, such as a broker.
 func StartProgram(log io.Writer, name, program string, args ...string) (*Process, error) {
 	return startProcess(name, log, nil, program, args...)
 }
 
-// Broker is an MQTT broker inside of this process. It keeps nothing on disk: fine for a lab, wrong for a plant.
+// Broker is an MQTT broker inside this process. It persists nothing: fine for a lab, wrong for a plant.
 type Broker struct {
 	server *mqtt.Server
 	Addr   string // host:port on loopback
@@ -246,7 +243,7 @@ func StartBroker() (*Broker, error) {
 		return nil, err
 	}
 	caps := mqtt.NewDefaultServerCapabilities()
-	caps.MaximumClientWritesPending = 1 << 14 // a slow subscriber must not lose what the feed sent in one burst
+	caps.MaximumClientWritesPending = 1 << 14 // so that a slow subscriber loses no messages of a burst
 	caps.ReceiveMaximum = 1 << 12
 	caps.MaximumInflight = 1 << 14
 	s := mqtt.New(&mqtt.Options{InlineClient: true, Capabilities: caps, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
@@ -272,16 +269,16 @@ func (b *Broker) Subscribe(filter string, f func(topic string, payload []byte)) 
 	return b.server.Subscribe(filter, 1, func(_ *mqtt.Client, _ packets.Subscription, p packets.Packet) { f(p.TopicName, p.Payload) })
 }
 
-// Dropped is the number of messages that the broker itself threw away because a subscriber was too slow.
+// Dropped is the number of messages that the broker dropped because a subscriber was too slow.
 func (b *Broker) Dropped() int64 { return b.server.Info.Clone().MessagesDropped }
 
-// Stop disconnects everybody.
+// Stop disconnects all clients.
 func (b *Broker) Stop() error { return b.server.Close() }
 
-// FreeAddr finds a loopback address without a listener.
+// FreeAddr returns a loopback address without a listener.
 func FreeAddr() (string, error) { return freeOr("") }
 
-// freeOr is the wanted address if nothing listens there, else a free one.
+// freeOr is the wanted address if it is free, otherwise another free one.
 func freeOr(wanted string) (string, error) {
 	if wanted != "" {
 		if l, err := net.Listen("tcp", wanted); err == nil {
@@ -296,7 +293,7 @@ func freeOr(wanted string) (string, error) {
 	return l.Addr().String(), nil
 }
 
-// Process is one started program. Its output goes to a log, and its last lines are kept for error messages.
+// Process is a started program. Its output goes to a log, and its last lines are kept for error messages.
 type Process struct {
 	name string
 	cmd  *exec.Cmd
@@ -305,11 +302,11 @@ type Process struct {
 	tail tail
 }
 
-// startProcess runs a program in a process group of its own, so that a Ctrl-C on the terminal reaches only us and we stop the
-// parts in order. Should this process die, the kernel ends the child.
+// startProcess runs a program in its own process group, so that a Ctrl-C on the terminal reaches only this process, which then stops the parts in
+// order. If this process dies, the kernel kills the child.
 func startProcess(name string, log io.Writer, env []string, program string, args ...string) (*Process, error) {
 	p := &Process{name: name, done: make(chan struct{})}
-	p.cmd = exec.Command(program, args...) // #nosec G204 -- the lab starts the binaries it is told to
+	p.cmd = exec.Command(program, args...) // #nosec G204 -- the lab starts the configured binaries
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.SysProcAttr = ownGroup()
 	out, in, err := os.Pipe()
@@ -320,7 +317,7 @@ func startProcess(name string, log io.Writer, env []string, program string, args
 	if err := p.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting %s: %w", program, err), in.Close(), out.Close())
 	}
-	_ = in.Close() // ours; the child has its own
+	_ = in.Close() // our end; the child has its own
 	copied := make(chan struct{})
 	go func() {
 		defer close(copied)
@@ -335,13 +332,13 @@ func startProcess(name string, log io.Writer, env []string, program string, args
 	return p, nil
 }
 
-// PID is the process's number.
+// PID is the process's id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Done is closed when the process has ended.
+// Done is closed when the process has exited.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err says how the process ended, with the last lines it printed. It is meaningful after Done.
+// Err returns the exit error of the process with its last lines of output. It is valid after Done.
 func (p *Process) Err() error {
 	if p.err == nil {
 		return nil
@@ -349,9 +346,9 @@ func (p *Process) Err() error {
 	return fmt.Errorf("%s ended with %w:\n%s", p.name, p.err, p.tail.cause())
 }
 
-// Stop asks the process to end, waits, and kills it if it does not within the grace.
+// Stop sends SIGTERM, waits, and kills the process after the grace.
 func (p *Process) Stop(grace time.Duration) error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // a process that is gone already is what we want
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // the process may have exited already, which is fine
 	select {
 	case <-p.done:
 		return p.Err()
@@ -362,7 +359,7 @@ func (p *Process) Stop(grace time.Duration) error {
 	return fmt.Errorf("%s did not stop within %v and was killed; its last lines:\n%s", p.name, grace, p.tail.String())
 }
 
-// tail copies a stream and remembers its last lines.
+// tail copies a stream and keeps its last lines.
 type tail struct {
 	mu    sync.Mutex
 	lines []string
@@ -381,7 +378,7 @@ func (t *tail) copy(w io.Writer, r io.Reader) {
 	_, _ = io.Copy(io.Discard, r) // a line too long to scan must not block the child
 }
 
-// cause is the errors that were logged, without what was logged beside them, or else the last lines.
+// cause returns the logged errors without other log lines, or else the last lines.
 func (t *tail) cause() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

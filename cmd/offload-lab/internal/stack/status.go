@@ -13,13 +13,13 @@ import (
 	"app-offload/functions/status"
 )
 
-// The service's status, and the conservation account in it.
+// The service's status, and the account in it.
 type (
 	Status = status.Status
 	Counts = status.Counts
 )
 
-// FinalCounts reads the account that the service left behind when it stopped.
+// FinalCounts reads the account that the service wrote when it stopped.
 func (s *Stack) FinalCounts() (Counts, error) {
 	path := filepath.Join(s.Spool(), "ledger.json")
 	raw, err := os.ReadFile(path)
@@ -35,7 +35,7 @@ func (s *Stack) FinalCounts() (Counts, error) {
 	return left.Counts, nil
 }
 
-// Stored asks the consumer's own tool how many records its database has, each once however often it came.
+// Stored is the number of records in the consumer's database according to its own tool, without repeats.
 func (s *Stack) Stored() (int64, error) {
 	// #nosec G204 -- our own binary
 	out, err := exec.Command(filepath.Join(s.cfg.Bin, "offload-cloud"), "stats", "-store", "sqlite:"+s.Database(), "-json").Output()

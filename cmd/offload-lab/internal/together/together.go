@@ -1,5 +1,5 @@
-// Package together measures what federated learning is worth: the cost of a new gateway's first tasks with and without what other gateways have
-// learned, and with a hostile one among them. It uses the service's own statistics, clipping, sums and priors.
+// Package together measures the benefit of federated learning: the cost of a new gateway's first tasks with and without the statistics of other
+// gateways, and with a hostile gateway among them. It uses the service's own statistics, clipping, sums and priors.
 package together
 
 import (
@@ -19,27 +19,27 @@ import (
 
 // Trial is a comparison.
 type Trial struct {
-	Learn, Judge *sim.World // of the gateways that learned, and of the new one
+	Learn, Judge *sim.World // of the learning gateways, and of the new one
 	Policy       string
-	Nodes        int // that have learned, each for an episode
-	Fleets       int // drawn; what gateways of one have in common is drawn for each
-	Newcomers    int // a fleet, each for an episode
+	Nodes        int // learning gateways, one episode each
+	Fleets       int // number of fleets; the common errors are drawn for each
+	Newcomers    int // per fleet, one episode each
 	Seed         uint64
-	Epsilon      float64 // of the noise, 0 for none
+	Epsilon      float64 // of the noise, 0 means no noise
 	Config       fleet.Config
 }
 
-// Starts are the ways in which a new gateway starts.
+// Starts are the starts of a new gateway.
 var Starts = []string{"alone", "fleet", "hostile"}
 
-// Firsts are the numbers of first tasks of which the cost is shown.
+// Firsts are the numbers of first tasks whose cost is shown.
 var Firsts = []int{20, 50, 100, 200, 600}
 
 // Result is the cost of the first tasks, by start and number of tasks, for each fleet: the mean over its newcomers.
 type Result struct{ Costs [3][5][]float64 }
 
-// Mean is that over the fleets of the cost of the first tasks with a start, and 95 % of its confidence to either side, without end for one fleet; less
-// is the mean by which it is below that of the first start.
+// Mean returns the mean over the fleets of the cost of the first tasks with a start, and the half-width of its 95 % confidence interval, infinite for
+// one fleet; less is the mean saving over the first start.
 func (r *Result) Mean(start, first int) (mean, less, lessCI float64) {
 	n := float64(len(r.Costs[start][first]))
 	squares := 0.0
@@ -57,7 +57,7 @@ func (r *Result) Mean(start, first int) (mean, less, lessCI float64) {
 	return mean, less, 1.96 * math.Sqrt(squares/(n-1)/n)
 }
 
-// Run plays all fleets.
+// Run runs all fleets.
 func (t *Trial) Run(ctx context.Context) (*Result, error) {
 	r := &Result{}
 	for i := range t.Fleets {
@@ -74,7 +74,7 @@ func (t *Trial) Run(ctx context.Context) (*Result, error) {
 func (t *Trial) fleet(i uint64, r *Result) error {
 	seed := t.Seed*1_000_003 + i
 	rng := rand.New(rand.NewPCG(seed, 0x746f67))
-	belief := math.Exp(rng.NormFloat64()) // of the cloud's speed, which all are wrong about alike
+	belief := math.Exp(rng.NormFloat64()) // of the cloud's speed, the error common to all
 	var all []pool.Parts
 	for node := range t.Nodes {
 		own, err := t.play(t.Learn, seed*1000+uint64(node), seed+1, belief, nil, nil)
@@ -98,7 +98,7 @@ func (t *Trial) fleet(i uint64, r *Result) error {
 	return nil
 }
 
-// prior is what a new gateway is told.
+// prior is the prior of a new gateway.
 func (t *Trial) prior(all []pool.Parts, rng *rand.Rand) pool.Parts {
 	sum, from, terms := pool.Parts{}, map[string]int{}, fleet.DefaultTerms()
 	for _, one := range all {
@@ -115,7 +115,7 @@ func (t *Trial) prior(all []pool.Parts, rng *rand.Rand) pool.Parts {
 	return sum.Weigh(t.Config.Weight)
 }
 
-// hostile says with all its weight that work here takes as long as statistics may say, and the cloud no time.
+// hostile claims, with the maximum weight, that local work takes as long as statistics may state, and the cloud no time.
 func hostile(honest pool.Parts, clip float64) pool.Parts {
 	lie := pool.Parts{}
 	for name, p := range honest {
@@ -135,12 +135,12 @@ func hostile(honest pool.Parts, clip float64) pool.Parts {
 	return lie.Clip(clip)
 }
 
-// play lives through an episode of a gateway, and gives what it has learned. sums, where it is not nil, gets the cost of its first tasks.
+// play runs an episode of a gateway and returns its contribution. sums, if not nil, gets the cost of its first tasks.
 func (t *Trial) play(w *sim.World, episode, shared uint64, belief float64, prior pool.Parts, sums *[5]float64) (pool.Parts, error) {
 	own := *w // the recordings are shared
 	rng := rand.New(rand.NewPCG(episode, 0x6e6f6465))
 	own.Config.Unknown.Fleet, own.Config.Beliefs.Cloud = shared, belief
-	own.Config.Beliefs.Edge = math.Exp(0.2 * rng.NormFloat64()) // a node's own calibration is off a little
+	own.Config.Beliefs.Edge = math.Exp(0.2 * rng.NormFloat64()) // a node's own calibration has a small error
 	env, err := sim.NewEnv(&own)
 	if err != nil {
 		return nil, err

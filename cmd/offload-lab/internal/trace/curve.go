@@ -6,8 +6,8 @@ import (
 	"sort"
 )
 
-// Curve is a rate over time that stays constant between its steps and begins anew after its period. It knows its integral
-// and the inverse of that, both exact for the steps and without a search through all of them. It is immutable.
+// Curve is a periodic rate over time that is constant between its steps. Its integral and the inverse of that are exact, and computed without a
+// search through all steps. It is immutable.
 type Curve struct {
 	start  []float64 // of each step, s; the first is 0
 	rate   []float64 // during each step
@@ -17,7 +17,7 @@ type Curve struct {
 	atTime, atSum guide
 }
 
-// NewCurve makes a curve of samples: each holds until the next, the last until period. The mean must be above zero.
+// NewCurve creates a curve from samples: each holds until the next, the last until period. The mean must be above zero.
 func NewCurve(start, rate []float64, period float64) (*Curve, error) {
 	if len(start) == 0 || len(start) != len(rate) || start[0] != 0 {
 		return nil, fmt.Errorf("a curve of %d starts and %d rates: needs one rate a start, the first at 0", len(start), len(rate))
@@ -47,26 +47,26 @@ func (c *Curve) end(i int) float64 {
 
 func (c *Curve) total() float64 { return c.sum[len(c.rate)] }
 
-// Period is the time after which the curve begins anew, s.
+// Period is the period in s.
 func (c *Curve) Period() float64 { return c.period }
 
-// At is the rate at time t, which may be negative or beyond the period.
+// At returns the rate at time t, which may be negative or beyond the period.
 func (c *Curve) At(t float64) float64 {
 	_, within := split(t, c.period)
 	return c.rate[c.stepAt(within)]
 }
 
-// Integral is the area below the curve from 0 to t.
+// Integral returns the integral from 0 to t.
 func (c *Curve) Integral(t float64) float64 {
 	rounds, within := split(t, c.period)
 	i := c.stepAt(within)
 	return rounds*c.total() + c.sum[i] + (within-c.start[i])*c.rate[i]
 }
 
-// Inverse is the first time at which the integral reaches v.
+// Inverse returns the first time at which the integral reaches v.
 func (c *Curve) Inverse(v float64) float64 {
 	rounds, within := split(v, c.total())
-	if within == 0 { // reached at the end of the round before, and perhaps long before that
+	if within == 0 { // reached at the end of the previous period, and perhaps long before
 		rounds, within = rounds-1, c.total()
 	}
 	i := c.atSum.look(within)
@@ -83,10 +83,10 @@ func (c *Curve) Inverse(v float64) float64 {
 	return rounds*c.period + at
 }
 
-// Next is the end of the step at time t: the rate is constant from t until then. It is always above t.
+// Next is the end of the step at time t: the rate is constant from t until then. It is always greater than t.
 func (c *Curve) Next(t float64) float64 {
 	rounds, within := split(t, c.period)
-	for i := c.stepAt(within); ; i++ { // more than once where t is the very end of a step, by rounding
+	for i := c.stepAt(within); ; i++ { // more than once if t is the very end of a step, by rounding
 		if i == len(c.start) {
 			rounds, i = rounds+1, 0
 		}
@@ -107,13 +107,13 @@ func (c *Curve) stepAt(within float64) int {
 	return i
 }
 
-// split divides v by the period into whole rounds and what is left of the last one.
+// split divides v by the period into whole rounds and the remainder.
 func split(v, period float64) (rounds, within float64) {
 	rounds = math.Floor(v / period)
 	return rounds, min(max(v-rounds*period, 0), period)
 }
 
-// guide finds in constant time near which step a value lies: the first step that ends after the value's bucket begins.
+// guide finds in constant time a step near a value: the first step that ends after the value's bucket begins.
 type guide struct {
 	first []int32
 	scale float64

@@ -5,26 +5,26 @@ import (
 	"slices"
 )
 
-// Part is which recordings of a set are played.
+// Part selects recordings of a set.
 type Part string
 
-// The parts. What is learned on one is judged on the other: every third recording of a kind, by the order of the names, is kept back.
+// The parts. Training on one is judged on the other: every third recording of a kind, in order of names, is held out.
 const (
 	All    Part = ""
 	Learn  Part = "learn"
 	Judged Part = "judge"
 )
 
-// Parts lists the words by which a part is chosen.
+// Parts lists the names of the parts.
 var Parts = []Part{All, Learn, Judged}
 
-// keptBack of every keepEvery recordings of a kind, counted from 0, is judged on.
+// Of every keepEvery recordings of a kind, the one with index keptBack is held out.
 const (
 	keepEvery = 3
 	keptBack  = 1
 )
 
-// Only is the set of one part's recordings. A kind of which the set has a single recording is in both.
+// Only returns the recordings of one part. A kind with a single recording is in both.
 func (set *Set) Only(p Part) (*Set, error) {
 	if !slices.Contains(Parts, p) {
 		return nil, fmt.Errorf("part %q of the recordings: must be one of %q", p, Parts)

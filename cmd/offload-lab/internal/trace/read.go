@@ -18,14 +18,14 @@ import (
 	"time"
 )
 
-// rttSlice is how long one line of a file of round trips lasts: the published set has 688 slices in three hours.
+// rttSlice is the duration of one line of a round-trip file: the published set has 688 slices in three hours.
 const rttSlice = 3 * 3600.0 / 688
 
 // maxFile bounds one recording, so that a wrong folder does not fill the memory.
 const maxFile = 64 << 20
 
-// Read reads a folder laid out as link/, rtt/ and nab/, each with plain files or .tar.gz archives. In nab/, only the series
-// with "cpu" in their names are CPU loads; the others are left alone.
+// Read reads a folder with link/, rtt/ and nab/, each with plain files or .tar.gz archives. In nab/, only the series with "cpu" in their names are
+// CPU loads; other series are ignored.
 func Read(dir string) (*Set, error) {
 	set := &Set{}
 	for _, part := range []struct {
@@ -51,13 +51,13 @@ func Read(dir string) (*Set, error) {
 	return set, nil
 }
 
-// walk visits every file below dir, and every file in the archives there.
+// walk visits every file below dir, and every file in archives.
 func walk(dir string, visit func(name string, r io.Reader)) error {
 	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		f, err := os.Open(name) // #nosec G304 G122 -- the folder is the user's own choice
+		f, err := os.Open(name) // #nosec G304 G122 -- the user's own folder
 		if err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ func unpack(f *os.File, visit func(name string, r io.Reader)) error {
 	}
 }
 
-// readLink reads `seconds Mbit/s` a line.
+// readLink reads lines of `seconds Mbit/s`.
 func (set *Set) readLink(name string, r io.Reader) error {
 	if document(name) {
 		return nil
@@ -109,7 +109,7 @@ func (set *Set) readLink(name string, r io.Reader) error {
 	return keep(&set.Links, s)
 }
 
-// readCPU reads `timestamp,value` a line, the value in percent.
+// readCPU reads lines of `timestamp,value`, the value in percent.
 func (set *Set) readCPU(name string, r io.Reader) error {
 	if !strings.HasSuffix(name, ".csv") || !strings.Contains(name, "cpu") {
 		return nil
@@ -125,7 +125,7 @@ func (set *Set) readCPU(name string, r io.Reader) error {
 			return fmt.Errorf("%s: line %d is not `timestamp,value`", name, i+2)
 		}
 		seconds := float64(at.Unix())
-		// A clock that was set back, as at the end of summer time, would make time stand still; go on at the usual step.
+		// If the clock was set back, as at the end of summer time, continue with the usual step.
 		if n := len(s.Times); n > 1 && seconds <= s.Times[n-1] {
 			seconds = 2*s.Times[n-1] - s.Times[n-2]
 		}
@@ -136,7 +136,7 @@ func (set *Set) readCPU(name string, r io.Reader) error {
 	return keep(&set.CPUs, s)
 }
 
-// readRTT reads a column a pair of hosts, seconds, with the pairs in the first line.
+// readRTT reads one column per pair of hosts, in seconds, with the pairs in the first line.
 func (set *Set) readRTT(name string, r io.Reader) error {
 	if !strings.HasSuffix(name, ".csv") {
 		return nil
@@ -162,7 +162,7 @@ func (set *Set) readRTT(name string, r io.Reader) error {
 	return nil
 }
 
-// document reports whether a file only accompanies recordings, as a licence or a README does.
+// document reports whether a file only accompanies recordings, such as a licence or a README.
 func document(name string) bool {
 	upper := strings.ToUpper(name)
 	for _, word := range []string{"LICENSE", "LICENCE", "README", "NOTICE", "."} {

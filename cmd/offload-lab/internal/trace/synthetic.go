@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 )
 
-// Synthetic draws a set from a seed, for tests and for those who have no recordings: links that fade and drop as a moving
-// modem's do, loads with levels and bursts, and round trips with a daily wave and spikes.
+// Synthetic draws a set from a seed, for tests and for users without recordings: links that fade and drop like those of a moving modem, loads with
+// levels and bursts, and round trips with a daily wave and spikes.
 func Synthetic(seed uint64, links, cpus, rtts int) *Set {
 	set := &Set{}
 	for i := range links {
@@ -22,9 +22,9 @@ func Synthetic(seed uint64, links, cpus, rtts int) *Set {
 	return set
 }
 
-// synthesize draws the i-th series of a kind; each has a generator of its own, so that more of one kind change no other.
+// synthesize draws the i-th series of a kind; each has its own generator, so that more series of one kind change no other.
 func synthesize(seed, kind uint64, i int, name string, samples int, step float64, next func(*rand.Rand) func() float64) Series {
-	rng := rand.New(rand.NewPCG(seed, kind<<32|uint64(i))) // i counts up from 0, and a simulation wants to be repeatable
+	rng := rand.New(rand.NewPCG(seed, kind<<32|uint64(i))) // a simulation must be reproducible
 	s := Series{Name: fmt.Sprintf("synthetic-%s-%d-%02d", name, seed, i)}
 	draw := next(rng)
 	for n := range samples {
@@ -34,7 +34,7 @@ func synthesize(seed, kind uint64, i int, name string, samples int, step float64
 	return s
 }
 
-// fading is a goodput in Mbit/s: a mean of its own, slow log-normal fading, and outages of some seconds.
+// fading is a goodput in Mbit/s: a random mean, slow log-normal fading, and outages of some seconds.
 func fading(rng *rand.Rand) func() float64 {
 	mean, depth, level, out := 0.5+1.8*rng.Float64(), 0.25+0.4*rng.Float64(), 0.0, 0
 	return func() float64 {
@@ -50,7 +50,7 @@ func fading(rng *rand.Rand) func() float64 {
 	}
 }
 
-// loaded is the CPU load of others in percent: levels that hold for a while, noise on top, and rare full loads.
+// loaded is the CPU load of other processes in percent: levels that hold for a while, noise, and rare full loads.
 func loaded(rng *rand.Rand) func() float64 {
 	level := 40 * rng.Float64()
 	return func() float64 {
@@ -64,7 +64,7 @@ func loaded(rng *rand.Rand) func() float64 {
 	}
 }
 
-// distant is a round trip in seconds: that of the distance, and what queues on the way add.
+// distant is a round trip in seconds: that of the distance, plus queueing.
 func distant(rng *rand.Rand) func() float64 {
 	base := 0.03 + 0.35*rng.Float64()
 	return func() float64 {

@@ -1,8 +1,7 @@
-// Package trace holds what the simulator plays: recordings of links, CPU loads and round trips, read from a folder or
-// drawn from a seed.
+// Package trace holds the recordings of the simulator: links, CPU loads and round trips, read from a folder or drawn from a seed.
 //
-// A folder is read as it is: nothing is split, chosen or left out but what is no recording, and that is told. The order of
-// the recordings depends on their names alone, so that equal folders and seeds give equal episodes.
+// A folder is read completely: only files that are not recordings are skipped, and reported. The order of the recordings depends only on their names,
+// so that equal folders and seeds give equal episodes.
 package trace
 
 import (
@@ -10,20 +9,20 @@ import (
 	"math"
 )
 
-// Series is one recording: values that hold until the next one, the last for as long as the one before it.
+// Series is one recording: values that hold until the next one, the last for as long as the previous one.
 type Series struct {
 	Name   string
-	Times  []float64 // s from the begin, ascending
+	Times  []float64 // s from the start, ascending
 	Values []float64
 }
 
-// Period is the length of the recording, s.
+// Period is the length of the recording in s.
 func (s *Series) Period() float64 {
 	n := len(s.Times)
 	return 2*s.Times[n-1] - s.Times[n-2]
 }
 
-// Curve is the recording with each value put through f.
+// Curve returns the recording with f applied to each value.
 func (s *Series) Curve(f func(float64) float64) (*Curve, error) {
 	rates := make([]float64, len(s.Values))
 	for i, v := range s.Values {
@@ -36,7 +35,7 @@ func (s *Series) Curve(f func(float64) float64) (*Curve, error) {
 	return c, nil
 }
 
-// check finds what makes a recording unusable.
+// check returns an error for an unusable recording.
 func (s *Series) check() error {
 	if len(s.Times) < 2 {
 		return fmt.Errorf("%s: %d samples are no recording", s.Name, len(s.Times))
@@ -61,15 +60,15 @@ func (s *Series) check() error {
 	return nil
 }
 
-// Set is what episodes are drawn from.
+// Set is the source of episodes.
 type Set struct {
 	Links   []Series // Mbit/s
 	CPUs    []Series // busy share in percent
 	RTTs    []Series // s
-	Skipped []string // what was found and is no recording, each with the reason
+	Skipped []string // files that are not recordings, each with the reason
 }
 
-// Validate reports a set that no episode can be drawn from.
+// Validate returns an error if no episode can be drawn from the set.
 func (s *Set) Validate() error {
 	if len(s.Links) == 0 || len(s.CPUs) == 0 || len(s.RTTs) == 0 {
 		return fmt.Errorf("%d links, %d CPU loads, %d round trips: needs at least one of each; skipped: %q",

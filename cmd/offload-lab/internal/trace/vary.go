@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Add joins another set to this one.
+// Add adds another set to this one.
 func (set *Set) Add(other *Set) {
 	set.Links = append(set.Links, other.Links...)
 	set.CPUs = append(set.CPUs, other.CPUs...)
@@ -15,9 +15,8 @@ func (set *Set) Add(other *Set) {
 	set.Skipped = append(set.Skipped, other.Skipped...)
 }
 
-// Vary makes a set wider, for training: each recording, and copies−1 of it at other levels, speeds and noises, some played
-// backwards, so that what is learned depends neither on the few levels there are nor on the places where they were recorded.
-// It is drawn from the seed.
+// Vary extends a set for training: each recording, and copies−1 variants at other levels, speeds and noises, some reversed, so that training depends
+// neither on the few recorded levels nor on the places of recording. The variants are drawn from the seed.
 func Vary(set *Set, seed uint64, copies int) *Set {
 	rng := rand.New(rand.NewPCG(seed, 0x766172))
 	wide := &Set{}
@@ -36,7 +35,7 @@ func Vary(set *Set, seed uint64, copies int) *Set {
 	return wide
 }
 
-// variedLink changes the times of a recording from the first copy on, and gives the change of its values.
+// variedLink changes the times of a recording, except for the first copy, and returns the change of its values.
 func variedLink(rng *rand.Rand, s *Series, copied int) func(float64) float64 {
 	factor, speed := math.Exp(1.4*(rng.Float64()-0.55)), math.Exp(rng.Float64()-0.5)
 	noise, back := 0.3*rng.Float64(), rng.IntN(2) == 1
@@ -46,7 +45,7 @@ func variedLink(rng *rand.Rand, s *Series, copied int) func(float64) float64 {
 	return func(mbit float64) float64 { return mbit * factor * math.Exp(noise*rng.NormFloat64()) }
 }
 
-// variedLoad makes what others leave of a CPU more or less, and on a hot node takes most of it.
+// variedLoad changes the share of a CPU left by other processes, and on a hot node takes most of it.
 func variedLoad(rng *rand.Rand, hot bool) func(float64) float64 {
 	power, leave := math.Exp(2.4*(rng.Float64()-0.4)), 1.0
 	if hot {
@@ -57,7 +56,7 @@ func variedLoad(rng *rand.Rand, hot bool) func(float64) float64 {
 	}
 }
 
-// at is the recording at another speed, forwards or backwards.
+// at returns the recording at another speed, forwards or backwards.
 func (s *Series) at(speed float64, back bool) Series {
 	r := Series{s.Name, slices.Clone(s.Times), slices.Clone(s.Values)}
 	for i := range r.Times {
@@ -69,7 +68,7 @@ func (s *Series) at(speed float64, back bool) Series {
 	return r
 }
 
-// variant is the copy of that number; the first is the recording itself.
+// variant returns a numbered copy; the first is the recording itself.
 func variant(s Series, number int, by func(float64) float64) Series {
 	if number == 0 {
 		return s
