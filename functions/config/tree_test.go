@@ -48,7 +48,7 @@ func TestFromTree(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 128, w.Batch.MaxKiB)
 	require.Equal(t, base.Batch.MaxAge, w.Batch.MaxAge)
-	require.Equal(t, base.Batch.MaxCount, w.Batch.MaxCount, "a folder that is not known is passed over with all that is in it")
+	require.Equal(t, base.Batch.MaxCount, w.Batch.MaxCount, "an unknown folder is skipped with its content")
 	require.NotContains(t, w.Classes, "camera", "a class that was deleted is gone")
 	require.NotContains(t, w.Classes, "", "the folder itself is no class")
 	require.True(t, w.Classes["pump"].NeverLeave)

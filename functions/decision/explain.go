@@ -52,7 +52,7 @@ func because(e *Entry) string {
 		return "the local model answered with a confidence of " + percent(d.Confidence) + ", which class " + strconv.Quote(e.Class) +
 			" counts as hard: its answer is provisional, and the cloud is asked; " + ways(e)
 	case JudgedHard:
-		return "the latest local answers about this device were hard, so the cloud is asked at once; " + ways(e)
+		return "the latest local answers about this device were hard, so the cloud is asked without a local run; " + ways(e)
 	case Overload, TooLate, Rerouted, Reduced:
 		return shed(e)
 	case ModelBusy:
@@ -244,7 +244,7 @@ func sure(e *Entry) string {
 func seconds(s float64) string {
 	switch {
 	case math.IsNaN(s) || math.IsInf(s, 0):
-		return "for ever"
+		return "forever"
 	case s > 0 && s < 0.9995e-3:
 		return significant(s*1e6, 3) + " µs"
 	case s < 0.01:

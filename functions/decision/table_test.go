@@ -82,7 +82,7 @@ func TestTheBoundsOfARecord(t *testing.T) {
 		"none is not looked":   {func(r *Record) { r.Outcome = Outcome{Time: -1, Energy: -1, Bytes: -1} }, ""},
 		"no time at all":       {func(r *Record) { r.Estimate.LocalTime, r.Estimate.CloudTime = 0, 0 }, ""},
 		"no link":              {func(r *Record) { r.Estimate.CloudTime = inf }, ""},
-		"local for ever":       {func(r *Record) { r.Estimate.LocalTime = inf }, "predicted"},
+		"local forever":        {func(r *Record) { r.Estimate.LocalTime = inf }, "predicted"},
 		"local before":         {func(r *Record) { r.Estimate.LocalTime = -1 }, "predicted"},
 		"cloud before":         {func(r *Record) { r.Estimate.CloudTime = -1 }, "predicted"},
 		"local unknown":        {func(r *Record) { r.Estimate.LocalTime = nan }, "predicted"},

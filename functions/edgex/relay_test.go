@@ -51,7 +51,7 @@ var relays = map[string]relay{
 		ev["id"], ev["readings"] = uuid.NewString(), ev["readings"].([]any)[:1]
 		return "events/device/relay/P/d/S"
 	},
-	"keeps tags, gives back the resource's name": func(ev map[string]any) string {
+	"keeps tags, restores the resource's name": func(ev map[string]any) string {
 		ev["id"] = uuid.NewString()
 		for _, r := range ev["readings"].([]any) {
 			reading := r.(map[string]any)

@@ -243,7 +243,7 @@ func TestStoringFailsUntilItSucceeds(t *testing.T) {
 	m.grown("spool failed", 2)
 	check(false, false, "within the same look")
 	m.grown("spool disk full", 1)
-	check(true, true, "within the same look, for want of space")
+	check(true, true, "within the same look, for lack of space")
 	p.fake.Advance(time.Second)
 	m.grown("spool appended", 3)
 	check(false, false, "there is room again")

@@ -86,7 +86,7 @@ func TestGovernorFollowsTheLoadWithHysteresis(t *testing.T) {
 	require.Equal(t, []string{"1200000", "800000"}, []string{s.khz(0), s.khz(1)}, "never below the floor")
 	s.load = 90
 	s.pass(1)
-	require.Equal(t, []string{"3000000", "2000000"}, []string{s.khz(0), s.khz(1)}, "all of it at once")
+	require.Equal(t, []string{"3000000", "2000000"}, []string{s.khz(0), s.khz(1)}, "all of it immediately")
 	s.load = 95
 	s.pass(1)
 	require.Contains(t, s.Status().Reason, "90 % busy", "what is at its highest is not written again")

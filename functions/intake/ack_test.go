@@ -158,7 +158,7 @@ func TestConnectionsThatEndDoNotFillTheGate(t *testing.T) {
 	cfg.MaxEvents = 20
 	s := startSubscriber(t, cfg, Bus{URL: url}, sink)
 	publish(t, server, 1, 6)
-	eventually(t, func() bool { return len(sink.got()) == 5 }, "all handed on")
+	eventually(t, func() bool { return len(sink.got()) == 5 }, "all submitted")
 	for n := uint64(2); n < 4; n++ {
 		s.Rotate()
 		eventually(t, func() bool { return s.Counts().Connections == n && s.Counts().Duplicates == 5*(n-1) }, "delivered again")

@@ -34,7 +34,7 @@ func TestNothingIsAcknowledgedBeforeItIsDone(t *testing.T) {
 	sink := &testSink{holding: true}
 	s := startSubscriber(t, testConfig(), Bus{URL: url}, sink)
 	publish(t, server, 1, 51)
-	eventually(t, func() bool { return len(sink.got()) == 50 }, "all handed on")
+	eventually(t, func() bool { return len(sink.got()) == 50 }, "all submitted")
 	require.Zero(t, s.Counts().Acked)
 	require.Equal(t, 50, unacknowledged(server, "app-offload"))
 	sink.answer()
@@ -46,13 +46,13 @@ func TestAfterAKillEverythingUnacknowledgedComesAgain(t *testing.T) {
 	first := &testSink{holding: true}
 	killed := startSubscriber(t, testConfig(), Bus{URL: url}, first)
 	publish(t, server, 1, 51)
-	eventually(t, func() bool { return len(first.got()) == 50 }, "all handed on")
+	eventually(t, func() bool { return len(first.got()) == 50 }, "all submitted")
 	kill(killed)
 	publish(t, server, 51, 61) // while no subscriber is connected
 
 	second := &testSink{}
 	s := startSubscriber(t, testConfig(), Bus{URL: url}, second)
-	eventually(t, func() bool { return s.Counts().Acked == 60 }, "all come again")
+	eventually(t, func() bool { return s.Counts().Acked == 60 }, "all redelivered")
 	require.ElementsMatch(t, sequence(1, 61), second.got(), "in any order, as this broker delivers again in none")
 	require.Zero(t, s.Counts().Duplicates, "a new process has seen none of them")
 	first.answer()
@@ -63,12 +63,12 @@ func TestRedeliveryWhileUnderWayIsRecognised(t *testing.T) {
 	sink := &testSink{holding: true}
 	s := startSubscriber(t, testConfig(), Bus{URL: url}, sink)
 	publish(t, server, 1, 51)
-	eventually(t, func() bool { return len(sink.got()) == 50 }, "all handed on")
+	eventually(t, func() bool { return len(sink.got()) == 50 }, "all submitted")
 	s.Rotate()
 	eventually(t, func() bool { return s.Counts().Connections == 2 && s.Counts().Duplicates >= 50 }, "delivered again")
 	sink.answer()
 	eventually(t, func() bool { return unacknowledged(server, "app-offload") == 0 }, "acknowledged on the new connection")
-	require.Equal(t, sequence(1, 51), sink.got(), "handed on once")
+	require.Equal(t, sequence(1, 51), sink.got(), "submitted once")
 	require.Zero(t, s.Counts().UnderWay.Events)
 }
 
@@ -81,10 +81,10 @@ func TestRedeliveryOfWhatIsDoneIsRecognised(t *testing.T) {
 	publish(t, server, 1, 16)
 	eventually(t, func() bool { return s.Counts().Acked == 15 }, "all done")
 	publish(t, server, 11, 16)
-	eventually(t, func() bool { return s.Counts().Acked == 20 }, "acknowledged without being handed on")
+	eventually(t, func() bool { return s.Counts().Acked == 20 }, "acknowledged without being submitted")
 	require.Equal(t, uint64(5), s.Counts().Duplicates)
 	publish(t, server, 1, 2) // forgotten by now
-	eventually(t, func() bool { return s.Counts().Acked == 21 }, "handed on again")
+	eventually(t, func() bool { return s.Counts().Acked == 21 }, "submitted again")
 	require.Len(t, sink.got(), 16)
 }
 
@@ -133,7 +133,7 @@ func TestStopWaitsAndLosesNothing(t *testing.T) {
 	}}
 	s := startSubscriber(t, testConfig(), Bus{URL: url}, sink)
 	publish(t, server, 1, 51)
-	eventually(t, func() bool { return len(sink.got()) == 50 }, "all handed on")
+	eventually(t, func() bool { return len(sink.got()) == 50 }, "all submitted")
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.Stop(context.Background()) }()
@@ -160,7 +160,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 	sink := &testSink{holding: true}
 	s := startSubscriber(t, testConfig(), Bus{URL: url}, sink)
 	publish(t, server, 1, 6)
-	eventually(t, func() bool { return len(sink.got()) == 5 }, "all handed on")
+	eventually(t, func() bool { return len(sink.got()) == 5 }, "all submitted")
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	require.ErrorContains(t, s.Stop(ctx), "5 events")
@@ -205,7 +205,7 @@ func TestStopWaitsUntilTheBrokerHasTheAcknowledgements(t *testing.T) {
 	sink := &testSink{holding: true}
 	s := startSubscriber(t, testConfig(), Bus{URL: "tcp://" + slowTo(t, strings.TrimPrefix(url, "tcp://"))}, sink)
 	publish(t, server, 1, 11)
-	eventually(t, func() bool { return len(sink.got()) == 10 }, "all handed on")
+	eventually(t, func() bool { return len(sink.got()) == 10 }, "all submitted")
 	sink.answer()
 	stopSubscriber(t, s)
 	require.Zero(t, unacknowledged(server, "app-offload"))

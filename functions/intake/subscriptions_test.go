@@ -37,7 +37,7 @@ func TestTopicsThatAreNoLongerConfiguredAreUnsubscribed(t *testing.T) {
 
 	sink := &testSink{}
 	s = startSubscriber(t, testConfig(), narrow, sink)
-	eventually(t, func() bool { return s.Counts().Unmatched == 1 }, "passed over")
+	eventually(t, func() bool { return s.Counts().Unmatched == 1 }, "skipped")
 	publishOn(t, url, "edgex/events/device/svc/profile/device/Unsigned", false, 2)
 	publishOn(t, url, "edgex/other/x", false, 3)
 	publishOn(t, url, "edgex/events/device/svc/profile/device/Float", false, 4)
@@ -78,7 +78,7 @@ func TestRetainedMessagesAreNotEvents(t *testing.T) {
 	sink := &testSink{}
 	for n := range 4 {
 		s := startSubscriber(t, testConfig(), Bus{URL: url}, sink)
-		eventually(t, func() bool { return s.Counts().Retained >= 1 }, "passed over")
+		eventually(t, func() bool { return s.Counts().Retained >= 1 }, "skipped")
 		if n == 1 {
 			publishOn(t, url, "edgex/events/device/svc/profile/device/live", true, 2)
 			eventually(t, func() bool { return len(sink.got()) == 1 }, "a live one")
@@ -99,7 +99,7 @@ func TestAnotherClientWithTheSameIDIsNamed(t *testing.T) {
 	require.Empty(t, s.Rival())
 	stop := make(chan struct{})
 	var other sync.WaitGroup
-	other.Go(func() { // comes again as soon as this one is connected
+	other.Go(func() { // reconnects as soon as this one is connected
 		for n := uint64(1); ; {
 			if c := s.Counts(); c.Subscribed && c.Connections >= n {
 				client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(url).SetClientID("app-offload").SetCleanSession(false).SetAutoReconnect(false))

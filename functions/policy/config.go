@@ -62,8 +62,8 @@ type Config struct {
 	// CostMemory is the cost of processing a task locally while all tasks of the node wait for memory all the time. It is lower in proportion to the
 	// stall that the kernel reports (PSI, memoryStall). 0 ignores memory.
 	CostMemory float64 `within:"0 1e6"`
-	// CostBattery is how many times more energy costs on an empty battery; the extra cost falls in proportion to the charge. 0 treats a battery like
-	// mains power.
+	// CostBattery is the additional cost of energy on an empty battery, as a multiple of the normal cost; it falls in proportion to the charge. 0 treats a
+	// battery like mains power.
 	CostBattery float64 `within:"0 1000"`
 	// CostPatience is the deadline assumed for a task without one, s. Such a task cannot miss a deadline.
 	CostPatience float64 `within:"0.001 1e6"`
@@ -235,8 +235,8 @@ func (c Config) validateCompany(p *check.Problems) {
 	}
 }
 
-// Ready returns an error if an existing policy could not decide as itself under this configuration: policy ppo without weights would decide as cost,
-// and its user wants to know.
+// Ready returns an error if an existing policy could not decide as itself under this configuration: policy ppo without weights would silently decide
+// as cost.
 func (c Config) Ready(name string) error {
 	if name != ppoInfo.Name {
 		return nil

@@ -28,8 +28,8 @@ const (
 	inBacklog           // ln of 1 + tasks in the link's backlog
 	inSaving            // predicted local cost less predicted cloud cost, as policy greedy would weigh them
 	inAdvice            // ln of local cost over cloud cost, as policy cost weighs them by default
-	inLately            // ln of tasks in a usual second that arrived lately
-	inLong              // ln of tasks in a usual second that arrived over a longer while
+	inLately            // ln of recent arrivals in a usual second
+	inLong              // ln of arrivals in a usual second over a longer time
 	NumInputs
 )
 

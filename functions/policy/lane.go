@@ -309,7 +309,7 @@ func (w *Waiting) Next(b Binder, m *score.Model, s *host.State) (h Held, d decis
 	return w.take(at), bound(server, whyBound[server]), w.estimate, true
 }
 
-// best chooses from each queue. If two tasks want the link, the one with the lower key gets it.
+// best chooses from each queue. If both queues have a task for the link, the one with the lower key gets it.
 func (w *Waiting) best(b Binder, m *score.Model, s *host.State) (at int, server decision.Target, queue int) {
 	at = nowhere
 	for q := range w.waiting {

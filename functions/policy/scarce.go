@@ -15,7 +15,7 @@ type scarce struct {
 	money   float64 // cost of one task computed in the cloud
 	price   float64 // cost of a unit of the currency of Score.MoneyPerMB
 	memory  float64 // cost of processing a task locally while all tasks wait for memory
-	battery float64 // how many times more energy costs on an empty battery
+	battery float64 // additional cost of energy on an empty battery, as a multiple
 }
 
 // paid returns the monetary cost of the cloud.

@@ -279,7 +279,7 @@ func TestTasksAreTakenOutFromAnywhere(t *testing.T) {
 		at := 0
 		goes := func(*task.Task) bool { at++; return mask>>(at-1)&1 == 1 }
 		gone := r.waiting.Without(goes)
-		require.Equal(t, 5, at, "each is looked at once")
+		require.Equal(t, 5, at, "each task is visited once")
 		var left []any
 		size := int64(0)
 		for i, h := range all {

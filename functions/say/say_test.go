@@ -51,7 +51,7 @@ func TestKeysAreBounded(t *testing.T) {
 	require.False(t, o.New("one more", "x"))
 	_, due := e.Due("one more")
 	require.False(t, due)
-	require.True(t, o.New("7", "y"), "known keys go on")
+	require.True(t, o.New("7", "y"), "known keys continue")
 }
 
 // A flood of keys from outside must not silence later ones.

@@ -420,7 +420,7 @@ func TestATaskDoesNotWaitForParkedOnesThatItPasses(t *testing.T) {
 		require.Equal(t, shed.Keep, judge(one("short", bytes/10)), "behind an hour of long ones that are parked")
 		require.Less(t, n.gate.Status(n.state.Time).Flows[0].Pressure, 0.1)
 		if !parked {
-			continue // those of the turn go at once, so they are before it
+			continue // tasks of the turn are dispatched immediately, so they are ahead of it
 		}
 		for range 100 {
 			require.Equal(t, shed.Keep, judge(one("long", 10*bytes)))

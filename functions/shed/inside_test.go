@@ -185,7 +185,7 @@ func TestWhatATurnKeepsOfATask(t *testing.T) {
 	}{
 		{"it may be parked, and others are before it", "a", 1e6, true, Keep, true, false, 1},
 		{"it may be parked, and its path is free", "a", 0, true, Keep, false, true, 1},
-		{"it goes at once", "a", 1e6, false, Keep, false, true, 1},
+		{"it is dispatched immediately", "a", 1e6, false, Keep, false, true, 1},
 		{"it is dropped", "late", 1e6, true, Late, false, false, 1},
 		{"its class has no bound", "free", 1e6, true, Keep, false, false, 0},
 	} {
@@ -204,7 +204,7 @@ func TestWhatATurnKeepsOfATask(t *testing.T) {
 	}
 }
 
-// While both paths are overloaded, what becomes of a task is up to its class, its path, what decided it, and the node.
+// While both paths are overloaded, the fate of a task depends on its class, its path, its decision, and the node.
 func TestWhatOverloadMakesOfATask(t *testing.T) {
 	m, err := score.New(score.DefaultConfig())
 	require.NoError(t, err)
@@ -290,7 +290,7 @@ func TestARerouteOccupiesTheOtherPath(t *testing.T) {
 	require.Positive(t, turn.added[decision.Cloud])
 }
 
-// What a gate has seen holds for one configuration: a new one begins anew, and the same one goes on.
+// The state of a gate is of one configuration: a new one begins anew, and the same one continues.
 func TestAGateBeginsAnewWithItsClasses(t *testing.T) {
 	m, err := score.New(score.DefaultConfig())
 	require.NoError(t, err)

@@ -259,7 +259,7 @@ func TestARollBackStays(t *testing.T) {
 	fresh, _ := canary(t, nil)
 	fresh.Follow(nil)
 	fresh.Restore(CanaryCount{Version: fresh.Load().Version, Canary: ArmCount{Outcomes: 7}})
-	require.Zero(t, fresh.Load().Canary.Outcomes, "a comparison that was under way begins anew")
+	require.Zero(t, fresh.Load().Canary.Outcomes, "a comparison in progress begins anew")
 }
 
 func shadows(t *testing.T, names string, share float64) (*Shadows, map[string]policy.Policy, policy.Config) {
