@@ -17,8 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Browser is a headless Chromium on one page. What it complains about is collected: exceptions, and whatever the
-// Content-Security-Policy holds back.
+// Browser is a headless Chromium on one page. It collects complaints: exceptions, and violations of the Content-Security-Policy.
 type Browser struct {
 	t   testing.TB
 	ctx context.Context
@@ -29,7 +28,7 @@ type Browser struct {
 
 const chromium = "/usr/bin/chromium"
 
-// New starts Chromium, or skips the test if it is not installed, which CI does not accept.
+// New starts Chromium, or skips the test if Chromium is not installed; CI rejects skipped tests.
 func New(t testing.TB) *Browser {
 	t.Helper()
 	if _, err := os.Stat(chromium); err != nil {
@@ -43,16 +42,16 @@ func New(t testing.TB) *Browser {
 		chromedp.WSURLReadTimeout(time.Minute))
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {})) // of events newer than the library
+	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {})) // discards events newer than the library
 	t.Cleanup(cancel)
 	b := &Browser{t: t, ctx: ctx}
 	chromedp.ListenTarget(ctx, b.receive)
-	require.NoError(t, chromedp.Run(ctx), "starting Chromium") // it lives as long as the context of the first run
+	require.NoError(t, chromedp.Run(ctx), "starting Chromium") // the browser lives as long as the context of the first run
 	b.Do(runtime.Enable(), cdplog.Enable())
 	return b
 }
 
-// profile is a folder of its own for the browser, whose helpers may still write to it for moments after its end.
+// profile creates the browser's own folder; its helpers may still write to it shortly after its exit.
 func profile(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "chromium")
@@ -76,13 +75,13 @@ func (b *Browser) receive(event any) {
 	case *runtime.EventExceptionThrown:
 		b.complaints = append(b.complaints, e.ExceptionDetails.Error())
 	case *cdplog.EventEntryAdded:
-		if e.Entry.Source != cdplog.SourceNetwork { // a service that is gone is no fault of the page
+		if e.Entry.Source != cdplog.SourceNetwork { // an unreachable service is not a fault of the page
 			b.complaints = append(b.complaints, e.Entry.Text)
 		}
 	}
 }
 
-// Do runs actions, which is given a minute: a machine may be slow.
+// Do runs actions within a minute, for slow machines.
 func (b *Browser) Do(actions ...chromedp.Action) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
@@ -90,7 +89,7 @@ func (b *Browser) Do(actions ...chromedp.Action) {
 	require.NoError(b.t, chromedp.Run(ctx, actions...))
 }
 
-// Eval gives the value of an expression in the page.
+// Eval returns the value of an expression in the page.
 func Eval[T any](b *Browser, expression string) (value T) {
 	b.t.Helper()
 	b.Do(chromedp.Evaluate(expression, &value))
@@ -114,7 +113,7 @@ func (b *Browser) Run(statement string) {
 	b.Do(chromedp.Evaluate(statement+"; undefined", nil))
 }
 
-// Click moves the mouse to the middle of an element and clicks there, so that what lies above it would take the click.
+// Click moves the mouse to the middle of an element and clicks there, so that an element above it would receive the click.
 func (b *Browser) Click(selector string) {
 	b.t.Helper()
 	at := Eval[[]float64](b, fmt.Sprintf(`(() => {
@@ -126,35 +125,35 @@ func (b *Browser) Click(selector string) {
 	b.Do(chromedp.MouseClickXY(at[0], at[1]))
 }
 
-// Shoot keeps a picture of the whole page where OFFLOAD_SCREENSHOTS names a folder.
+// Shoot saves a picture of the whole page in the folder OFFLOAD_SCREENSHOTS, if that is set.
 func (b *Browser) Shoot(name string) {
 	b.t.Helper()
 	dir := os.Getenv("OFFLOAD_SCREENSHOTS")
 	if dir == "" {
 		return
 	}
-	require.NoError(b.t, os.MkdirAll(dir, 0o750)) // #nosec G703 -- who runs the tests names the folder
+	require.NoError(b.t, os.MkdirAll(dir, 0o750)) // #nosec G703 -- the folder is set by the user of the tests
 	var png []byte
 	b.Do(chromedp.FullScreenshot(&png, 100))
 	require.NoError(b.t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600)) // #nosec G703 -- as above
 }
 
-// Look sets the size of the window and the colours that its user prefers.
+// Look sets the size of the window and the preferred colour scheme.
 func (b *Browser) Look(width int64, scheme string) {
 	b.t.Helper()
 	b.Do(chromedp.EmulateViewport(width, 1000),
 		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-		chromedp.Sleep(100*time.Millisecond)) // for a frame to be painted in pictures; nothing waits for it
+		chromedp.Sleep(100*time.Millisecond)) // lets a frame be painted for pictures; no test waits for it
 }
 
-// Visit is what the browser measured of one load of a page; times are in ms since it began.
+// Visit is the browser's measurement of one page load; times are in ms since its start.
 type Visit struct {
 	FirstByte, Paint float64
 	Bytes            float64 // of the document, headers included
-	Requests         int     // for the document and what it made the browser fetch, but not what its script asked for
+	Requests         int     // for the document and its resources, without requests of its script
 }
 
-// Load goes to an address, from an empty page so that nothing is left of the one before, and measures.
+// Load opens an address from an empty page, so that no state is left, and measures the load.
 func (b *Browser) Load(address string) (v Visit) {
 	b.t.Helper()
 	b.Do(chromedp.Navigate("about:blank"), chromedp.Navigate(address))
@@ -166,20 +165,20 @@ func (b *Browser) Load(address string) (v Visit) {
 	})()`)
 }
 
-// Complaints are what the browser found wrong with the page so far.
+// Complaints returns the errors of the page so far.
 func (b *Browser) Complaints() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]string(nil), b.complaints...)
 }
 
-// Inaccessible lists what a screen reader could not name, and text that is too faint on its ground.
+// Inaccessible lists elements without a name for screen readers, and text with too little contrast.
 func (b *Browser) Inaccessible() []string {
 	b.t.Helper()
 	return Eval[[]string](b, accessibility)
 }
 
-// accessibility is what Inaccessible runs in the page.
+// accessibility is the script of Inaccessible.
 const accessibility = `(() => {
 	const found = [];
 	const seen = e => e.getClientRects().length > 0 && !e.closest('.sr, .skip, [aria-hidden=true], dialog:not([open])');

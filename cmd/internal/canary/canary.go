@@ -1,4 +1,4 @@
-// Package canary finds planted secrets in logs and answers, whatever form they took on the way there. It is for tests.
+// Package canary finds planted secrets in logs and answers in any encoding. It is for tests.
 package canary
 
 import (
@@ -12,12 +12,12 @@ import (
 // Flock is the planted secrets by name.
 type Flock map[string][]byte
 
-// Plant adds a secret and gives it back as text. A text of several lines, such as a key in PEM, is looked for line by line.
+// Plant adds a secret and returns it as text. It looks for a text of several lines, such as a key in PEM, line by line.
 func (f Flock) Plant(name, secret string) string {
 	lines := strings.Split(strings.TrimSpace(secret), "\n")
 	for i, line := range lines {
 		if strings.HasPrefix(line, "-----") {
-			continue // the frame of a PEM block is no secret
+			continue // the frame of a PEM block is not secret
 		}
 		if len(lines) > 1 {
 			f[fmt.Sprintf("%s, line %d", name, i+1)] = []byte(line)
@@ -28,13 +28,13 @@ func (f Flock) Plant(name, secret string) string {
 	return secret
 }
 
-// PlantKey adds the bytes of a key, and gives them as hex, the way a secret is written.
+// PlantKey adds the bytes of a key, and returns them as hex, the form of a secret.
 func (f Flock) PlantKey(name string, key []byte) string {
 	f[name] = key
 	return hex.EncodeToString(key)
 }
 
-// Find names every secret that the text shows in any form, with the form and what stands around it.
+// Find returns every secret in the text in any form, with the form and the surrounding text.
 func (f Flock) Find(text string) (found []string) {
 	lower := strings.ToLower(text)
 	for name, secret := range f {
@@ -51,8 +51,8 @@ func (f Flock) Find(text string) (found []string) {
 	return found
 }
 
-// forms are the ways in which bytes get into text. Base64 is looked for at each of the three places in a group where the
-// secret may begin, without the ends that depend on its neighbours.
+// forms returns the possible encodings of a secret. It covers base64 at each of the three offsets within a group, without the ends that depend on
+// neighbouring bytes.
 func forms(secret []byte) map[string]string {
 	all := map[string]string{
 		"text": string(secret), "hex": hex.EncodeToString(secret), "numbers": strings.Trim(fmt.Sprint(secret), "[]"),

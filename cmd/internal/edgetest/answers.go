@@ -22,7 +22,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Model writes a model for the cloud into a folder of models: it answers 2·x + 1 to a number x, for tasks of the classes.
+// Model writes a model for the cloud into a folder of models: it answers 2·x + 1 for a number x, for tasks of the classes.
 func Model(t testing.TB, dir, name string, v models.Version, classes ...string) {
 	t.Helper()
 	w := &tflite.Writer{}
@@ -43,7 +43,7 @@ func Model(t testing.TB, dir, name string, v models.Version, classes ...string) 
 	require.NoError(t, os.WriteFile(filepath.Join(folder, m.File), file, 0o600))
 }
 
-// Measured is a task whose event has one reading of a value.
+// Measured returns a task whose event has one reading with a value.
 func Measured(n uint64, node string, value float64) *task.Task {
 	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "%s/%d", node, n)).String()
 	data := fmt.Appendf(nil, `{"apiVersion":"v3","id":"%s","deviceName":"device-%d","profileName":"pump","sourceName":"state","origin":%d,"readings":[{"id":"%s",`+
@@ -54,16 +54,16 @@ func Measured(n uint64, node string, value float64) *task.Task {
 	}
 }
 
-// Asker is a node's other half: it receives the results of a node's tasks and confirms them.
+// Asker is the result side of a node: it receives the results of the node's tasks and confirms them.
 type Asker struct {
 	Node   string
 	Keys   seal.Keys
-	Silent func() bool // whether a result that comes for the first time is not confirmed; nil confirms all
+	Silent func() bool // whether to withhold the confirmation of a new result; nil confirms all
 
 	mu      sync.Mutex
 	opener  *seal.Opener
 	sealer  *seal.Sealer
-	byEvent map[string]map[string]int // how often a result came, by event and result
+	byEvent map[string]map[string]int // count of each result, by event and result
 	last    map[string]*seal.Result   // by event
 }
 
@@ -112,7 +112,7 @@ func (a *Asker) result(t testing.TB, c mqtt.Client, m mqtt.Message) {
 	c.Publish(seal.ConfirmTopic(a.Node), 1, false, msg)
 }
 
-// Answers are the results so far: for each event the latest one, and how many different ones there were.
+// Answers returns the results so far: the latest one of each event, and the number of different ones.
 func (a *Asker) Answers() (last map[string]*seal.Result, different map[string]int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -123,7 +123,7 @@ func (a *Asker) Answers() (last map[string]*seal.Result, different map[string]in
 	return last, different
 }
 
-// Value is the number that an answer holds.
+// Value is the number in an answer.
 func Value(t testing.TB, r *seal.Result) float64 {
 	t.Helper()
 	require.True(t, r.OK, r.Error)

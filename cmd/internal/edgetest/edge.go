@@ -1,4 +1,4 @@
-// Package edgetest plays a broker and nodes for tests of the consumer: nodes that send everything again until it is receipted.
+// Package edgetest simulates a broker and nodes for tests of the consumer: nodes that resend everything until it is receipted.
 package edgetest
 
 import (
@@ -25,7 +25,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Broker starts a broker of this test's own, which allows everything or what the hook does, and gives its host:port.
+// Broker starts a broker for this test, with the given hooks or without access control, and returns its host:port.
 func Broker(t testing.TB, hooks ...broker.Hook) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -48,26 +48,26 @@ type Edge struct {
 	Node    string
 	Epoch   string
 	Records uint64
-	Doubles float64 // share of records that repeat the task of an earlier one
+	Doubles float64 // share of records that repeat an earlier task
 	Keys    seal.Keys
 	Config  seal.Config
-	Resend  time.Duration // how long it waits for a receipt
-	Pace    time.Duration // between two lots of batches; 0 is 5 ms
+	Resend  time.Duration // timeout of a receipt
+	Pace    time.Duration // between two groups of batches; 0 means 5 ms
 	Rand    *rand.Rand
-	Measure bool   // records hold events that a model can answer, of the value that is the task's number
-	Plain   uint64 // of so many tasks, all but one are of the class plain, which has no model; 0 for a single class
+	Measure bool   // records hold events for a model, with the task's number as value
+	Plain   uint64 // of this many tasks, all but one are of the class plain, which has no model; 0 means a single class
 
 	mu      sync.Mutex
-	pending map[uint64]time.Time // when last sent
+	pending map[uint64]time.Time // time of the last sending
 	next    uint64
 	gaps    int
-	taskOf  []uint64 // which task a record holds, by sequence
+	taskOf  []uint64 // the task of a record, by sequence
 	done    chan struct{}
 	opener  *seal.Opener
 	sealer  *seal.Sealer
 }
 
-// Prepare makes up the records. It must be called before anything else.
+// Prepare creates the records. Call it first.
 func (e *Edge) Prepare(t testing.TB) *Edge {
 	t.Helper()
 	var err error
@@ -89,7 +89,7 @@ func (e *Edge) Prepare(t testing.TB) *Edge {
 	return e
 }
 
-// Tasks is the number of different tasks among the records.
+// Tasks is the number of distinct tasks among the records.
 func (e *Edge) Tasks() int {
 	distinct := map[uint64]bool{}
 	for _, n := range e.taskOf[1:] {
@@ -98,7 +98,7 @@ func (e *Edge) Tasks() int {
 	return len(distinct)
 }
 
-// Questions is the number of different tasks that a model is to answer.
+// Questions is the number of distinct tasks for a model.
 func (e *Edge) Questions() int {
 	distinct := map[uint64]bool{}
 	for _, n := range e.taskOf[1:] {
@@ -113,7 +113,7 @@ func (e *Edge) Questions() int {
 	return count
 }
 
-// Task makes the task of a record.
+// Task returns the task of a record.
 func (e *Edge) Task(seq uint64) *task.Task {
 	n := e.taskOf[seq]
 	if e.Measure {
@@ -130,7 +130,7 @@ func (e *Edge) Task(seq uint64) *task.Task {
 	}
 }
 
-// Large seals one record whose task holds about so many bytes.
+// Large seals one record whose task holds about size bytes.
 func (e *Edge) Large(t testing.TB, size int, seq uint64) []byte {
 	t.Helper()
 	one := e.Task(seq)
@@ -159,7 +159,7 @@ func (e *Edge) seal(t testing.TB, floor uint64, seqs []uint64, tasks [][]byte) [
 	return msg
 }
 
-// Run sends until every record is receipted or ctx ends; it reports whether all are.
+// Run sends until every record is receipted or ctx ends; it reports whether all are receipted.
 func (e *Edge) Run(ctx context.Context, t testing.TB, urls ...string) bool {
 	t.Helper()
 	o := mqtt.NewClientOptions().SetClientID("edge-" + strings.ReplaceAll(e.Node, ".", "-")).SetProtocolVersion(4).SetCleanSession(false).SetConnectRetry(true).SetConnectRetryInterval(100 * time.Millisecond).
@@ -187,7 +187,7 @@ func (e *Edge) Run(ctx context.Context, t testing.TB, urls ...string) bool {
 	}
 }
 
-// send publishes a few batches: what waited too long for its receipt first, then new records up to a window of 2,000.
+// send publishes a few batches: first records with an overdue receipt, then new ones up to a window of 2,000.
 func (e *Edge) send(t testing.TB, client mqtt.Client) {
 	due, floor := e.due()
 	for len(due) > 0 {
@@ -243,14 +243,14 @@ func (e *Edge) receipt(_ mqtt.Client, m mqtt.Message) {
 	}
 }
 
-// Gaps is how many ranges the receipts named as missing.
+// Gaps is the number of missing ranges in the receipts.
 func (e *Edge) Gaps() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.gaps
 }
 
-// Left says how many records are not receipted yet.
+// Left is the number of records without a receipt.
 func (e *Edge) Left() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 // shown is the number of differing lines that a failed test prints.
 const shown = 10
 
-// diff lists the first lines in which two texts differ, by their numbers.
+// diff lists the first differing lines of two texts with their numbers.
 func diff(want, have string) string {
 	a, b := strings.Split(want, "\n"), strings.Split(have, "\n")
 	var out strings.Builder

@@ -1,4 +1,4 @@
-// Package golden compares what a test made with a file under testdata, for tests. The flag -update writes the files anew.
+// Package golden compares the output of a test with a file under testdata. The flag -update rewrites the files.
 package golden
 
 import (
@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Update is set by the flag -update of a test.
+// Update is the flag -update of a test.
 var Update = flag.Bool("update", false, "write the golden files anew")
 
 // Require fails the test unless text equals the file of that name under testdata. With -update it writes the file.

@@ -1,5 +1,4 @@
-// Package pgtest gives a test a real PostgreSQL server. Where its programs are missing the test is skipped, except with CI=true, where it
-// fails: there the package must be installed.
+// Package pgtest provides a test with a real PostgreSQL server. It skips the test if the server's programs are missing, or fails it with CI=true.
 package pgtest
 
 import (
@@ -15,13 +14,13 @@ import (
 	"app-offload/cmd/internal/postgres"
 )
 
-// Server is a running server that only this test uses.
+// Server is a running server of a single test.
 type Server struct {
 	server *postgres.Server
 	next   atomic.Int64
 }
 
-// Start starts a server and stops it when the test ends. Settings are added to its command line, such as "fsync=off".
+// Start starts a server and stops it when the test ends. Settings such as "fsync=off" are added to its command line.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	log := &bytes.Buffer{}
@@ -34,7 +33,7 @@ func Start(t testing.TB, settings ...string) *Server {
 	return &Server{server: server}
 }
 
-// Database creates an empty database and gives its URL.
+// Database creates an empty database and returns its URL.
 func (s *Server) Database(t testing.TB) string {
 	t.Helper()
 	address, err := s.server.Database(t.Context(), fmt.Sprintf("test%d", s.next.Add(1)))

@@ -1,5 +1,5 @@
-// Package postgres starts a PostgreSQL server of one's own, for tests and for the lab, from the programs that Debian's package installs.
-// It listens on a socket in its own folder and on no port.
+// Package postgres starts a separate PostgreSQL server for tests and for the lab, from the programs of Debian's package. It listens on a socket in
+// its own folder and on no port.
 package postgres
 
 import (
@@ -20,10 +20,10 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // registers the driver "pgx"
 )
 
-// ErrMissing says that the server's programs are not installed.
+// ErrMissing means that the server's programs are not installed.
 var ErrMissing = errors.New("PostgreSQL's server is not installed in /usr/lib/postgresql; on Debian: apt-get install postgresql")
 
-// startTime is the longest time that a server may take to answer, on a busy machine.
+// startTime is the maximum start time of a server on a busy machine.
 const startTime = 60 * time.Second
 
 // Server is a running server.
@@ -33,7 +33,7 @@ type Server struct {
 	admin   *sql.DB
 }
 
-// Programs finds the folder of the newest server's programs, or returns ErrMissing.
+// Programs returns the folder of the newest server's programs, or ErrMissing.
 func Programs() (string, error) {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if len(found) == 0 {
@@ -42,14 +42,14 @@ func Programs() (string, error) {
 	return filepath.Dir(found[len(found)-1]), nil
 }
 
-// Start starts a server and waits until it answers. What it prints goes to log. Settings such as "fsync=off" are added to its command line.
-// It ends with Stop.
+// Start starts a server and waits until it answers. Its output goes to log. Settings such as "fsync=off" are added to its command line. Stop it with
+// Stop.
 func Start(ctx context.Context, log io.Writer, settings ...string) (*Server, error) {
 	bin, err := Programs()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("/tmp", "postgres") // short, for the path of a socket is limited to 107 bytes
+	dir, err := os.MkdirTemp("/tmp", "postgres") // short, since the path of a socket is limited to 107 bytes
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for PostgreSQL: %w", err)
 	}
@@ -99,9 +99,9 @@ func (s *Server) start(ctx context.Context, bin string, log io.Writer, settings 
 	}
 }
 
-// account is under whose name the server runs: it refuses to run as root.
+// account returns the user of the server, which refuses to run as root.
 func account(dir string) (*syscall.SysProcAttr, error) {
-	attr := &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal is the caller's to pass on
+	attr := &syscall.SysProcAttr{Setpgid: true} // the caller handles an interrupt at the terminal
 	if os.Geteuid() != 0 {
 		return attr, nil
 	}
@@ -136,13 +136,13 @@ func (s *Server) Database(ctx context.Context, name string) (string, error) {
 	return s.url(name), nil
 }
 
-// Stop ends the server and its sessions, and removes its folder.
+// Stop stops the server and its sessions, and removes its folder.
 func (s *Server) Stop() error {
 	if s.admin != nil {
 		_ = s.admin.Close()
 	}
 	if s.process != nil {
-		_ = s.process.Process.Signal(syscall.SIGINT) // "fast" in PostgreSQL's words: sessions end, the data is consistent
+		_ = s.process.Process.Signal(syscall.SIGINT) // PostgreSQL's "fast" mode: it ends sessions and leaves consistent data
 		_ = s.process.Wait()
 	}
 	if err := os.RemoveAll(s.dir); err != nil {

@@ -14,28 +14,28 @@ import (
 	"app-offload/functions/task"
 )
 
-// Trial says how models are judged: on Samples new samples of each of Seeds seeds, from From on, none of which training has seen.
+// Trial configures the judging of models: Samples new samples of each of Seeds seeds, starting at From, none of them used in training.
 type Trial struct {
 	Dir            string // folder of models
 	From           uint64
 	Seeds, Samples int
-	Only           string  // name of the only model, "" for all
-	Share          float64 // most examples that may go to the cloud
+	Only           string  // name of the only model, "" means all
+	Share          float64 // maximum share of examples sent to the cloud
 }
 
-// Filters are those that find the hardest share of the examples, of answers with classes.
+// Filters select the hardest share of the examples, for answers with classes.
 var Filters = []string{hard.Random, hard.Threshold, hard.CrossEntropy, hard.Margin, hard.Energy}
 
-// pair is what both variants made of one sample.
+// pair is the result of both variants for one sample.
 type pair struct {
 	edge         models.Answer
-	right, cloud bool // the edge's answer is, and the cloud's
+	right, cloud bool // correctness of the edge's and the cloud's answer
 }
 
-// Figure is the mean over all seeds, with the standard deviation between them, the smallest and the largest.
+// Figure is the mean over all seeds, with the standard deviation between them, the minimum and the maximum.
 type Figure struct{ Mean, Deviation, Low, High float64 }
 
-// figureOf sums up one value for each seed.
+// figureOf summarizes one value per seed.
 func figureOf(list []float64) Figure {
 	f := Figure{Low: math.Inf(1), High: math.Inf(-1)}
 	for _, v := range list {
@@ -53,8 +53,8 @@ func (f Figure) percent() string {
 	return fmt.Sprintf("%5.2f %% ± %.2f (%.2f to %.2f)", 100*f.Mean, 100*f.Deviation, 100*f.Low, 100*f.High)
 }
 
-// Judge prints the accuracy of all models of a folder that ship: of each variant alone, and of the edge's answers with the hardest examples
-// answered by the cloud.
+// Judge prints the accuracy of all shipped models in a folder: of each variant alone, and of the edge's answers with the hardest examples answered by
+// the cloud.
 func Judge(ctx context.Context, w io.Writer, t Trial) error {
 	cfg := models.DefaultConfig()
 	cfg.Dir = t.Dir
@@ -78,7 +78,7 @@ func Judge(ctx context.Context, w io.Writer, t Trial) error {
 	return nil
 }
 
-// judgePair compares both variants of a model, and what filters make of them.
+// judgePair compares both variants of a model, and the filters.
 func (t *Trial) judgePair(ctx context.Context, w io.Writer, look *models.Look, m Model) error {
 	var edge, cloud []float64
 	mixed := make([][]float64, len(Filters))
@@ -125,7 +125,7 @@ func accuracy(pairs []pair, right func(*pair) bool) float64 {
 	return float64(n) / float64(len(pairs))
 }
 
-// mixed is the accuracy where the hardest share goes to the cloud, within a budget that no day may exceed.
+// mixed is the accuracy with the hardest share sent to the cloud, within a daily budget.
 func (t *Trial) mixed(pairs []pair, filter string) (accurate float64, sent int, err error) {
 	c := hard.Default(filter)
 	c.Share, c.Seed = t.Share, 1
@@ -145,7 +145,7 @@ func (t *Trial) mixed(pairs []pair, filter string) (accurate float64, sent int, 
 	return accurate, sent, nil
 }
 
-// pairs asks both variants about every sample of a seed.
+// pairs runs both variants on every sample of a seed.
 func (t *Trial) pairs(ctx context.Context, look *models.Look, m Model, seed uint64) ([]pair, error) {
 	list := make([]pair, t.Samples)
 	err := t.ask(ctx, look, m, seed, []string{models.Edge, models.Cloud}, func(i, label int, answers []models.Answer) {
@@ -154,7 +154,7 @@ func (t *Trial) pairs(ctx context.Context, look *models.Look, m Model, seed uint
 	return list, err
 }
 
-// ask runs variants of a model on all samples of a seed, on all processors. answer is called with the answers to the i-th.
+// ask runs variants of a model on all samples of a seed, on all processors. answer is called with the answers for the i-th sample.
 func (t *Trial) ask(ctx context.Context, look *models.Look, m Model, seed uint64, variants []string, answer func(i, label int, answers []models.Answer)) error {
 	workers := runtime.GOMAXPROCS(0)
 	errs := make([]error, workers)
@@ -198,7 +198,7 @@ func askOne(loaded []*models.Looked, source *Source, seed uint64, i int, answer 
 	return nil
 }
 
-// judgeAuto prints how often an autoencoder calls healthy signals normal, and faulty ones anomalies.
+// judgeAuto prints how often an autoencoder classifies healthy signals as normal, and faulty ones as anomalies.
 func (t *Trial) judgeAuto(ctx context.Context, w io.Writer, look *models.Look, m Model) error {
 	var normal, faulty []float64
 	for s := range t.Seeds {

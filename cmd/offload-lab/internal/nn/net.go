@@ -1,8 +1,8 @@
 // Package nn trains the small convolutional networks that ship with the service, and writes them: float as .onnx, quantised to int8 as .tflite.
 //
-// Tensors are float32 and lie as rows of pixels of channels (NHWC); a signal is a picture of one row. Equal seeds and equal data give equal
-// networks, bit for bit on one kind of processor, on any number of them: a batch is always cut into the same parts, whose gradients are
-// added in the same order.
+// Tensors are float32 in the order rows, pixels, channels (NHWC); a signal is a picture of one row. Equal seeds and equal data give networks that are
+// equal bit for bit on one kind of processor, for any number of cores: a batch is always cut into the same parts, whose gradients are added in the
+// same order.
 package nn
 
 import (
@@ -16,8 +16,8 @@ import (
 	"app-offload/functions/engine/tflite"
 )
 
-// Layer describes one step of a network. Out says what it is: a convolution with KH above 0, a fully connected layer without. A layer
-// without outputs is a maximum pool of KH × KW with the stride of its size.
+// Layer describes one layer of a network. With Out above 0 it is a convolution if KH is above 0, otherwise fully connected. A layer without outputs
+// is a maximum pool of KH × KW with that stride.
 type Layer struct {
 	Out              int
 	KH, KW           int
@@ -31,7 +31,7 @@ func Conv(out, kh, kw, strideH, strideW int) Layer { return Layer{out, kh, kw, s
 // Dense is a fully connected layer.
 func Dense(out int, relu bool) Layer { return Layer{Out: out, Relu: relu} }
 
-// MaxPool takes the largest value of each window; windows do not overlap.
+// MaxPool takes the maximum of each window; windows do not overlap.
 func MaxPool(kh, kw int) Layer { return Layer{KH: kh, KW: kw, StrideH: kh, StrideW: kw} }
 
 func (l *Layer) pools() bool { return l.Out == 0 }
@@ -65,13 +65,13 @@ func (d *node) outputs() int {
 
 func (d *node) inputs() int { return d.H * d.W * d.C }
 
-// Net is a network with its weights. It is safe for concurrent use while it is not trained.
+// Net is a network with its weights. It is safe for concurrent use except during training.
 type Net struct {
 	H, W, C int // of the input
 	nodes   []node
 }
 
-// New makes a network with random weights (He et al., Delving Deep into Rectifiers, 2015).
+// New creates a network with random weights (He et al., Delving Deep into Rectifiers, 2015).
 func New(h, w, c int, seed uint64, layers ...Layer) *Net {
 	net := &Net{H: h, W: w, C: c}
 	rng := rand.New(rand.NewPCG(seed, 0x6e6574))
@@ -101,7 +101,7 @@ func New(h, w, c int, seed uint64, layers ...Layer) *Net {
 	return net
 }
 
-// balance takes the mean out of each filter, so that a first layer sees differences and no levels from the start.
+// balance subtracts the mean of each filter, so that a first layer initially responds to differences and not to levels.
 func (d *node) balance() {
 	for j := range d.n {
 		w, mean := d.w[j*d.k:(j+1)*d.k], float32(0)
@@ -114,17 +114,17 @@ func (d *node) balance() {
 	}
 }
 
-// Outputs is the number of values that Forward gives.
+// Outputs is the number of outputs of Forward.
 func (n *Net) Outputs() int { return n.nodes[len(n.nodes)-1].outputs() }
 
-// pass is the memory of one run, forth and back. It belongs to one goroutine.
+// pass is the memory of one forward and backward pass. It must be used by one goroutine.
 type pass struct {
-	values  [][]float32 // outputs of each layer; the input first
-	columns [][]float32 // what each output pixel saw
-	chosen  [][]int32   // by a pool, the place of each largest value
-	slopes  [][]float32 // of the loss by the values
-	column  []float32   // slopes of columns
-	dw, db  [][]float32 // of the loss by weights and biases, summed over the samples of a part
+	values  [][]float32 // outputs of each layer, the input first
+	columns [][]float32 // inputs of each output pixel
+	chosen  [][]int32   // for a pool, the position of each maximum
+	slopes  [][]float32 // gradients of the loss by the values
+	column  []float32   // gradients of columns
+	dw, db  [][]float32 // gradients of the loss by weights and biases, summed over the samples of a part
 	loss    float64
 }
 
@@ -177,7 +177,7 @@ func (n *Net) forward(p *pass, x []float32) []float32 {
 	return p.values[len(n.nodes)]
 }
 
-// pool takes the largest value of each window and remembers where it stood.
+// pool takes the maximum of each window and stores its position.
 func (d *node) pool(out, in []float32, chosen []int32) {
 	at := 0
 	for y := range d.OutH {
@@ -198,7 +198,7 @@ func (d *node) pool(out, in []float32, chosen []int32) {
 	}
 }
 
-// backward adds the slopes of one sample to dw and db; those of the outputs are in p.slopes already.
+// backward adds the gradients of one sample to dw and db; those of the outputs are already in p.slopes.
 func (n *Net) backward(p *pass) {
 	for i := len(n.nodes) - 1; i >= 0; i-- {
 		d, out, slope, to := &n.nodes[i], p.values[i+1], p.slopes[i+1], p.slopes[i]
@@ -221,7 +221,7 @@ func (n *Net) backward(p *pass) {
 			columns, back = p.values[i], to
 		}
 		if i == 0 {
-			back = nil // the input does not learn
+			back = nil // the input has no gradient
 		}
 		d.spread(columns, slope, back, p.dw[i], p.db[i])
 		if back != nil && !d.dense() {
@@ -230,7 +230,7 @@ func (n *Net) backward(p *pass) {
 	}
 }
 
-// spread is the way back through a matrix product.
+// spread is the backward pass of a matrix product.
 func (d *node) spread(columns, slope, back, dw, db []float32) {
 	for r := range d.rows() {
 		column := columns[r*d.k : (r+1)*d.k]
@@ -252,7 +252,7 @@ func (d *node) spread(columns, slope, back, dw, db []float32) {
 	}
 }
 
-// gather adds the slopes of columns to those of the image.
+// gather adds the gradients of columns to those of the image.
 func (d *node) gather(to, back []float32) {
 	at := 0
 	for y := range d.OutH {
@@ -274,7 +274,7 @@ func (d *node) gather(to, back []float32) {
 	}
 }
 
-// Float writes the network as .onnx in float32. Its input is 1×C×H×W, as ONNX has pictures.
+// Float writes the network as .onnx in float32. Its input is 1×C×H×W, the order of pictures in ONNX.
 func (n *Net) Float() ([]byte, error) {
 	w := &onnx.Writer{}
 	x := w.Input("input", 1, n.C, n.H, n.W)
@@ -310,7 +310,7 @@ func (n *Net) Float() ([]byte, error) {
 	return w.Bytes()
 }
 
-// planes puts the channels of each output's weights before its pixels.
+// planes reorders each output's weights from pixels-first to channels-first.
 func (d *node) planes(outputs, pixels, channels int) []float32 {
 	to := make([]float32, 0, len(d.w))
 	for j := range outputs {
@@ -323,13 +323,13 @@ func (d *node) planes(outputs, pixels, channels int) []float32 {
 	return to
 }
 
-// grid is how real values become int8: scale·(q − zero).
+// grid maps real values to int8: scale·(q − zero).
 type grid struct {
 	scale float32
 	zero  int32
 }
 
-// gridOf covers a range with 255 steps, so that 0 is exact.
+// gridOf covers a range with 255 steps, with an exact 0.
 func gridOf(low, top float64) grid {
 	low, top = min(low, 0), max(top, 0)
 	scale := max((top-low)/255, 1e-9)
@@ -337,9 +337,9 @@ func gridOf(low, top float64) grid {
 	return grid{float32(scale), int32(min(max(zero, -128), 127))}
 }
 
-// Int8 writes the network as .tflite with int8 weights and activations: post-training quantisation as TensorFlow Lite's converter does it,
-// symmetric weights by output channel (fully connected layers by layer, as older interpreters want it), activations in the range that the
-// calibration samples have. input is the scale of the model's input, whose zero point is 0.
+// Int8 writes the network as .tflite with int8 weights and activations: post-training quantisation as in TensorFlow Lite's converter, with symmetric
+// weights per output channel (fully connected layers per layer, as older interpreters require), and activations in the range of the calibration
+// samples. input is the scale of the model's input, whose zero point is 0.
 func (n *Net) Int8(samples [][]float32, input float32) ([]byte, error) {
 	w := &tflite.Writer{}
 	ranges := n.ranges(samples)
@@ -415,7 +415,7 @@ func largest(list []float32) (most float32) {
 	return most
 }
 
-// ranges are the smallest and the largest output of each layer over all samples.
+// ranges are the minimum and maximum output of each layer over all samples.
 func (n *Net) ranges(samples [][]float32) [][2]float64 {
 	p := n.newPass()
 	list := make([][2]float64, len(n.nodes))

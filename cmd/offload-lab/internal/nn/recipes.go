@@ -12,11 +12,11 @@ import (
 	"app-offload/functions/models"
 )
 
-// Model is one of the models that ship: what it computes, from what, and how it is trained.
+// Model is one of the shipped models with its training.
 type Model struct {
 	Name, Variant string
 	Source        *Source
-	Samples       int // to learn from
+	Samples       int // training samples
 	Input         models.Input
 	H, W          int // of the input, one channel
 	Layers        []Layer
@@ -25,7 +25,7 @@ type Model struct {
 	Scale         float32 // of an int8 input
 }
 
-// Models are all that ship. The edge variants are small and int8, the cloud variants larger and float.
+// Models lists the shipped models. The edge variants are small and int8, the cloud variants larger and float.
 func Models() []Model {
 	picture := models.Input{Resource: "Frame", Kind: models.Image, Scale: 1. / 64, Offset: 128}
 	signal := models.Input{Resource: "Acceleration", Kind: models.Numbers, Standardise: true}
@@ -59,9 +59,9 @@ func Models() []Model {
 	}
 }
 
-// Seeds of the data that are not those of the training.
+// Seeds of data outside the training.
 const (
-	calibrationSeed = 1 << 32 // added to the seed of the training
+	calibrationSeed = 1 << 32 // added to the training seed
 	calibration     = 1000    // samples
 )
 
@@ -109,7 +109,7 @@ func (m *Model) Make(ctx context.Context, seed uint64, version models.Version, p
 	return file, manifest, manifest.Validate()
 }
 
-// threshold is the error of a reconstruction that one healthy sample of two hundred exceeds.
+// threshold is the reconstruction error exceeded by one healthy sample of two hundred.
 func threshold(net *Net, healthy *Set) float64 {
 	run, list := net.Runner(), make([]float64, 0, len(healthy.Inputs))
 	slope := make([]float32, net.Outputs())
@@ -120,7 +120,7 @@ func threshold(net *Net, healthy *Set) float64 {
 	return list[len(list)*199/200]
 }
 
-// temperature is what logits are divided by so that the confidence is right on average: the one of the least cross entropy.
+// temperature is the divisor of the logits that calibrates the confidence: the one with the lowest cross entropy.
 func temperature(net *Net, apart *Set) float64 {
 	best, least := 1.0, 0.0
 	run := net.Runner()
@@ -140,7 +140,7 @@ func temperature(net *Net, apart *Set) float64 {
 	return best
 }
 
-// Write puts a model into a folder of models.
+// Write writes a model into a folder of models.
 func Write(dir string, file []byte, m *models.Manifest) error {
 	folder := filepath.Join(dir, m.Folder())
 	if err := os.MkdirAll(folder, 0o750); err != nil {
@@ -153,7 +153,7 @@ func Write(dir string, file []byte, m *models.Manifest) error {
 		return fmt.Errorf("writing the manifest of %s: %w", m.Name, err)
 	}
 	for name, content := range map[string][]byte{m.File: file, models.ManifestFile: b.Bytes()} {
-		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil { // #nosec G306 -- others may read a model
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil { // #nosec G306 -- a model may be world-readable
 			return fmt.Errorf("writing a model: %w", err)
 		}
 	}

@@ -14,19 +14,19 @@ import (
 	"app-offload/functions/task"
 )
 
-// Source draws readings of one kind with what is true of them.
+// Source draws readings of one kind with their ground truth.
 type Source struct {
 	Labels []string
 	draw   func(rng *rand.Rand, small bool) (task.Reading, int)
 }
 
-// Parts are pictures of parts on the belt, Bearings windows of vibration. Both are drawn by the feed's own code.
+// Parts are pictures of parts on the conveyor, Bearings windows of vibration. The feed's own code draws both.
 var (
 	Parts    = &Source{feed.PartLabels, drawPart}
 	Bearings = &Source{feed.BearingStates, drawBearing}
 )
 
-// Draw makes the n-th sample of a seed. small takes pictures of low resolution, which are as good to learn from and quicker.
+// Draw returns the n-th sample of a seed. small selects pictures of low resolution, which are equally good for training and faster.
 func (s *Source) Draw(seed uint64, n int, small bool) (task.Reading, int) {
 	return s.draw(rand.New(rand.NewPCG(seed, uint64(n))), small) //nolint:gosec // a count
 }
@@ -34,18 +34,18 @@ func (s *Source) Draw(seed uint64, n int, small bool) (task.Reading, int) {
 func drawPart(rng *rand.Rand, small bool) (task.Reading, int) {
 	p := feed.NewPart(rng)
 	height, quality := 360+60*rng.IntN(5), 70+rng.IntN(25)
-	if small { // blocks of the encoder are larger beside the part, and so is their error
+	if small { // blocks of the encoder, and so their error, are larger relative to the part
 		height, quality = 120+20*rng.IntN(4), min(quality+15, 95)
 	}
 	jpeg := feed.JPEG(p.Draw(height, rng), quality)
 	return task.Reading{Resource: "Frame", Type: task.Blob, Encoding: task.Binary, Value: jpeg}, slices.Index(feed.PartLabels, p.Label)
 }
 
-// drawBearing makes the window of a bearing that is healthy or has any of the faults, with equal chances.
+// drawBearing returns a window of a bearing that is healthy or has one of the faults, with equal probabilities.
 func drawBearing(rng *rand.Rand, _ bool) (task.Reading, int) {
 	b, label := feed.NewBearing(rng), rng.IntN(len(feed.BearingStates))
 	severity := 0.25 + 0.75*rng.Float64()
-	for range 200 { // until the housing rings
+	for range 200 { // until the housing resonates
 		b.Sample(feed.BearingStates[label], severity)
 	}
 	var text strings.Builder
@@ -62,8 +62,8 @@ func drawBearing(rng *rand.Rand, _ bool) (task.Reading, int) {
 
 const bearingWindow = 512
 
-// Collect draws n samples as the inputs of a model: real numbers, as its manifest computes them from readings. Where only is not -1, samples of
-// other labels are left out.
+// Collect draws n samples as inputs of a model: real numbers, computed from readings as in its manifest. Unless only is -1, samples of other labels
+// are skipped.
 func (s *Source) Collect(seed uint64, n int, in models.Input, shape []int, only int) (*Set, error) {
 	set := &Set{Inputs: make([][]float32, n), Labels: make([]int, n)}
 	errs := make([]error, n)

@@ -8,27 +8,27 @@ import (
 	"sync"
 )
 
-// Set is samples with what is true of them. Inputs of an autoencoder are their own targets; Labels is empty then.
+// Set is samples with their ground truth. For an autoencoder, inputs are their own targets and Labels is empty.
 type Set struct {
 	Inputs [][]float32
 	Labels []int
 }
 
-// Recipe says how a network is trained, by Adam (Kingma and Ba, 2015).
+// Recipe configures the training of a network by Adam (Kingma and Ba, 2015).
 type Recipe struct {
 	Epochs int
 	Batch  int
 	Rate   float64
-	Decay  float64 // of weights, a step at full rate
-	Smooth float64 // share of a label's weight that goes to all labels
-	Mirror bool    // pictures are turned over on both axes at random
+	Decay  float64 // of weights, per step at full rate
+	Smooth float64 // share of a label's weight distributed to all labels
+	Mirror bool    // pictures are randomly mirrored on both axes
 	Seed   uint64  // of the order
 }
 
-// parts is into how many a batch is cut, on any number of processors.
+// parts is the number of parts of a batch, for any number of processors.
 const parts = 4
 
-// adam is the state of the optimiser for one list of weights.
+// adam is the optimiser's state for one list of weights.
 type adam struct{ mean, square []float32 }
 
 // trainer is the state of one training.
@@ -41,7 +41,7 @@ type trainer struct {
 	steps  int
 }
 
-// Train changes the weights until all epochs are done or ctx ends. progress is called after each epoch with its mean loss.
+// Train updates the weights until all epochs are done or ctx ends. progress is called after each epoch with its mean loss.
 func (n *Net) Train(ctx context.Context, set *Set, r Recipe, progress func(epoch int, loss float64)) error {
 	t := &trainer{net: n, recipe: r}
 	for i := range t.passes {
@@ -68,8 +68,8 @@ func (n *Net) Train(ctx context.Context, set *Set, r Recipe, progress func(epoch
 	return nil
 }
 
-// share of the rate at a step: it rises over the first tenth, since the first steps of Adam are as large as the rate and would leave units of
-// ReLU without a slope, then falls along half a cosine.
+// share returns the fraction of the rate at a step: it rises over the first tenth, since the first steps of Adam are as large as the rate and would
+// leave ReLU units without a gradient, then falls along half a cosine.
 func share(step, all int) float64 {
 	rise := min(1, float64(step+1)/(float64(all)/10))
 	return rise * 0.5 * (1 + math.Cos(math.Pi*float64(step)/float64(all)))
@@ -128,7 +128,7 @@ func (t *trainer) part(i int, set *Set, samples []int, draw uint64) {
 	}
 }
 
-// mirror copies a picture, turned over on the axes whose bits are set.
+// mirror copies a picture, mirrored on the axes whose bits are set.
 func mirror(to, from []float32, n *Net, axes int) {
 	for y := range n.H {
 		fy := y
@@ -145,7 +145,7 @@ func mirror(to, from []float32, n *Net, axes int) {
 	}
 }
 
-// squares is the mean squared error of a reconstruction and its slopes.
+// squares is the mean squared error of a reconstruction with its gradients.
 func squares(slope, out, x []float32) (loss float64) {
 	for i, v := range out {
 		e := v - x[i]
@@ -155,7 +155,7 @@ func squares(slope, out, x []float32) (loss float64) {
 	return loss
 }
 
-// entropy is the cross entropy of a softmax against smoothed labels, and its slopes.
+// entropy is the cross entropy of a softmax against smoothed labels, with its gradients.
 func entropy(slope, logits []float32, label int, smooth float64) (loss float64) {
 	p := Softmax(logits)
 	for i, v := range p {
@@ -208,14 +208,14 @@ func (t *trainer) update(w []float32, a *adam, share float64, samples int, decay
 	}
 }
 
-// Runner computes outputs, one goroutine at a time.
+// Runner computes outputs; it must be used by one goroutine at a time.
 type Runner struct {
 	net *Net
 	p   *pass
 }
 
-// Runner takes the memory of a run.
+// Runner allocates the memory of a run.
 func (n *Net) Runner() *Runner { return &Runner{n, n.newPass()} }
 
-// Run gives the outputs of one sample; they stay until the next run.
+// Run returns the outputs of one sample; they are valid until the next run.
 func (r *Runner) Run(x []float32) []float32 { return r.net.forward(r.p, x) }

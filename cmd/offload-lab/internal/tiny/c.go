@@ -7,8 +7,8 @@ import (
 	"app-offload/functions/engine/tflite"
 )
 
-// C writes a model as one file of C99. The function NAME_run takes and fills arrays of int8; NAME_in_scale and the like say what they
-// stand for. It keeps its variables in one static array, so that it belongs to one thread at a time.
+// C writes a model as one file of C99. The function NAME_run reads and writes arrays of int8; NAME_in_scale and similar constants define their
+// meaning. It keeps its variables in one static array, so it must be used by one thread at a time.
 func C(w io.Writer, plan *tflite.Plan, o Options) (Size, error) {
 	m, err := newModel(plan, o)
 	if err != nil {
@@ -42,7 +42,7 @@ func C(w io.Writer, plan *tflite.Plan, o Options) (Size, error) {
 	return size, p.err
 }
 
-// constantsC prints what a step knows.
+// constantsC prints the constants of a step.
 func (m *model) constantsC(p *printer, i int) {
 	s := &m.Steps[i]
 	weights := "NULL, NULL, NULL, NULL"
@@ -96,7 +96,7 @@ func (m *model) callC(p *printer, i int) {
 	}
 }
 
-// tensor is how the code calls a tensor's memory.
+// tensor is the expression for a tensor's memory.
 func (m *model) tensor(n int, caller, arena string) string {
 	if n == 0 {
 		return "in"

@@ -2,7 +2,7 @@ package tiny
 
 import (
 	"bytes"
-	_ "embed" // of the runtimes
+	_ "embed" // for the runtimes
 	"io"
 	"maps"
 	"slices"
@@ -18,7 +18,7 @@ var decideC string
 //go:embed decide.go.txt
 var decideGo string
 
-// decideParts are the parts of the runtimes that each policy is made of.
+// decideParts are the parts of the runtimes used by each policy.
 var decideParts = map[string][]string{
 	"weighted": {"base", "weighted"},
 	"deadline": {"base", "scarce", "deadline"},
@@ -26,7 +26,7 @@ var decideParts = map[string][]string{
 	"bandit":   {"base", "scarce", "price", "bandit"},
 }
 
-// formulaSize counts constants, and the state of a policy that remembers.
+// formulaSize counts constants, and the state of a policy with memory.
 func formulaSize(f *policy.Formula) Size {
 	s := Size{Flash: 8 * len(f.Constants)}
 	if _, remembers := f.Constants["tempoTasks"]; remembers {
@@ -44,8 +44,8 @@ func formulaSize(f *policy.Formula) Size {
 	return s
 }
 
-// FormulaC writes a policy as one file of C99. It computes in double and needs sqrt of libm; it gives the bits of the service where neither
-// compiler fuses a multiplication with an addition.
+// FormulaC writes a policy as one file of C99. It computes in double and needs sqrt of libm; it gives the bits of the service if neither compiler
+// fuses a multiplication with an addition.
 func FormulaC(w io.Writer, f *policy.Formula, o Options) (Size, error) {
 	if err := o.Validate(); err != nil {
 		return Size{}, err
@@ -83,7 +83,7 @@ func FormulaC(w io.Writer, f *policy.Formula, o Options) (Size, error) {
 	return size, err
 }
 
-// FormulaGo writes a policy as one file of Go, which decides bit for bit as the service on the same machine.
+// FormulaGo writes a policy as one file of Go, whose decisions equal the service's bit for bit on the same machine.
 func FormulaGo(w io.Writer, f *policy.Formula, o Options) (Size, error) {
 	if err := o.Validate(); err != nil {
 		return Size{}, err
@@ -107,7 +107,7 @@ func FormulaGo(w io.Writer, f *policy.Formula, o Options) (Size, error) {
 	return size, p.goTo(w, b.Bytes())
 }
 
-// upper makes edgePrice EDGE_PRICE.
+// upper converts edgePrice to EDGE_PRICE.
 func upper(name string) string {
 	var b strings.Builder
 	for _, c := range name {

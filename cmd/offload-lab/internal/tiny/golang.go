@@ -7,7 +7,7 @@ import (
 	"app-offload/functions/engine/tflite"
 )
 
-// Go writes a model as one file of Go, which needs nothing but the standard library. A Net holds the memory of a run and belongs to one goroutine.
+// Go writes a model as one file of Go, which needs only the standard library. A Net holds the memory of a run and must be used by one goroutine.
 func Go(w io.Writer, plan *tflite.Plan, o Options) (Size, error) {
 	m, err := newModel(plan, o)
 	if err != nil {

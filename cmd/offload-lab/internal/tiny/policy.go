@@ -16,13 +16,13 @@ var networkTexts embed.FS
 
 var networkFiles = template.Must(template.New("").Funcs(template.FuncMap{"list": listed}).ParseFS(networkTexts, "*"))
 
-// network is what the texts of its files are filled with.
+// network is the data of the file templates.
 type network struct {
 	Options
 	Size
 	Net   *policy.Network
 	Names string       // of the inputs
-	Rows  [][4]float64 // inputs as training has seen them: mean, factor, low and high
+	Rows  [][4]float64 // inputs as in training: mean, factor, low and high
 	Width int          // of the widest layer
 }
 
@@ -33,7 +33,7 @@ func listed(list []float64, format string) (string, error) {
 	return b.String(), p.err
 }
 
-// Numbers is how many there are of the inputs.
+// Numbers is the number of these constants.
 func (n *network) Numbers() int { return 4 * len(n.Rows) }
 
 // Last is 1 for the last layer.
@@ -44,7 +44,7 @@ func (n *network) Last(layer int) int {
 	return 0
 }
 
-// Call is where a layer writes to and reads from, and the numbers of both.
+// Call is the output and input of a layer in the code, with their sizes.
 func (n *network) Call(layer int) string {
 	arrays, l := [2]string{"one", "two"}, &n.Net.Layers[layer]
 	to := arrays[1-layer%2]
@@ -71,8 +71,8 @@ func newNetwork(net *policy.Network, o Options) (*network, error) {
 	return n, o.Validate()
 }
 
-// PolicyC writes the network of a policy as one file of C99. It computes in double and needs exp of libm, whose last bit differs between
-// libraries; so may that of the outputs.
+// PolicyC writes the network of a policy as one file of C99. It computes in double and needs exp of libm, whose last bit differs between libraries;
+// so may that of the outputs.
 func PolicyC(w io.Writer, net *policy.Network, o Options) (Size, error) {
 	n, err := newNetwork(net, o)
 	if err != nil {

@@ -1,10 +1,9 @@
-// Package tiny writes a model of int8 or a policy as source code for machines that have no room for an engine: one file of C99 without
-// malloc, and for models of layers and pools without floating point at all; or one file of Go. The arithmetic is that of the engine,
-// bit for bit.
+// Package tiny writes an int8 model or a policy as source code for machines without room for an engine: one file of C99 without malloc, and for
+// models of layers and pools without floating point; or one file of Go. The arithmetic equals that of the engine bit for bit.
 package tiny
 
 import (
-	_ "embed" // of the runtimes
+	_ "embed" // for the runtimes
 	"errors"
 	"fmt"
 	"go/format"
@@ -22,19 +21,19 @@ var runtimeC string
 //go:embed runtime.go.txt
 var runtimeGo string
 
-// Options say what is written.
+// Options configure the output.
 type Options struct {
 	Name string // of functions and constants, or of the Go package: a letter, then letters, digits and _
 	Made string // the command, for the file's head
 }
 
-// Size is what the written program needs, beside its code and stack.
+// Size is the memory needed by the written program, without its code and stack.
 type Size struct {
 	Flash int // bytes of constants
 	RAM   int // bytes of variables
 }
 
-// Validate says whether the name can be one in both languages.
+// Validate checks that the name is valid in both languages.
 func (o *Options) Validate() error {
 	for i, c := range o.Name {
 		if !(c >= 'a' && c <= 'z' || i > 0 && (c == '_' || c >= '0' && c <= '9')) {
@@ -82,7 +81,7 @@ func newModel(plan *tflite.Plan, o Options) (*model, error) {
 	for _, s := range kept {
 		m.use(partOf[s.Kind])
 	}
-	if !m.uses("conv", "dense", "depthwise") { // pools and softmax need no scaling, and what is not used is an error in both languages
+	if !m.uses("conv", "dense", "depthwise") { // pools and softmax need no scaling, and unused code is an error in both languages
 		return nil, errors.New("the model has no layer with weights")
 	}
 	m.parts = append([]string{"scaled"}, m.parts...)
@@ -104,11 +103,11 @@ func (m *model) uses(parts ...string) bool {
 	return slices.ContainsFunc(parts, func(p string) bool { return slices.Contains(m.parts, p) })
 }
 
-// life is when a tensor is in use: from the step that makes it to the last one that reads it.
+// life is the use of a tensor: from the step that computes it to the last step that reads it.
 type life struct{ tensor, size, from, to int }
 
-// allocate gives each tensor between the first and the last layer a place that no other one has at the same time: the largest first, each at the
-// lowest place that is free for all its life.
+// allocate assigns each intermediate tensor a place that overlaps no other tensor in use: largest first, each at the lowest place that is free for
+// its whole life.
 func (m *model) allocate() {
 	m.place = make([]int, m.Tensors)
 	for i := range m.place {
@@ -152,7 +151,7 @@ func (m *model) size() Size {
 	return s
 }
 
-// runtime cuts the parts that are used out of a runtime's source.
+// runtime extracts the used parts of a runtime's source.
 func runtime(source, mark string, parts []string) string {
 	var b strings.Builder
 	for _, part := range strings.Split(source, mark+" part ")[1:] {
@@ -164,7 +163,7 @@ func runtime(source, mark string, parts []string) string {
 	return b.String()
 }
 
-// fraction splits a scale into 24 bits and a power of two, exactly, but for one that makes 0 of every sum: its power is the least of an int8.
+// fraction splits a scale into 24 bits and a power of two, exactly, except for a scale that makes every sum 0: its power is the minimum of an int8.
 func fraction(scale float32) (m uint32, e int) {
 	bits := math.Float32bits(scale)
 	return bits&(1<<23-1) | 1<<23, max(int(bits>>23&0xff)-127-23, math.MinInt8)
@@ -182,7 +181,7 @@ func (p *printer) f(format string, args ...any) {
 	}
 }
 
-// goTo formats the Go file that was printed, and writes it to w.
+// goTo formats the printed Go file and writes it to w.
 func (p *printer) goTo(w io.Writer, file []byte) error {
 	if p.err != nil {
 		return p.err
@@ -195,7 +194,7 @@ func (p *printer) goTo(w io.Writer, file []byte) error {
 	return err
 }
 
-// numbers prints a list, some a line.
+// numbers prints a list, several per line.
 func numbers[T any](p *printer, list []T, format string, line int) {
 	for i, v := range list {
 		if i%line == 0 {
