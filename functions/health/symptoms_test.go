@@ -124,6 +124,8 @@ func TestTheSpoolIsFullUntilHalfOfItIsFree(t *testing.T) {
 	}
 	p.fake.Advance(lately)
 	require.Equal(t, status.Fine, p.look().Severity("spoolFull"), "nothing was returned within the last minute")
+	p.facts.Events.Returned, p.facts.Spool.Fill = 2, 0.3
+	require.Equal(t, status.Fine, p.look().Severity("spoolFull"), "it was not the spool that refused")
 }
 
 // If the disk bounds the spool, a larger quota is no advice.

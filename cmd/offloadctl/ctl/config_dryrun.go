@@ -172,7 +172,11 @@ func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.W
 // line decides for one line. It counts a rejected event or a skipped result by reason, as the service does; an unreadable line ends the run.
 func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) error {
 	var l feedLine
-	if err := json.Unmarshal(raw, &l); err != nil {
+	err := json.Unmarshal(raw, &l)
+	if err == nil && !bytes.HasPrefix(l.Payload, []byte("{")) { // as in a record of the bus itself, which has bare events or envelopes
+		err = errors.New("the payload must be an event, as an object")
+	}
+	if err != nil {
 		return fmt.Errorf("line %d of the feed is not {topic, afterMs, payload}, as `offload-lab generate` writes: %w", n, err)
 	}
 	if local.OwnTopic(l.Topic, serviceKey) {

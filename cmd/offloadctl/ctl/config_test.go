@@ -197,6 +197,9 @@ func TestDryRun(t *testing.T) {
 
 	for _, c := range []struct{ feed, says string }{
 		{string(feed) + "no json\n", "line 5 of the feed is not {topic, afterMs, payload}"},
+		{`{"apiVersion":"v3","id":"x","deviceName":"d","readings":[]}`, "line 1 of the feed is not {topic, afterMs, payload}, as `offload-lab generate` writes: the payload must be an event"},
+		{`{"apiVersion":"v3","correlationID":"x","payload":"eyJhcGlWZXJzaW9uIjoidjMifQ=="}`, "the payload must be an event"},
+		{`{"topic":"t","payload":null}`, "the payload must be an event"},
 		{"", ""},
 	} {
 		path := filepath.Join(t.TempDir(), "feed.jsonl")
