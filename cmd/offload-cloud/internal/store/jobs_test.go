@@ -298,6 +298,12 @@ func testChunksThatAreGone(t *testing.T, s *Store) {
 	commit(t, s, parts("twice", 29, 0), other)
 	gone(ranges.Span{First: 30, Last: 32, Fate: "expired"})
 	require.Empty(t, ended("twice", 2), "it is in two epochs, and those that are gone are around its chunk in one of them")
+	commit(t, s, parts("anew", 33, 0), parts("anew", 36, 1))
+	gone(ranges.Span{First: 34, Last: 36, Fate: "expired"})
+	require.Empty(t, ended("anew", 2), "its records are too far apart for one cut of it")
+	commit(t, s, parts("last", 40, 0))
+	gone(ranges.Span{First: 43, Last: 60, Fate: "expired"})
+	require.Empty(t, ended("last", 3), "most of those that are gone are too far behind, and two may be on their way")
 }
 
 // Confirmations for one node and chunks of another lock in one order, whichever consumer stores them.
