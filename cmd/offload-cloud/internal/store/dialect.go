@@ -48,6 +48,8 @@ type dialect interface {
 	skipLocked() string
 	// insertJobs stores a job for each of the rows.
 	insertJobs(ctx context.Context, tx *sql.Tx, rows []*row) error
+	// failed is told how a transaction on a connection ended.
+	failed(conn *sql.Conn, err error)
 	// blocked says whether a statement met a lock that another session holds, or a limit of time.
 	blocked(err error) (locked, slow bool)
 }

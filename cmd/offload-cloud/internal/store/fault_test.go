@@ -149,6 +149,17 @@ func TestLostSessionsPass(t *testing.T) {
 	}
 }
 
+// A session that began while the database was read-only stays so for as long as it lasts: the next attempt has another one.
+func TestASessionThatCannotWriteIsReplaced(t *testing.T) {
+	s := open(t, pgtest.Start(t, "fsync=off").Database(t)+"&pool_max_conns=1", Options{})
+	_, err := s.write.ExecContext(t.Context(), `SET default_transaction_read_only = on`)
+	require.NoError(t, err)
+	_, err = s.Commit(t.Context(), &Group{Batches: []*Batch{batch("n1", 1, 1)}})
+	require.ErrorContains(t, err, "read-only transaction")
+	require.False(t, s.Permanent(err))
+	require.Len(t, commit(t, s, batch("n1", 1, 1)).Fresh, 1)
+}
+
 // Several consumers on one database: whatever they commit at the same time, each task is stored once and none blocks another permanently.
 func TestConsumersShareADatabase(t *testing.T) {
 	server := pgtest.Start(t, "fsync=off")

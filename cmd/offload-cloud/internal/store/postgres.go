@@ -271,6 +271,16 @@ func (postgresDialect) blocked(err error) (locked, slow bool) {
 	return e.Code == "55P03", e.Code == "57014"
 }
 
+// failed ends a session where neither data nor a lock is why: the reason may be the session's own, as that of one that began while the
+// database was read-only.
+func (d postgresDialect) failed(conn *sql.Conn, err error) {
+	var e *pgconn.PgError
+	if locked, slow := d.blocked(err); locked || slow || d.permanent(err) || !errors.As(err, &e) {
+		return
+	}
+	_ = conn.Raw(func(driver any) error { return driver.(*stdlib.Conn).Conn().Close(context.Background()) }) // the pool makes another
+}
+
 func column[T any](rows []*row, of func(*row) T) []T {
 	values := make([]T, len(rows))
 	for i, r := range rows {

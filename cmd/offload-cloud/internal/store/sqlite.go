@@ -171,6 +171,7 @@ func (sqliteDialect) second() []string { return secondVersion(" WITHOUT ROWID") 
 
 func (sqliteDialect) among() string                         { return `(SELECT value FROM json_each($2))` }
 func (sqliteDialect) hasten(context.Context, *sql.Tx) error { return nil } // there is one lock, and the transaction has it
+func (sqliteDialect) failed(*sql.Conn, error)               {}             // what a connection has, all have
 func (sqliteDialect) blocked(error) (locked, slow bool)     { return false, false }
 
 func (sqliteDialect) exists(ctx context.Context, db *sql.DB, table string) (there bool, err error) {

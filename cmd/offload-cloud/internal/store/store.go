@@ -213,7 +213,7 @@ func (s *Store) inTx(ctx context.Context, f func(context.Context, *sql.Tx) error
 }
 
 // transact is inTx for an f that needs more of the transaction.
-func (s *Store) transact(ctx context.Context, f func(context.Context, *transaction) error) error {
+func (s *Store) transact(ctx context.Context, f func(context.Context, *transaction) error) (err error) {
 	if err := s.placed(); err != nil {
 		return err
 	}
@@ -222,6 +222,7 @@ func (s *Store) transact(ctx context.Context, f func(context.Context, *transacti
 		return fmt.Errorf("connecting: %w", err)
 	}
 	defer conn.Close() //nolint:errcheck // it goes back to the pool
+	defer func() { s.dialect.failed(conn, err) }()
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
