@@ -365,6 +365,14 @@ func TestARefusedSubscriptionEndsTheConsumer(t *testing.T) {
 	require.ErrorIs(t, c.Run(t.Context(), func() { t.Error("it is not ready") }), errStays)
 }
 
+// A stop while the broker is awaited is no failure.
+func TestAStopEndsTheWaitForTheBroker(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := &Consumer{Transport: &pipe{refuse: ctx.Err()}, Store: &shelf{}, Log: slog.New(slog.DiscardHandler)}
+	require.NoError(t, c.Run(ctx, func() { t.Error("it is not ready") }))
+}
+
 func TestReceiptsAreCutAndGapsNamedOnce(t *testing.T) {
 	b := newBench(t, Limits{})
 	r := store.Receipt{Node: "n1", Epoch: "e1", Gaps: spans(2, 5)}
