@@ -1,16 +1,16 @@
-// Package engine describes models that a gateway can run: what goes in, what comes out, and what a run costs.
+// Package engine describes models that a gateway can run: their inputs and outputs, and the cost of a run.
 //
-// An engine reads one file format: functions/engine/tflite reads TensorFlow Lite, functions/engine/onnx ONNX. It checks a file before it takes memory for it, and an
-// error names the byte and what was expected there. A loaded Program is immutable and shared; a Session holds the memory of one run and
-// belongs to one goroutine. A run of tflite allocates nothing, one of onnx little once its shapes are known.
+// An engine reads one file format: functions/engine/tflite reads TensorFlow Lite, functions/engine/onnx ONNX. It checks a file before it allocates
+// memory for it, and an error names the byte and what was expected. A loaded Program is immutable and shared; a Session holds the memory of one run
+// and belongs to one goroutine. A run of tflite does not allocate, and a run of onnx allocates little once its shapes are known.
 //
-// The rooms below hold no state that outlives a Session:
+// The packages below hold no state that outlives a Session:
 //
-//	kernel                    arithmetic on plain slices, which tflite and onnx share; no state
-//	tflite, onnx              readers, compilers and writers of one format each, in pure Go
-//	onnxruntime               files of ONNX by the library of that name, with build tag onnxruntime; the library is opened once a process
+//	kernel                    arithmetic on plain slices, shared by tflite and onnx; no state
+//	tflite, onnx              reader, compiler and writer of one format each, in pure Go
+//	onnxruntime               ONNX files run by the library of that name, with build tag onnxruntime; each process opens the library once
 //
-// Package models alone opens programs and sessions in the service; the lab and the tools do so too.
+// In the service, only package models opens programs and sessions; the lab and the tools also do.
 package engine
 
 import (
@@ -21,7 +21,7 @@ import (
 // Type is the type of a tensor's elements.
 type Type uint8
 
-// The element types that engines know.
+// Element types of engines.
 const (
 	Invalid Type = iota
 	Float32
@@ -46,7 +46,7 @@ func (t Type) String() string {
 	return fmt.Sprintf("type %d", uint8(t))
 }
 
-// Size is the size of one element in bytes, 0 for an unknown type.
+// Size returns the size of an element in bytes, 0 for an unknown type.
 func (t Type) Size() int {
 	switch t {
 	case Int8, Uint8, Bool:
@@ -61,7 +61,7 @@ func (t Type) Size() int {
 	return 0
 }
 
-// Spec describes a tensor. A quantised element q stands for Scale·(q − Zero); Scale is 0 where the tensor is not quantised.
+// Spec describes a tensor. A quantised element q represents Scale·(q − Zero); Scale is 0 if the tensor is not quantised.
 type Spec struct {
 	Name  string  `json:"name"`
 	Type  Type    `json:"-"`
@@ -70,10 +70,10 @@ type Spec struct {
 	Zero  int32   `json:"zero,omitempty"`
 }
 
-// Elements is the number of elements, 1 for a scalar.
+// Elements returns the number of elements, 1 for a scalar.
 func (s *Spec) Elements() int { return Product(s.Shape) }
 
-// Product is that of dimensions.
+// Product returns the product of dimensions.
 func Product(shape []int) int {
 	n := 1
 	for _, d := range shape {
@@ -82,10 +82,10 @@ func Product(shape []int) int {
 	return n
 }
 
-// MaxRank bounds the dimensions of a tensor.
+// MaxRank is the maximum number of dimensions of a tensor.
 const MaxRank = 8
 
-// Elements multiplies dimensions without overflow, and counts 0 as 1 for the bound: loops over one dimension are bounded whatever the others are.
+// Elements multiplies dimensions without overflow. For the limit, a dimension of 0 counts as 1, so that loops over single dimensions are bounded as well.
 func Elements(shape []int, most int64) (int, error) {
 	if len(shape) > MaxRank {
 		return 0, fmt.Errorf("%d dimensions, at most %d are supported", len(shape), MaxRank)
@@ -120,7 +120,7 @@ func (s *Spec) String() string {
 	return text
 }
 
-// Tensor is a Spec with its memory. One slice is set, that of the type; bools are bytes.
+// Tensor is a Spec with its memory. Only the slice of its type is set; bools are bytes.
 type Tensor struct {
 	Spec
 	F32 []float32
@@ -135,7 +135,7 @@ type Tensor struct {
 	U64 []uint64
 }
 
-// Allocate takes zeroed memory for all elements.
+// Allocate allocates zeroed memory for all elements.
 func (t *Tensor) Allocate() {
 	n := t.Elements()
 	switch t.Type {
@@ -162,7 +162,7 @@ func (t *Tensor) Allocate() {
 	}
 }
 
-// Unsupported is an error that names operators which an engine lacks, with their places; nil without any.
+// Unsupported returns an error that names unsupported operators with their places, nil without any.
 func Unsupported(missing []string) error {
 	if len(missing) == 0 {
 		return nil
@@ -176,7 +176,7 @@ func Unsupported(missing []string) error {
 	return fmt.Errorf("not supported: %s%s", strings.Join(missing, ", "), more)
 }
 
-// Info is what is known of a model before it runs.
+// Info describes a model.
 type Info struct {
 	Format     string   `json:"format"`     // such as "tflite"
 	Inputs     []Spec   `json:"inputs"`     // in the order of Session.Inputs
@@ -188,21 +188,20 @@ type Info struct {
 	Session    int64    `json:"session"`    // memory of each further session
 }
 
-// Program is a model that was read and checked. It is safe for concurrent use.
+// Program is a loaded and validated model. It is safe for concurrent use.
 type Program interface {
 	Info() Info
-	// NewSession takes the memory of one run.
+	// NewSession allocates the memory of one run.
 	NewSession() (Session, error)
 }
 
-// Session runs a program. It is not safe for concurrent use. Variables of the model, such as the state of a recurrent layer, live in it
-// until Reset.
+// Session runs a program. It is not safe for concurrent use. It keeps the variables of the model, such as the state of a recurrent layer, until Reset.
 type Session interface {
-	// Inputs are to be filled before Run.
+	// Inputs must be filled before Run.
 	Inputs() []*Tensor
 	// Outputs hold the results until the next Run.
 	Outputs() []*Tensor
-	// Run computes the outputs from the inputs. See the package for what it allocates.
+	// Run computes the outputs from the inputs. The package comment describes its allocations.
 	Run() error
 	// Reset sets all variables of the model to their initial values.
 	Reset()

@@ -257,7 +257,7 @@ func (s *Store) onTrial(m *model, v *version) bool {
 		s.cfg.Canary && m.now != nil && m.failed != v && v.Version.Compare(m.newest) > 0
 }
 
-// holder returns another version that uses the folder of a new version, nil if there is none.
+// holder returns another version that uses the folder of a new version, nil if the folder is free.
 func (s *Store) holder(m *Manifest) *version {
 	v, err := s.readVersion(m.Folder())
 	if err != nil || v.Name == m.Name && v.Variant == m.Variant && v.Version == m.Version {

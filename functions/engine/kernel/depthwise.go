@@ -1,7 +1,7 @@
 package kernel
 
-// DepthwiseInt8 convolves each channel with its own kernel, weights[(ky·KW + kx)·C + c]. Inputs are taken as they are: the engine has put
-// −zero·Σw into the bias, and pixels outside of the image count as the input's zero point.
+// DepthwiseInt8 convolves each channel with its own kernel, weights[(ky·KW + kx)·C + c]. Inputs are used unchanged: the engine has added −zero·Σw to
+// the bias, and pixels outside of the image count as the input's zero point.
 func DepthwiseInt8(w *Window, out, image, weights []int8, bias, sums []int32, zero int32, q *Requant) {
 	sums = sums[:w.C]
 	for y := range w.OutH {
@@ -41,7 +41,7 @@ func addScaled(sums []int32, k []int8, by int32) {
 	}
 }
 
-// DepthwiseF32 does the same in float32, with the bounds of the fused activation.
+// DepthwiseF32 is DepthwiseInt8 in float32, with the bounds of the fused activation.
 func DepthwiseF32(w *Window, out, image, weights, bias []float32, low, top float32) {
 	for y := range w.OutH {
 		y0, y1, iy := span(y, w.StrideH, w.PadH, w.KH, w.DilateH, w.H)
@@ -66,7 +66,7 @@ func DepthwiseF32(w *Window, out, image, weights, bias []float32, low, top float
 	}
 }
 
-// MaxPool takes the greatest value of each window and channel, within the bounds of the fused activation.
+// MaxPool computes the maximum of each window and channel, within the bounds of the fused activation.
 func MaxPool[T int8 | int16 | float32](w *Window, out, image []T, low, top T) {
 	for y := range w.OutH {
 		y0, y1, iy := span(y, w.StrideH, w.PadH, w.KH, 1, w.H)
@@ -86,7 +86,7 @@ func MaxPool[T int8 | int16 | float32](w *Window, out, image []T, low, top T) {
 	}
 }
 
-// AveragePoolInt8 rounds the mean of each window half away from zero; pixels outside of the image do not count.
+// AveragePoolInt8 computes means rounded half away from zero; pixels outside of the image do not count.
 func AveragePoolInt8(w *Window, out, image []int8, low, top int32) {
 	for y := range w.OutH {
 		y0, y1, iy := span(y, w.StrideH, w.PadH, w.KH, 1, w.H)
@@ -107,7 +107,7 @@ func AveragePoolInt8(w *Window, out, image []int8, low, top int32) {
 	}
 }
 
-// MeanRounded is sum/n, rounded half away from zero; 0 for no values.
+// MeanRounded returns sum/n, rounded half away from zero, and 0 for n = 0.
 func MeanRounded(sum, n int32) int32 {
 	if n == 0 {
 		return 0
@@ -118,7 +118,7 @@ func MeanRounded(sum, n int32) int32 {
 	return (sum - n/2) / n
 }
 
-// AveragePoolF32 takes the mean of each window and channel.
+// AveragePoolF32 computes the mean of each window and channel.
 func AveragePoolF32(w *Window, out, image []float32, low, top float32) {
 	for y := range w.OutH {
 		y0, y1, iy := span(y, w.StrideH, w.PadH, w.KH, 1, w.H)

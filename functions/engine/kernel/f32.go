@@ -1,7 +1,7 @@
 package kernel
 
-// GemmF32 computes out[row·n + output] = Σ x[row·k + i]·w[output·k + i] for m rows. Sums are added in another order where the processor computes
-// eight values at once, so that their last bits differ between kinds of processors.
+// GemmF32 computes out[row·n + output] = Σ x[row·k + i]·w[output·k + i] for m rows. The order of the additions differs on processors that compute
+// eight values at once, and so do the last bits of the sums.
 func GemmF32(out, x, w []float32, m, n, k int) {
 	for r := range m {
 		row := x[r*k : (r+1)*k]
@@ -15,7 +15,7 @@ func GemmF32(out, x, w []float32, m, n, k int) {
 	}
 }
 
-// rows4F32 multiplies a row with four.
+// rows4F32 multiplies a row with four rows.
 func rows4F32(out *[4]float32, x, w []float32) {
 	k, n := len(x), 0
 	if wide && k >= 8 {

@@ -2,7 +2,7 @@ package kernel
 
 import "golang.org/x/sys/cpu"
 
-// wide says that the processor computes eight float32 at once; the functions in f32_amd64.s may be called then.
+// wide reports whether the processor computes eight float32 at once, as the functions in f32_amd64.s require.
 var wide = cpu.X86.HasAVX2 && cpu.X86.HasFMA
 
 //go:noescape

@@ -2,16 +2,16 @@ package kernel
 
 import "math"
 
-// Fixed-point functions of 16 bits, as gemmlowp defines them and TensorFlow Lite's recurrent layers use them. A number with n integer bits
-// has 15−n fractional ones; results have none of the former. They are slow: a Curve keeps all results.
+// Fixed-point functions of 16 bits, as defined by gemmlowp and used by TensorFlow Lite's recurrent layers. A number with n integer bits has 15−n
+// fractional bits; results have no integer bits. The functions are slow: a Curve stores all results.
 
-// Curve is a function of 16 bits as a table, by the bits of its argument.
+// Curve is a table of a function of 16 bits, indexed by the bits of the argument.
 type Curve [1 << 16]int16
 
-// Logistic16 is 1/(1 + e^−x) for arguments with 3 integer bits.
+// Logistic16 returns 1/(1 + e^−x) for arguments with 3 integer bits.
 func Logistic16() *Curve { return curve(func(x int16) int16 { return logistic16(x, 3) }) }
 
-// Tanh16 is the hyperbolic tangent for arguments with n integer bits, 0 to 6.
+// Tanh16 returns the hyperbolic tangent for arguments with n integer bits, 0 to 6.
 func Tanh16(n int) *Curve { return curve(func(x int16) int16 { return tanh16(x, n) }) }
 
 func curve(f func(int16) int16) *Curve {
@@ -22,10 +22,10 @@ func curve(f func(int16) int16) *Curve {
 	return c
 }
 
-// At looks a result up.
+// At returns the result for x.
 func (c *Curve) At(x int16) int16 { return c[uint16(x)] } //nolint:gosec // the index is the bits
 
-// high16 is the upper half of 2ab, rounded and saturated.
+// high16 returns the upper half of 2ab, rounded and saturated.
 func high16(a, b int16) int16 {
 	if a == b && a == math.MinInt16 {
 		return math.MaxInt16
@@ -47,7 +47,7 @@ func constant16(x int32) int16 { return int16(RoundingShift(x, 16)) } //nolint:g
 
 const one16 = math.MaxInt16
 
-// expQuarter is e^a for −1/4 ≤ a < 0, by a Taylor series around −1/8.
+// expQuarter returns e^a for −1/4 ≤ a < 0, by a Taylor series around −1/8.
 func expQuarter(a int16) int16 {
 	constant, third := constant16(1895147668), constant16(715827883) // e^(−1/8), 1/3
 	x := a + 1<<12
@@ -57,10 +57,10 @@ func expQuarter(a int16) int16 {
 	return Clamp16(int32(constant) + int32(high16(constant, x+rest)))
 }
 
-// barrel are e^−2^k for k from −2 on.
+// barrel contains e^−2^k for k from −2 on.
 var barrel = [...]int32{1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242}
 
-// expNegative16 is e^a for a ≤ 0 with n integer bits.
+// expNegative16 returns e^a for a ≤ 0 with n integer bits.
 func expNegative16(a int16, n int) int16 {
 	if a == 0 {
 		return one16
@@ -82,7 +82,7 @@ func expNegative16(a int16, n int) int16 {
 	return result
 }
 
-// reciprocal is 2/(1 + a) with 2 integer bits for 0 ≤ a ≤ 1, by three steps of Newton and Raphson.
+// reciprocal returns 2/(1 + a) with 2 integer bits for 0 ≤ a ≤ 1, by three Newton-Raphson steps.
 func reciprocal(a int16) int16 {
 	half := int16((int32(a) + one16 + 1) / 2)                           //nolint:gosec // at most one
 	x := constant16(1515870810) + high16(half, constant16(-1010580540)) // 48/17 − 32/17·half

@@ -1,8 +1,8 @@
 package kernel
 
-// Packed are the weights of a layer with int8 inputs, made for Gemm: panels of four outputs, in each of which two weights share a word of 64
-// bits. One multiplication then gives two products, which never mix: the sum of a lane stays within 32 bits, and a negative lower sum borrows
-// from the upper one, which Gemm gives back.
+// Packed holds the weights of a layer with int8 inputs in the layout of Gemm: panels of four outputs, with two weights in each word of 64 bits. One
+// multiplication then computes two products that do not mix: the sum of a lane stays within 32 bits, and Gemm corrects the borrow of a negative lower
+// sum from the upper one.
 type Packed struct {
 	K, N  int // inputs and outputs
 	words []int64
@@ -11,7 +11,7 @@ type Packed struct {
 // panel is the number of outputs that Gemm computes together.
 const panel = 4
 
-// Pack arranges weights of n outputs with k inputs each, w[output·k + input].
+// Pack packs the weights of n outputs with k inputs each, w[output·k + input].
 func Pack(w []int8, n, k int) *Packed {
 	panels := (n + panel - 1) / panel
 	p := &Packed{K: k, N: n, words: make([]int64, panels*k*2)}
@@ -31,7 +31,7 @@ func Pack(w []int8, n, k int) *Packed {
 	return p
 }
 
-// PackedBytes is the memory that Pack takes for weights of n outputs with k inputs each.
+// PackedBytes returns the memory of packed weights of n outputs with k inputs each.
 func PackedBytes(n, k int) int { return (n + panel - 1) / panel * k * 2 * 8 }
 
 // Gemm computes sums[row·N + output] = Σ x[row·K + i]·w[output·K + i] for m rows. K is at most 2¹⁶, so that no sum overflows.
@@ -76,7 +76,7 @@ func dot1(x []int8, w []int64) (a0, a1 int64) {
 	return a0, a1
 }
 
-// store takes the lanes apart.
+// store splits the lanes.
 func store(to []int32, outputs int, a0, a1 int64) {
 	low, high := int32(a0), int32(a1)
 	lanes := [panel]int32{low, int32((a0 - int64(low)) >> 32), high, int32((a1 - int64(high)) >> 32)}

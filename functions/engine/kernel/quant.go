@@ -1,10 +1,10 @@
-// Package kernel has the arithmetic of models: matrix products, convolutions, pooling and the fixed-point arithmetic of quantised tensors.
-// Its functions take plain slices, allocate nothing and check no bounds beyond the runtime's: engines check shapes when they load a model.
+// Package kernel provides the arithmetic of models: matrix products, convolutions, pooling and the fixed-point arithmetic of quantised tensors. Its
+// functions take plain slices, do not allocate, and check no bounds beyond the runtime's: engines check shapes when they load a model.
 package kernel
 
 import "math"
 
-// Multiplier is a positive real factor as TensorFlow Lite's quantised kernels hold it: M·2^(Shift−31) with M in [2³⁰, 2³¹), or 0.
+// Multiplier is a positive real factor in the form of TensorFlow Lite's quantised kernels: M·2^(Shift−31) with M in [2³⁰, 2³¹), or 0.
 type Multiplier struct {
 	M     int32
 	Shift int
@@ -27,8 +27,8 @@ func NewMultiplier(real float64) Multiplier {
 	return Multiplier{int32(fixed), min(shift, 30)}
 }
 
-// Apply multiplies and rounds twice, as TensorFlow Lite's reference kernels do: once when it drops the low 31 bits of the product, and once
-// when it shifts. It differs from one rounding in the last bit now and then.
+// Apply multiplies and rounds twice, like TensorFlow Lite's reference kernels: when it drops the low 31 bits of the product, and when it shifts. The
+// last bit occasionally differs from that of a single rounding.
 func (m Multiplier) Apply(x int32) int32 {
 	return RoundingShift(DoublingHigh(x<<max(m.Shift, 0), m.M), max(-m.Shift, 0))
 }
@@ -43,7 +43,7 @@ func (m Multiplier) Apply64(x int64) int32 {
 	return int32((x*reduced + 1<<(total-1)) >> total)
 }
 
-// DoublingHigh is the upper half of 2ab, rounded half away from zero and saturated.
+// DoublingHigh returns the upper half of 2ab, rounded half away from zero and saturated.
 func DoublingHigh(a, b int32) int32 {
 	if a == b && a == math.MinInt32 {
 		return math.MaxInt32
@@ -56,7 +56,7 @@ func DoublingHigh(a, b int32) int32 {
 	return int32((ab + nudge) / (1 << 31))
 }
 
-// RoundingShift is x/2^n, rounded half away from zero.
+// RoundingShift returns x/2^n, rounded half away from zero.
 func RoundingShift(x int32, n int) int32 {
 	if n == 0 {
 		return x
@@ -74,16 +74,16 @@ func RoundingShift(x int32, n int) int32 {
 	return x
 }
 
-// Requant turns sums of a layer into int8: one scale for all channels or one for each, then the output's zero point and the bounds of the
-// fused activation. It rounds once, to even, in float32, as XNNPACK does, which computes these layers for TensorFlow Lite. The
-// reference kernels round twice in integers instead, which differs by one step now and then.
+// Requant converts sums of a layer to int8, with one scale for all channels or one for each, the output's zero point and the bounds of the fused
+// activation. It rounds once, to even, in float32, like XNNPACK, which computes these layers for TensorFlow Lite. The reference kernels round twice
+// in integers, which occasionally differs by one step.
 type Requant struct {
 	Scales   []float32 // one, or one for each channel
 	Zero     int32
 	Low, Top int32
 }
 
-// Channel turns the sum of channel c into int8.
+// Channel converts the sum of channel c to int8.
 func (r *Requant) Channel(sum int32, c int) int8 {
 	if len(r.Scales) == 1 {
 		c = 0
@@ -91,18 +91,18 @@ func (r *Requant) Channel(sum int32, c int) int8 {
 	return int8(min(max(Scaled(sum, r.Scales[c])+r.Zero, r.Low), r.Top)) //nolint:gosec // held within int8
 }
 
-// Scaled is sum·scale, rounded to even and held within ±2³⁰, to which a zero point can be added.
+// Scaled returns sum·scale, rounded to even and clamped to ±2³⁰, which leaves room for a zero point.
 func Scaled(sum int32, scale float32) int32 {
 	return Held(math.RoundToEven(float64(float32(sum) * scale)))
 }
 
-// Held is a whole number within ±2³⁰.
+// Held clamps a whole number to ±2³⁰.
 func Held(q float64) int32 { return int32(min(max(q, -1<<30), 1<<30)) }
 
 // Clamp16 saturates to 16 bits.
 func Clamp16(v int32) int16 { return int16(min(max(v, math.MinInt16), math.MaxInt16)) }
 
-// QuantizeInt8 is round(v/scale) + zero, rounded half away from zero and saturated.
+// QuantizeInt8 returns round(v/scale) + zero, rounded half away from zero and saturated.
 func QuantizeInt8(v, scale float32, zero int32) int8 {
 	q := math.Round(float64(v / scale))
 	if math.IsNaN(q) {

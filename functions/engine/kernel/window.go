@@ -1,6 +1,6 @@
 package kernel
 
-// Window is how a kernel of KH × KW slides over an image of H × W with C channels. Images are rows of pixels of channels (NHWC).
+// Window describes a kernel of KH × KW that slides over an image of H × W with C channels. Images are rows of pixels of channels (NHWC).
 type Window struct {
 	H, W, C          int // input
 	OutH, OutW       int // output
@@ -10,7 +10,7 @@ type Window struct {
 	PadH, PadW       int // before the first row and column
 }
 
-// Out is the length of an output axis and the padding before its first element, for "same" padding or none.
+// Out returns the length of an output axis and the padding before its first element, with "same" padding or without padding.
 func Out(in, k, stride, dilate int, same bool) (out, pad int) {
 	reach := (k-1)*dilate + 1
 	if !same {
@@ -20,15 +20,15 @@ func Out(in, k, stride, dilate int, same bool) (out, pad int) {
 	return out, max((out-1)*stride+reach-in, 0) / 2
 }
 
-// Columns is the number of values that one output pixel sees.
+// Columns returns the number of input values of one output pixel.
 func (w *Window) Columns() int { return w.KH * w.KW * w.C }
 
-// Plain reports whether each output pixel sees exactly its own input pixel, so that an image is its own matrix.
+// Plain reports whether each output pixel depends only on its own input pixel, so that the image is already the matrix.
 func (w *Window) Plain() bool {
 	return w.KH == 1 && w.KW == 1 && w.StrideH == 1 && w.StrideW == 1 && w.PadH == 0 && w.PadW == 0 && w.OutH == w.H && w.OutW == w.W
 }
 
-// Row writes what the output pixels of output row y see, one after the other, into dst; fill stands for pixels outside of the image.
+// Row writes the input values of the pixels of output row y into dst, pixel by pixel; fill replaces pixels outside of the image.
 func Row[T int8 | float32](w *Window, dst, image []T, y int, fill T) {
 	at := 0
 	for x := range w.OutW {
@@ -63,7 +63,7 @@ func spread[T int8 | float32](dst []T, at, n int, fill T) int {
 	return at + n
 }
 
-// span is the part of a kernel's axis that lies within the image: positions first to last (exclusive) of the kernel whose input is from at on.
+// span returns the part of a kernel's axis within the image: the positions from first to last (exclusive), and the input position at of the kernel's start.
 func span(out, stride, pad, k, dilate, in int) (first, last, at int) {
 	at = out*stride - pad
 	for first < k && at+first*dilate < 0 {

@@ -7,12 +7,12 @@ import (
 	"app-offload/functions/engine"
 )
 
-// box is a rectangle by its corners.
+// box is a rectangle, by its corners.
 type box struct{ y1, x1, y2, x2 float32 }
 
 func (b box) area() float32 { return (b.y2 - b.y1) * (b.x2 - b.x1) }
 
-// overlap is the common area by the area of both together.
+// overlap returns the intersection over the union.
 func (b box) overlap(o box) float32 {
 	h, w := min(b.y2, o.y2)-max(b.y1, o.y1), min(b.x2, o.x2)-max(b.x1, o.x1)
 	if h <= 0 || w <= 0 {
@@ -28,7 +28,7 @@ func boxOf(v []float32, centred bool) box {
 	return box{min(v[0], v[2]), min(v[1], v[3]), max(v[0], v[2]), max(v[1], v[3])}
 }
 
-// nonMaxSuppression takes the boxes with the best scores and leaves out those that overlap a better one of their class.
+// nonMaxSuppression selects the boxes with the best scores, and drops boxes that overlap a better one of their class.
 func nonMaxSuppression(c *call) {
 	boxes, scores := c.rank(c.input(0, engine.Float32), 3, 3), c.rank(c.input(1, engine.Float32), 3, 3)
 	n, classes, centred := boxes.Shape[1], scores.Shape[1], c.int("center_point_box", 0) != 0

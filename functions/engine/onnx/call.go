@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// call is a node of one session, with the memory that its kernel needs beside the outputs.
+// call is a node of one session, with the memory of its kernel in addition to the outputs.
 type call struct {
 	s       *session
 	node    *node
@@ -25,12 +25,12 @@ type call struct {
 	key     uint64 // of the table of pixels
 }
 
-// fail ends the node; do recovers.
+// fail ends the node with an error; do recovers.
 func (c *call) fail(format string, args ...any) {
 	panic(failure{fmt.Errorf(format, args...)})
 }
 
-// ints is zeroed memory for a shape or indices, until the node ends.
+// ints returns zeroed memory for a shape or indices, valid until the node ends.
 func (c *call) ints(n int) []int {
 	if c.used+n > len(c.arena) {
 		c.charge(n+64, 8)
@@ -42,7 +42,7 @@ func (c *call) ints(n int) []int {
 	return list
 }
 
-// charge counts memory within the limit.
+// charge counts memory against the limit.
 func (c *call) charge(n, size int) {
 	limit := c.s.p.limits.MaxBytes - c.s.p.graph.bytes
 	if n < 0 || int64(n) > limit/int64(size) || c.s.bytes+int64(n*size) > limit {
@@ -51,7 +51,7 @@ func (c *call) charge(n, size int) {
 	c.s.bytes += int64(n * size)
 }
 
-// macs counts the work of a run within the limit.
+// macs counts the multiply-accumulates of a run against the limit.
 func (c *call) macs(factors ...int) {
 	n := int64(1)
 	for _, f := range factors {
@@ -68,7 +68,7 @@ func (c *call) macs(factors ...int) {
 	}
 }
 
-// floats is scratch memory with undefined contents.
+// floats, int8s and int32s return scratch memory with undefined contents.
 func (c *call) floats(i, n int) []float32 { return scratch(c, &c.f32[i], n, 4) }
 func (c *call) int8s(i, n int) []int8     { return scratch(c, &c.i8[i], n, 1) }
 func (c *call) int32s(i, n int) []int32   { return scratch(c, &c.i32[i], n, 4) }
@@ -81,7 +81,7 @@ func scratch[T any](c *call, at *[]T, n, size int) []T {
 	return (*at)[:n]
 }
 
-// optional is the i-th input, nil where it is absent.
+// optional returns the i-th input, nil if it is absent.
 func (c *call) optional(i int) *value {
 	if i >= len(c.in) {
 		return nil
@@ -89,7 +89,7 @@ func (c *call) optional(i int) *value {
 	return c.in[i]
 }
 
-// input is the i-th input, of one of the types if any are given.
+// input returns the i-th input. If types are given, its type must be one of them.
 func (c *call) input(i int, types ...engine.Type) *value {
 	v := c.optional(i)
 	if v == nil {
@@ -101,7 +101,7 @@ func (c *call) input(i int, types ...engine.Type) *value {
 	return v
 }
 
-// rank demands a number of dimensions, or more.
+// rank checks the number of dimensions.
 func (c *call) rank(v *value, low, top int) *value {
 	if len(v.Shape) < low || len(v.Shape) > top {
 		c.fail("%s has %d dimensions, expected %d to %d", &v.Spec, len(v.Shape), low, top)
@@ -149,10 +149,10 @@ func (c *call) string(name, otherwise string) string {
 	return otherwise
 }
 
-// list is an attribute's integers, nil where it is absent.
+// list returns an attribute's integers, nil if it is absent.
 func (c *call) list(name string) []int { return c.attribute(name).ints }
 
-// attribute is an empty one where the node does not have it.
+// attribute returns an empty attribute if the node does not have it.
 func (c *call) attribute(name string) *attribute {
 	if a := c.node.attributes[name]; a != nil {
 		return a
@@ -162,7 +162,7 @@ func (c *call) attribute(name string) *attribute {
 
 var none attribute
 
-// numbers are an input's integers, nil where it is absent.
+// numbers returns an input's integers, nil if it is absent.
 func (c *call) numbers(i int) []int {
 	v := c.optional(i)
 	if v == nil {
@@ -171,7 +171,7 @@ func (c *call) numbers(i int) []int {
 	return c.indices(v)
 }
 
-// narrow holds a number within int, which may have 32 bits: the ends of slices are as far as can be.
+// narrow clamps a number to int, which may have 32 bits: the ends of slices can be extreme.
 func narrow(x int64) int { return int(min(max(x, math.MinInt), math.MaxInt)) }
 
 func (c *call) indices(v *value) []int {
@@ -191,7 +191,7 @@ func (c *call) indices(v *value) []int {
 	return list
 }
 
-// settings are integers that older versions of an operator have as an attribute and newer ones as an input.
+// settings returns integers that are an attribute in older versions of an operator and an input in newer ones.
 func (c *call) settings(name string, input int) []int {
 	if a := c.node.attributes[name]; a != nil {
 		return a.ints
@@ -199,7 +199,7 @@ func (c *call) settings(name string, input int) []int {
 	return c.numbers(input)
 }
 
-// axis counts an axis from the front.
+// axis converts a negative axis to a positive one.
 func (c *call) axis(axis, rank int) int {
 	if axis < 0 {
 		axis += rank
@@ -210,14 +210,14 @@ func (c *call) axis(axis, rank int) int {
 	return axis
 }
 
-// shape is a copy that the node may change.
+// shape returns a copy that the node may change.
 func (c *call) shape(dims ...int) []int {
 	list := c.ints(len(dims))
 	copy(list, dims)
 	return list
 }
 
-// joined is a shape made of parts.
+// joined concatenates parts of a shape.
 func (c *call) joined(parts ...[]int) []int {
 	n := 0
 	for _, part := range parts {
@@ -230,7 +230,7 @@ func (c *call) joined(parts ...[]int) []int {
 	return list
 }
 
-// strides are the distances of neighbours along each axis.
+// strides returns the distance of neighbours along each axis.
 func (c *call) strides(shape []int) []int {
 	list := c.ints(len(shape))
 	n := 1
@@ -241,7 +241,7 @@ func (c *call) strides(shape []int) []int {
 	return list
 }
 
-// broadcast is the common shape of two tensors.
+// broadcast returns the common shape of two tensors.
 func (c *call) broadcast(a, b []int) []int {
 	shape := c.ints(max(len(a), len(b)))
 	for i := range shape {
@@ -265,7 +265,7 @@ func fromEnd(shape []int, i int) int {
 	return shape[len(shape)-i]
 }
 
-// spread are the strides of a tensor over a larger shape: 0 along axes that repeat it.
+// spread returns the strides of a tensor over a larger shape: 0 along repeated axes.
 func (c *call) spread(v, shape []int) []int {
 	if len(v) > len(shape) {
 		c.fail("shape %v does not fit %v", slices.Clone(v), slices.Clone(shape))
@@ -285,7 +285,7 @@ func (c *call) spread(v, shape []int) []int {
 	return list
 }
 
-// prepare is what a constant becomes, once for all sessions.
+// prepare returns the prepared form of a constant, computed once for all sessions.
 func prepare[T any](c *call, part, bytes int, make func() T) T {
 	p := c.s.p
 	p.mu.Lock()

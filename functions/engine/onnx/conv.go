@@ -11,14 +11,14 @@ var convolutions = map[string]func(*call){
 	"Conv": conv, "ConvTranspose": convTranspose,
 }
 
-// frame is how kernels slide over images of any number of axes. Images are planes of pixels (NCHW).
+// frame describes kernels that slide over images with any number of axes. Images are planes of pixels (NCHW).
 type frame struct {
 	rank                        int // of pixels
 	in, out, k                  []int
 	stride, dilate, before, aft []int
 }
 
-// frame reads the attributes of a layer for images of a shape, whose kernel is known or is an attribute.
+// frame reads the attributes of a layer for images of a shape. The kernel's shape is either known or an attribute.
 func (c *call) frame(image, k []int) (f frame) {
 	f.rank = len(image)
 	if f.rank < 1 {
@@ -48,7 +48,7 @@ func (c *call) frame(image, k []int) (f frame) {
 	return f
 }
 
-// each is an attribute with one positive number for each axis, 1 where it is absent.
+// each returns an attribute with one positive number for each axis, 1 if it is absent.
 func (c *call) each(name string, n int) []int {
 	list := c.list(name)
 	if list == nil {
@@ -68,7 +68,7 @@ func (c *call) each(name string, n int) []int {
 	return list
 }
 
-// slide computes the output's pixels.
+// slide computes the size of the output.
 func (c *call) slide(f *frame) {
 	f.out = c.ints(f.rank)
 	auto := c.string("auto_pad", "NOTSET")
@@ -103,7 +103,7 @@ func (c *call) slide(f *frame) {
 	}
 }
 
-// pixels calls f for each pixel of the output and each of the kernel that lies within the image.
+// pixels calls visit for each pixel of the output and each kernel pixel that is within the image.
 func (f *frame) pixels(c *call, visit func(out, k, in int)) {
 	o, k := c.ints(f.rank), c.ints(f.rank)
 	for p := range engine.Product(f.out) {
@@ -127,7 +127,7 @@ func (f *frame) pixels(c *call, visit func(out, k, in int)) {
 	}
 }
 
-// table lists the input pixel of each output pixel and kernel pixel, -1 outside of the image. It stays until the shapes change.
+// table returns the input pixel of each output pixel and kernel pixel, -1 outside of the image. It is kept until the shapes change.
 func (f *frame) table(c *call) []int32 {
 	n := engine.Product(f.out) * engine.Product(f.k)
 	old := len(c.i32[3])
@@ -145,7 +145,7 @@ func (f *frame) table(c *call) []int32 {
 	return list
 }
 
-// hash distinguishes frames whose tables have one length: a node's kernel is fixed, its image is not.
+// hash distinguishes frames whose tables have the same length: a node's kernel is fixed, its image is not.
 func (c *call) hash(f *frame) (h uint64) {
 	h = 14695981039346656037
 	for _, list := range [][]int{f.in, f.out, f.before, f.k} {
@@ -156,7 +156,7 @@ func (c *call) hash(f *frame) (h uint64) {
 	return h
 }
 
-// gathered writes what each output pixel sees, channel by channel: dst[pixel·C·K + channel·K + kernel pixel].
+// gathered writes the input values of each output pixel, channel by channel: dst[pixel·C·K + channel·K + kernel pixel].
 func gathered[T any](dst, planes []T, table []int32, channels, plane, k int, fill T) {
 	n := len(table) / max(k, 1)
 	for p := range n {
@@ -180,7 +180,7 @@ func gathered[T any](dst, planes []T, table []int32, channels, plane, k int, fil
 type layer struct {
 	frame
 	n, c, m, groups int
-	pixels, k       int // of the output, of what an output pixel sees in its group
+	pixels, k       int // of the output; number of inputs of an output pixel in its group
 	shape           []int
 }
 
@@ -229,7 +229,7 @@ func conv(c *call) {
 	}
 }
 
-// convTranspose spreads each input pixel over the kernel's reach.
+// convTranspose distributes each input pixel over the kernel's window.
 func convTranspose(c *call) {
 	x, w := c.rank(c.input(0, engine.Float32), 3, maxRank), c.input(1, engine.Float32)
 	if len(w.Shape) != len(x.Shape) || w.Shape[0] != x.Shape[1] {
@@ -250,7 +250,7 @@ func convTranspose(c *call) {
 			y.F32[i] = bias.F32[i/outside%(groups*mg)]
 		}
 	}
-	f.in, f.out = f.out, f.in // each input pixel is an output pixel of the layer that this one reverses
+	f.in, f.out = f.out, f.in // an input pixel is an output pixel of the layer that this one transposes
 	table := f.table(c)
 	for b := range n {
 		for i := range ch {
@@ -270,7 +270,7 @@ func convTranspose(c *call) {
 	}
 }
 
-// unslide computes the pixels of a transposed layer.
+// unslide computes the size of the output of a transposed layer.
 func (c *call) unslide(f *frame) {
 	f.out = c.ints(f.rank)
 	extra, want, auto := c.list("output_padding"), c.list("output_shape"), c.string("auto_pad", "NOTSET")

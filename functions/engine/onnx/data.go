@@ -6,7 +6,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// integer and number are the types of elements.
+// integer and number are the element types.
 type integer interface {
 	int8 | uint8 | int16 | uint16 | int32 | uint32 | int64 | uint64
 }
@@ -15,8 +15,8 @@ type number interface {
 	integer | float32 | float64
 }
 
-// kind is what tensors of one type of elements do; kinds has them all. What is done element by element stays a switch, which costs less
-// than a call through an interface.
+// kind provides the operations of one element type; kinds holds all of them. Operations on single elements stay a switch, which costs less than a
+// call through an interface.
 type kind interface {
 	length(t *engine.Tensor) int
 	resize(c *call, t *engine.Tensor, n int)
@@ -42,7 +42,7 @@ var kinds = [...]kind{
 	engine.Uint64:  newKind(func(t *engine.Tensor) *[]uint64 { return &t.U64 }, integerOf[uint64]),
 }
 
-// kindOf is the kind of elements of type T. Its functions are made once: making one takes memory.
+// kindOf is the kind of elements of type T. Its functions are created once, since their creation allocates.
 type kindOf[T number] struct {
 	data     func(*engine.Tensor) *[]T
 	compute  map[byte]func(a, b T) T
@@ -151,7 +151,7 @@ func (k *kindOf[T]) compare(c *call, op string, a, b, y *value) {
 	pairs(c, a, b, y, *k.data(&a.Tensor), *k.data(&b.Tensor), y.U8, k.compares[op])
 }
 
-// length is the number of elements that a tensor has memory for.
+// length returns the number of elements that a tensor has memory for.
 func length(t *engine.Tensor) int {
 	if t.Type == engine.Invalid {
 		return 0
@@ -159,7 +159,7 @@ func length(t *engine.Tensor) int {
 	return kinds[t.Type].length(t)
 }
 
-// walk visits all positions of a shape but those of its last axis, with the offsets of up to three tensors.
+// walk visits all positions of a shape except those of its last axis, with the offsets in up to three tensors.
 type walk struct {
 	shape, at []int
 	strides   [3][]int
@@ -204,7 +204,7 @@ func (w *walk) next() {
 	}
 }
 
-// end is the last stride, 1 for a scalar.
+// end returns the last stride, 1 for a scalar.
 func end(strides []int) int {
 	if len(strides) == 0 {
 		return 1
@@ -247,7 +247,7 @@ func (c *call) copyAll(dst, src *value) {
 // element copies one element.
 func element(dst *value, to int, src *value, from int) { one(dst, to, src, from, 1) }
 
-// one copies n elements that follow each other.
+// one copies n consecutive elements.
 func one(dst *value, to int, src *value, from, n int) {
 	switch dst.Type {
 	case engine.Float32:

@@ -7,18 +7,18 @@ import (
 	"app-offload/functions/engine"
 )
 
-// summation is the plan of an Einsum: an axis for each letter, and one for each dimension that "..." stands for. It is kept until an input has
-// another shape, so that a run allocates nothing.
+// summation is the plan of an Einsum: an axis for each letter, and one for each dimension of "...". It is kept until an input has another shape, so
+// that a run does not allocate.
 type summation struct {
 	length  [256]int
-	in      [][]byte // letters of each input, digits for the dimensions of "..."
+	in      [][]byte // letters of each input; digits for the dimensions of "..."
 	out     []byte
-	letters []byte // of the output, then those that are summed
+	letters []byte // of the output, followed by the summed letters
 
 	shapes  [][]int // of the inputs
 	all     []int   // lengths of the letters
 	strides [][]int // of each input along all letters
-	index   []int   // of the product under way
+	index   []int   // of the current product
 }
 
 // fits reports whether the inputs have the shapes of the plan.
@@ -78,7 +78,7 @@ func (c *call) equation() *summation {
 	return s
 }
 
-// expandDots writes digits for "...", the last of them for the last dimension.
+// expandDots replaces "..." by digits, the last of them for the last dimension.
 func expandDots(term string, hidden int) []byte {
 	digits := "01234567"
 	if hidden < 0 || hidden > len(digits) {
@@ -87,7 +87,7 @@ func expandDots(term string, hidden int) []byte {
 	return []byte(strings.Replace(term, "...", digits[len(digits)-hidden:], 1))
 }
 
-// implied is the output of an equation without one: letters that occur once, in the order of the alphabet.
+// implied returns the output of an equation without one: letters that occur once, in alphabetical order.
 func implied(left string) string {
 	out := ""
 	if strings.Contains(left, "...") {

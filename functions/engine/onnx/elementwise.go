@@ -24,7 +24,7 @@ var elementwise = map[string]func(*call){
 	"GreaterOrEqual": comparison(">="), "And": comparison("and"), "Or": comparison("or"), "Xor": comparison("xor"),
 }
 
-// unary computes float32 or float64 elements one by one.
+// unary applies a function to float32 or float64 elements.
 func unary(f func(float64) float64) func(*call) {
 	return func(c *call) {
 		x := c.input(0, engine.Float32, engine.Float64)
@@ -52,7 +52,7 @@ func activation(alpha, beta float32, f func(x, alpha, beta float32) float32) fun
 	}
 }
 
-// logAdd is ln(eᵃ + eᵇ), also where a power is no float64.
+// logAdd returns ln(eᵃ + eᵇ), even if a power exceeds float64.
 func logAdd(a, b float64) float64 {
 	top := max(a, b)
 	if math.IsInf(top, 0) {
@@ -61,7 +61,7 @@ func logAdd(a, b float64) float64 {
 	return top + math.Log1p(math.Exp(min(a, b)-top))
 }
 
-// curve is a function of float32 with two parameters, as recurrent layers name them.
+// curve is a function of float32 with two parameters, as named by recurrent layers.
 type curve func(x, alpha, beta float32) float32
 
 func sigmoid(x, _, _ float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
@@ -119,7 +119,7 @@ func shrink(c *call) {
 	}
 }
 
-// pairs computes pairs of elements over a common shape; a result is of type R.
+// pairs applies a function to pairs of elements over a common shape; results have type R.
 func pairs[T, R number](c *call, a, b, y *value, x1, x2 []T, out []R, f func(T, T) R) {
 	if y.Elements() == 0 {
 		return
@@ -138,7 +138,7 @@ func pairs[T, R number](c *call, a, b, y *value, x1, x2 []T, out []R, f func(T, 
 	}
 }
 
-// pair are two inputs of one type with the output of their common shape.
+// pair returns two inputs of one type and the output of their common shape.
 func (c *call) pair(i, j int, of engine.Type) (a, b, y *value) {
 	a, b = c.input(i), c.input(j)
 	if a.Type != b.Type {
@@ -193,7 +193,7 @@ func integerOf[T integer](op byte) func(a, b T) T {
 			}
 			return a / b
 		}
-	case '%': // the sign of the divisor, as Python has it
+	case '%': // the sign is the divisor's, as in Python
 		return func(a, b T) T {
 			if b == 0 {
 				return 0

@@ -7,7 +7,7 @@ import (
 
 var matrices = map[string]func(*call){"MatMul": matMul, "Gemm": gemm}
 
-// turned is a matrix of k × n as the kernels want it, n × k.
+// turned transposes a matrix of k × n to n × k, the layout of the kernels.
 func turned[T any](to, from []T, k, n int) {
 	for i := range k {
 		row := from[i*n : (i+1)*n]
@@ -17,7 +17,7 @@ func turned[T any](to, from []T, k, n int) {
 	}
 }
 
-// matrixPlan is the plan of a matrix product over leading axes that repeat.
+// matrixPlan is the plan of a matrix product with broadcast leading axes.
 type matrixPlan struct {
 	m, n, k int
 	shape   []int // of the output
@@ -25,7 +25,7 @@ type matrixPlan struct {
 	sa, sb  []int // strides of matrices over batch
 }
 
-// matrices plans a·b; vectors become matrices of one row or column, which leaves the output again.
+// matrices plans a·b. Vectors become matrices of one row or column, which is removed from the output.
 func (c *call) matrices(a, b *value) (p matrixPlan) {
 	c.rank(a, 1, maxRank)
 	c.rank(b, 1, maxRank)

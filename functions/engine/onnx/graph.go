@@ -9,9 +9,9 @@ import (
 	"app-offload/functions/engine"
 )
 
-// Limits bound what a file may ask for.
+// Limits bound the resources of a model.
 type Limits struct {
-	MaxBytes int64 // memory of all constants and all tensors of a session, 256 MiB if 0
+	MaxBytes int64 // memory of all constants and of all tensors of a session; 256 MiB if 0
 	MaxNodes int   // 20,000 if 0
 	MaxMACs  int64 // multiply-accumulates of one run, 10¹² if 0
 }
@@ -31,12 +31,12 @@ type attribute struct {
 	tensor *value
 }
 
-// node is one step as the file describes it.
+// node is one step in the file.
 type node struct {
 	index           int
 	name, op        string
 	domain          string
-	inputs, outputs []int // indices of values, -1 where absent
+	inputs, outputs []int // indices of values, -1 if absent
 	in, out         []string
 	attributes      map[string]*attribute
 	run             func(*call)
@@ -44,7 +44,7 @@ type node struct {
 
 func (n *node) String() string { return fmt.Sprintf("node %d %.64q (%.64s)", n.index, n.name, n.op) }
 
-// port is an input or output of the graph as the file declares it; unknown dimensions are -1.
+// port is a declared input or output of the graph; unknown dimensions are -1.
 type port struct {
 	engine.Spec
 	at int
@@ -59,13 +59,13 @@ type graph struct {
 	constants  map[string]*value
 	order      []string // of constants
 	names      map[string]int
-	fixed      []*value // by index of the value, nil where it is computed
+	fixed      []*value // by index of the value, nil if it is computed
 	parameters int
 	bytes      int64 // of constants
 	hasGraph   bool
 }
 
-// read reads a file as far as its structure goes.
+// read reads the structure of a file.
 func read(file []byte, limits Limits) (*graph, error) {
 	g := &graph{limits: limits, constants: map[string]*value{}, names: map[string]int{}}
 	err := message{file, 0, "the model"}.each(func(f field) error {
@@ -229,7 +229,7 @@ func (g *graph) readAttribute(f field, n *node) error {
 	return nil
 }
 
-// constant is the value of a node Constant.
+// constant returns the value of a Constant node.
 func (n *node) constant() (*value, error) {
 	if len(n.out) != 1 {
 		return nil, fmt.Errorf("expected one output, found %d", len(n.out))
@@ -333,7 +333,7 @@ func (g *graph) connect() error {
 	for _, name := range g.order {
 		_ = define(name, g.constants[name])
 	}
-	var inputs []*port // without those that constants fill
+	var inputs []*port // without inputs that have constants
 	for _, p := range g.inputs {
 		if g.constants[p.Name] != nil {
 			continue

@@ -13,7 +13,7 @@ var indexed = map[string]func(*call){
 	"ScatterND": scatterND, "TopK": topK, "OneHot": oneHot, "NonZero": nonZero, "Compress": compress, "ReverseSequence": reverseSequence,
 }
 
-// index counts an index from the front and holds it to an axis.
+// index converts a negative index and checks that it is within the axis.
 func (c *call) index(i, length int) int {
 	if i < 0 {
 		i += length
@@ -40,7 +40,7 @@ func gather(c *call) {
 	}
 }
 
-// elementsAt visits the positions of indices with the offset of what each stands for.
+// elementsAt visits the positions of indices with the offset of the element that each refers to.
 func (c *call) elementsAt(x, indices *value, axis int, visit func(at, of int)) {
 	if len(indices.Shape) != len(x.Shape) {
 		c.fail("%s and %s differ in dimensions", &x.Spec, &indices.Spec)
@@ -75,7 +75,7 @@ func scatterElements(c *call) {
 	c.elementsAt(x, indices, c.axis(c.int("axis", 0), len(x.Shape)), func(at, of int) { add(y, of, updates, at, 1) })
 }
 
-// reducer is how an update meets what is there.
+// reducer returns the function that combines an update with the existing elements.
 func (c *call) reducer() func(y *value, to int, u *value, from, n int) {
 	var f func(a, b float64) float64
 	switch how := c.string("reduction", "none"); how {
@@ -99,7 +99,7 @@ func (c *call) reducer() func(y *value, to int, u *value, from, n int) {
 	}
 }
 
-// tuples visits the parts of x that tuples of indices name, each of n elements.
+// tuples visits the parts of x that tuples of indices refer to, each of n elements.
 func (c *call) tuples(x, indices *value, batch int, visit func(k, of, n int)) {
 	c.rank(indices, 1, maxRank)
 	depth := fromEnd(indices.Shape, 1)

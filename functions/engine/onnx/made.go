@@ -26,7 +26,7 @@ func constantOfShape(c *call) {
 	c.move(y, 0, c.strides(shape), a.tensor, 0, strides, shape)
 }
 
-// blocks is a transposition of six axes, as DepthToSpace and SpaceToDepth are.
+// blocks transposes six axes, as in DepthToSpace and SpaceToDepth.
 func (c *call) blocks(x *value, six, perm []int, out ...int) {
 	shape, strides, from := c.ints(6), c.ints(6), c.strides(six)
 	for i, p := range perm {

@@ -37,7 +37,7 @@ func batchNorm(c *call) {
 	}
 }
 
-// moments are mean and variance.
+// moments returns mean and variance.
 func moments(x []float32) (mean, variance float64) {
 	if len(x) == 0 {
 		return 0, 0
@@ -128,7 +128,7 @@ func lrn(c *call) {
 	}
 }
 
-// mvn takes mean and deviation over axes, those of batch and pixels if none are named.
+// mvn normalises mean and deviation over axes, by default those of batch and pixels.
 func mvn(c *call) {
 	x := c.input(0, engine.Float32)
 	y := c.output(0, engine.Float32, x.Shape)

@@ -1,22 +1,22 @@
-// Package onnx reads ONNX models and runs them in pure Go: float32 and the other types of numbers, int8 and uint8 as quantised models have
-// them (QuantizeLinear around float layers, or QLinear layers), and recurrent layers.
+// Package onnx reads ONNX models and runs them in pure Go: float32 and the other numeric types, int8 and uint8 of quantised models (QuantizeLinear
+// around float layers, or QLinear layers), and recurrent layers.
 //
-// A file is read once, without trust: sizes are checked before memory is taken, and an error names the byte or the node. Operators that
-// are missing are all named at load. Graphs within graphs (If, Loop), sequences, strings and float16 are not supported.
+// A file is untrusted and read once: sizes are checked before memory is allocated, and an error names the byte or the node. Load reports all
+// unsupported operators together. Graphs within graphs (If, Loop), sequences, strings and float16 are not supported.
 //
-// Shapes may depend on the input, so that a session infers them while it runs: it takes memory in its first run, and again only where a
-// shape grows. Unknown dimensions of inputs are 1 until the user changes an input's shape, with Shape and Allocate.
+// Shapes may depend on the input, so a session infers them during a run: it allocates memory in its first run, and again only if a shape grows.
+// Unknown dimensions of inputs are 1 until the user changes an input's shape, with Shape and Allocate.
 //
-// Which file does what:
+// Files:
 //
 //	proto.go, graph.go, tensor.go
-//	                          the file: messages, then nodes and constants with all sizes checked. Nothing of it is trusted before
-//	onnx.go                   the Program, and the Session, which owns every byte that a run writes
-//	call.go                   one node in a run: its inputs, its outputs, what it may take of the limits. All operators are written against it
-//	ops.go                    the operators by their names
+//	                          the file: messages, then nodes and constants with all sizes checked. Until then, all content is untrusted
+//	onnx.go                   the Program, and the Session, which owns all memory that a run writes
+//	call.go                   one node in a run: its inputs, its outputs, its limits. All operators use it
+//	ops.go                    the operators by name
 //	conv.go, gemm.go, pool.go, quant.go, recurrent.go, norm.go, elementwise.go, scalar.go, reduce.go, shape.go, indexed.go, resize.go,
 //	einsum.go, boxes.go, made.go
-//	                          operators of a kind; no state, but memory that a node keeps in its session
+//	                          operators of a kind; no state except memory that a node keeps in its session
 //	data.go                   walks over tensors of any type
 //	write.go                  the Writer
 package onnx
@@ -33,21 +33,21 @@ import (
 	"app-offload/functions/engine"
 )
 
-// Program is a model that was read and checked. It is safe for concurrent use.
+// Program is a loaded and validated model. It is safe for concurrent use.
 type Program struct {
 	graph  *graph
 	limits Limits
 	info   engine.Info
 
 	mu       sync.Mutex
-	prepared map[preparation]any // constants as the kernels want them, shared by all sessions
-	bytes    int64               // of these
+	prepared map[preparation]any // constants in the layout of the kernels, shared by all sessions
+	bytes    int64               // of prepared
 }
 
-// preparation names what is prepared.
+// preparation identifies a prepared constant.
 type preparation struct {
 	node *node
-	part int // such as the group of a layer
+	part int // such as a group of the layer
 }
 
 var (
@@ -55,8 +55,8 @@ var (
 	_ engine.Session = (*session)(nil)
 )
 
-// Load reads a model. An error says what is wrong with the file, or which operators are not supported. A model is run
-// once, on zeros, so that Info is complete; where inputs are data of known shapes, that must succeed.
+// Load reads a model. An error describes the problem of the file, or the unsupported operators. The model is run once, on zeros, to complete Info; if
+// the inputs are data of known shapes, that run must succeed.
 func Load(file []byte, limits Limits) (*Program, error) {
 	limits = limits.orDefault()
 	g, err := read(file, limits)
@@ -78,7 +78,7 @@ func Load(file []byte, limits Limits) (*Program, error) {
 	return p, nil
 }
 
-// describe fills Info in after a run of a session, or before one.
+// describe fills in Info after a run of a session, or before one.
 func (p *Program) describe(s *session) {
 	g := p.graph
 	p.info = engine.Info{Format: "onnx", Parameters: g.parameters, MACs: s.macs, Bytes: g.bytes + s.bytes + p.bytes, Session: s.bytes}
@@ -95,9 +95,8 @@ func (p *Program) describe(s *session) {
 	}
 }
 
-// Inspect describes a model for an engine that has other operators than this one. Where this one has all of them, known is true and the model
-// was loaded and run, so that the description is complete. Else multiply-accumulates are 0, and memory is that of constants, inputs and outputs
-// alone.
+// Inspect describes a model for an engine with other operators. If this engine has all operators, known is true and the model was loaded and run, so
+// the description is complete. Otherwise, multiply-accumulates are 0, and memory includes only constants, inputs and outputs.
 func Inspect(file []byte, limits Limits) (info engine.Info, known bool, err error) {
 	limits = limits.orDefault()
 	g, err := read(file, limits)
@@ -130,7 +129,7 @@ func (g *graph) plain() bool {
 	return true
 }
 
-// operators are all operators that are supported.
+// operators are all supported operators.
 var operators = map[string]func(*call){"LSTM": recurrent, "GRU": recurrent, "RNN": recurrent, "Einsum": einsum}
 
 func init() {
@@ -141,7 +140,7 @@ func init() {
 	}
 }
 
-// missing names every operator that is not supported, with its place.
+// missing returns an error that names every unsupported operator with its place.
 func (p *Program) missing() error {
 	var missing []string
 	for _, n := range p.graph.nodes {
@@ -158,7 +157,7 @@ func (p *Program) missing() error {
 // Info describes the model.
 func (p *Program) Info() engine.Info { return p.info }
 
-// NewSession takes the memory of the inputs; the first run takes that of all other tensors.
+// NewSession allocates the memory of the inputs; the first run allocates that of all other tensors.
 func (p *Program) NewSession() (engine.Session, error) { return p.newSession() }
 
 func (p *Program) newSession() (*session, error) {
@@ -227,7 +226,7 @@ func (s *session) list(indices []int) []*value {
 	return list
 }
 
-// Run computes the outputs. It allocates where shapes are new, and nothing or little otherwise.
+// Run computes the outputs. It allocates for new shapes, and otherwise nothing or little.
 func (s *session) Run() error {
 	for i, in := range s.inputs {
 		want := &s.p.graph.inputs[i].Spec
@@ -247,7 +246,7 @@ func (s *session) Run() error {
 	return nil
 }
 
-// fits reports whether a shape is what was declared, where -1 stands for any length. Shapes declared without dimensions fit all.
+// fits reports whether a shape matches the declared one, in which -1 matches any length. A declared shape without dimensions matches all shapes.
 func fits(shape, declared []int) bool {
 	if len(shape) != len(declared) {
 		return len(declared) == 0
@@ -260,11 +259,11 @@ func fits(shape, declared []int) bool {
 	return true
 }
 
-// failure is what call.fail panics with: kernels are written without an error after every line, and do recovers.
+// failure is the panic value of call.fail, which spares kernels an error check on every line; do recovers.
 type failure struct{ err error }
 
-// do runs one node. A file's shapes and attributes reach the kernels, which check what they know to be possible; an index that is out of
-// range in spite of that is an error of this node and not the end of the process.
+// do runs one node. Shapes and attributes of the file reach the kernels, which check what they expect; an index that is still out of range becomes an
+// error of the node and does not end the process.
 func (c *call) do() (err error) {
 	defer func() {
 		switch r := recover().(type) {

@@ -10,7 +10,7 @@ var pools = map[string]func(*call){
 	"MaxPool": maxPool, "AveragePool": averagePool, "GlobalMaxPool": globalPool, "GlobalAveragePool": globalPool, "MaxUnpool": maxUnpool,
 }
 
-// pool plans a pooling layer: planes are its images.
+// pool plans a pooling layer over planes.
 func (c *call) pool(x *value) (l layer) {
 	c.rank(x, 3, maxRank)
 	l.frame = c.frame(x.Shape[2:], c.list("kernel_shape"))
@@ -129,7 +129,7 @@ func globalPool(c *call) {
 	}
 }
 
-// maxUnpool puts each maximum back to where MaxPool took it from.
+// maxUnpool writes each maximum back to its original position in MaxPool.
 func maxUnpool(c *call) {
 	x, from, shape := c.rank(c.input(0, engine.Float32), 3, maxRank), c.input(1, engine.Int64), c.numbers(2)
 	k := c.list("kernel_shape")

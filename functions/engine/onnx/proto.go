@@ -9,10 +9,10 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// message is a part of a file in protobuf's wire format. Nothing in it is trusted.
+// message is a part of a file in protobuf's wire format. It is untrusted.
 type message struct {
 	b    []byte
-	at   int // of its first byte in the file
+	at   int // offset of its first byte in the file
 	what string
 }
 
@@ -20,9 +20,9 @@ type message struct {
 type field struct {
 	num  protowire.Number
 	kind protowire.Type
-	n    uint64 // of numbers
-	b    []byte // of strings, messages and packed lists
-	at   int    // of b, or of the number
+	n    uint64 // value of a number
+	b    []byte // bytes of a string, message or packed list
+	at   int    // offset of b, or of the number
 	of   string
 }
 
@@ -73,7 +73,7 @@ func (f field) want(kind protowire.Type) error {
 	return fmt.Errorf("byte %d: field %d of %s: expected %s, found wire type %d", f.at, f.num, f.of, wireTypes[kind], f.kind)
 }
 
-// message opens a field as a message and calls f for its fields.
+// message opens a field as a message and calls each for its fields.
 func (f field) message(what string, each func(field) error) error {
 	if err := f.want(protowire.BytesType); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (f field) float(to *float32) error {
 	return f.want(protowire.Fixed32Type)
 }
 
-// ints adds a number, or a packed list of them. A list is never longer than its bytes.
+// ints appends a number, or a packed list of numbers. A list is never longer than its bytes.
 func (f field) ints(to *[]int64) error {
 	if f.kind != protowire.BytesType {
 		*to = append(*to, int64(f.n)) //nolint:gosec // the bits of an int64
@@ -113,7 +113,7 @@ func (f field) ints(to *[]int64) error {
 	return nil
 }
 
-// floats adds numbers of 32 bits, packed or not.
+// floats appends numbers of 32 bits, packed or not.
 func (f field) floats(to *[]float32) error {
 	if f.kind != protowire.BytesType {
 		*to = append(*to, math.Float32frombits(uint32(f.n))) //nolint:gosec // the bits of a float32
@@ -128,7 +128,7 @@ func (f field) floats(to *[]float32) error {
 	return nil
 }
 
-// doubles adds numbers of 64 bits.
+// doubles appends numbers of 64 bits.
 func (f field) doubles(to *[]float64) error {
 	if f.kind != protowire.BytesType {
 		*to = append(*to, math.Float64frombits(f.n))

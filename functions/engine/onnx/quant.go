@@ -13,7 +13,7 @@ var quantised = map[string]func(*call){
 	"QLinearMatMul": qlinearMatMul, "MatMulInteger": matMulInteger, "QLinearConv": qlinearConv, "ConvInteger": convInteger,
 }
 
-// rounded turns a number into int8 or uint8: to even, plus the zero point, saturated.
+// rounded rounds a number to even, adds the zero point and saturates to int8 or uint8.
 func rounded(v float64, zero int64, t engine.Type) float64 {
 	low, top := -128.0, 127.0
 	if t == engine.Uint8 {
@@ -26,7 +26,7 @@ func rounded(v float64, zero int64, t engine.Type) float64 {
 	return min(max(q, low), top)
 }
 
-// alongAxis is how scales lie over a tensor: count scales take turns, each for inner elements.
+// alongAxis returns the layout of scales over a tensor: count scales alternate, each for inner elements.
 func (c *call) alongAxis(x, scale *value) (count, inner int) {
 	count = scale.Elements()
 	if count == 1 {
@@ -70,7 +70,7 @@ func quantize(c *call) {
 	}
 }
 
-// zeroAt is a zero point, 0 by default.
+// zeroAt returns a zero point, 0 by default.
 func zeroAt(zero *value, ch int) int64 {
 	if zero == nil {
 		return 0
@@ -96,7 +96,7 @@ func plainFrom[T int8 | uint8 | int32](to []float32, x []T, scale float32, zero 
 	}
 }
 
-// requantised are every n-th of sums as 8 bits.
+// requantised converts every n-th sum to 8 bits.
 func requantised[T int8 | uint8](to []T, sums []int32, n int, add int32, scale float64, zero int64, low, top float64) {
 	for i := range to {
 		to[i] = T(min(max(math.RoundToEven(float64(sums[i*n]+add)*scale)+float64(zero), low), top))
@@ -144,7 +144,7 @@ func dynamicQuantize(c *call) {
 	}
 }
 
-// zeroOf is the zero point of a tensor as plain has it: that of uint8 is moved by 128.
+// zeroOf returns the zero point of a tensor for plain: that of uint8 is shifted by 128.
 func (c *call) zeroOf(v, zero *value) (z int32) {
 	if zero != nil {
 		if zero.Elements() != 1 || zero.Type != v.Type {
@@ -158,7 +158,7 @@ func (c *call) zeroOf(v, zero *value) (z int32) {
 	return z
 }
 
-// plain are the elements as int8: those of uint8 are moved by 128.
+// plain returns the elements as int8: those of uint8 are shifted by 128.
 func (c *call) plain(i int, v *value) []int8 {
 	switch v.Type {
 	case engine.Int8:
@@ -174,14 +174,14 @@ func (c *call) plain(i int, v *value) []int8 {
 	return nil
 }
 
-// weights are those of n outputs with k inputs each, with the sum of each output's.
+// weights holds the weights of n outputs with k inputs each, and the sum for each output.
 type weights struct {
 	packed *kernel.Packed
 	totals []int32
-	single []int8 // of one output, which is not worth packing
+	single []int8 // of a single output, which is not worth packing
 }
 
-// most is the number of products that a sum of 32 bits holds.
+// most is the maximum number of products in a sum of 32 bits.
 const most = 1 << 16
 
 // weights prepares a part of a node's weights, once for all sessions if they are constant.
@@ -223,7 +223,7 @@ func dot(x, w []int8) (sum int32) {
 	return sum
 }
 
-// multiply computes sums of products without the zero points: Σ(x−zx)(w−zw) = Σxw − zx·Σw − zw·Σx + k·zx·zw.
+// multiply computes sums of products corrected for the zero points: Σ(x−zx)(w−zw) = Σxw − zx·Σw − zw·Σx + k·zx·zw.
 func (w weights) multiply(sums []int32, x []int8, m int, zx, zw int32) {
 	n, k := len(w.totals), len(w.single)
 	if w.packed != nil {
@@ -246,7 +246,7 @@ func (w weights) multiply(sums []int32, x []int8, m int, zx, zw int32) {
 	}
 }
 
-// integerMatrices computes a·b of 8 bits in 32 and hands out each product.
+// integerMatrices computes a·b of 8 bits in 32 bits and delivers each product.
 func (c *call) integerMatrices(a, za, b, zb *value, deliver func(sums []int32, at int), plan func(*matrixPlan)) {
 	c.product = c.matrices(a, b)
 	p := &c.product
@@ -284,7 +284,7 @@ func qlinearMatMul(c *call) {
 	}, func(p *matrixPlan) { y = c.output(0, zy.Type, p.shape) })
 }
 
-// scalar is an input of one float32.
+// scalar returns the value of an input with one float32.
 func (c *call) scalar(i int) float32 {
 	v := c.input(i, engine.Float32)
 	if v.Elements() != 1 {
@@ -293,7 +293,7 @@ func (c *call) scalar(i int) float32 {
 	return v.F32[0]
 }
 
-// integerConv computes a layer of 8 bits in 32 and hands out the sums of each group, pixel by pixel.
+// integerConv computes a layer of 8 bits in 32 bits and delivers the sums of each group, pixel by pixel.
 func (c *call) integerConv(x, zx, w, zw *value, plan func(*layer), deliver func(l *layer, sums []int32, batch, group int)) {
 	c.layer = c.convolution(x, w)
 	l := &c.layer
@@ -329,7 +329,7 @@ func qlinearConv(c *call) {
 	x, w, ws, zy, bias := c.input(0), c.input(3), c.input(4, engine.Float32), c.input(7, engine.Int8, engine.Uint8), c.optional(8)
 	sx, sy := c.scalar(1), c.scalar(6)
 	zw := c.input(5)
-	if n := zw.Elements(); n > 1 { // one for each channel: all of them are the same in practice
+	if n := zw.Elements(); n > 1 { // one for each channel; in practice all are equal
 		for i := range n {
 			if intAt(&zw.Tensor, i) != intAt(&zw.Tensor, 0) {
 				c.fail("zero points of weights that differ by channel are not supported")

@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
-// curveOf are the activations of recurrent layers, with the defaults of alpha and beta.
+// curveOf holds the activations of recurrent layers, with the defaults of alpha and beta.
 var curveOf = map[string]struct {
 	f           curve
 	alpha, beta float32
@@ -38,7 +38,7 @@ type cell struct {
 
 var gatesOf = map[string]int{"RNN": 1, "GRU": 3, "LSTM": 4}
 
-// activations sets the curves of a direction.
+// activations returns the curves of a direction.
 func (c *call) activations(direction int, count int) (list [3]func(float32) float32) {
 	names := []string{"Sigmoid", "Tanh", "Tanh"}
 	if c.node.op == "RNN" {
@@ -65,7 +65,7 @@ func (c *call) activations(direction int, count int) (list [3]func(float32) floa
 	return list
 }
 
-// recurrent is LSTM, GRU and RNN.
+// recurrent implements LSTM, GRU and RNN.
 func recurrent(c *call) {
 	x, w, r := c.rank(c.input(0, engine.Float32), 3, 3), c.rank(c.input(1, engine.Float32), 3, 3), c.rank(c.input(2, engine.Float32), 3, 3)
 	gates, layout := gatesOf[c.node.op], c.int("layout", 0)
@@ -105,7 +105,7 @@ func recurrent(c *call) {
 	k.deliver(c, y, finalH, finalState, directions, layout)
 }
 
-// swap exchanges the first two of three axes of from, a × b × n.
+// swap exchanges the first two of the three axes of from, a × b × n.
 func swap(to, from []float32, a, b, n int) {
 	for i := range a {
 		for j := range b {
@@ -186,14 +186,14 @@ func (k *cell) step(op string, t int, backward bool, y []float32, yStep int) {
 
 func (k *cell) held(v float32) float32 { return min(max(v, -k.clip), k.clip) }
 
-// gru has the gates update, reset, hidden.
+// gru computes a step with the gates update, reset, hidden.
 func (k *cell) gru(state, sums, again []float32) {
 	h := k.hidden
 	for i := range 2 * h {
 		sums[i] = k.curves[0](k.held(sums[i] + again[i]))
 	}
 	if k.beforeReset {
-		scaled := again[:h] // the sums of the first gate are used up
+		scaled := again[:h] // the sums of the first gate are no longer needed
 		for i := range h {
 			scaled[i] = sums[h+i] * state[i]
 		}
@@ -215,7 +215,7 @@ func (k *cell) gru(state, sums, again []float32) {
 	}
 }
 
-// lstm has the gates input, output, forget, cell; peepholes are input, output, forget.
+// lstm computes a step with the gates input, output, forget, cell; peepholes are input, output, forget.
 func (k *cell) lstm(state, memory, sums, again []float32) {
 	h := k.hidden
 	for i := range h {
@@ -237,7 +237,7 @@ func (k *cell) lstm(state, memory, sums, again []float32) {
 	}
 }
 
-// deliver writes the outputs in the layout that is wanted.
+// deliver writes the outputs in the requested layout.
 func (k *cell) deliver(c *call, y, finalH, finalState []float32, directions, layout int) {
 	shape := c.shape(k.steps, directions, k.batch, k.hidden)
 	if layout == 1 {

@@ -21,7 +21,7 @@ var reductions = map[string]func(*call){
 
 func squares(s, v float64) float64 { return s + v*v }
 
-// reduction folds axes in float64, which holds sums of float32 and of integers of 32 bits exactly enough.
+// reduction folds axes in float64, which is exact enough for sums of float32 and of integers of 32 bits.
 func reduction(initial float64, add func(s, v float64) float64, finish func(s, n float64) float64) func(*call) {
 	return func(c *call) {
 		x, axes := c.input(0), c.settings("axes", 1)
@@ -78,10 +78,10 @@ func reduction(initial float64, add func(s, v float64) float64, finish func(s, n
 	}
 }
 
-// doubles is scratch memory for sums.
+// doubles returns scratch memory for sums.
 func (c *call) doubles(n int) []float64 { return scratch(c, &c.f64, n, 8) }
 
-// lines are the vectors along an axis: element k of vector i starts at outer·length·inner + inner index, with a distance of inner.
+// lines describes the vectors along an axis: element k of vector i starts at outer·length·inner + inner index, with a stride of inner.
 func lines(shape []int, axis int) (outer, length, inner int) {
 	return engine.Product(shape[:axis]), shape[axis], engine.Product(shape[axis+1:])
 }
@@ -113,7 +113,7 @@ func arg(sign float64) func(*call) {
 	}
 }
 
-// softmax is Softmax, LogSoftmax and Hardmax. Before version 13 they treat all axes from theirs on as one.
+// softmax implements Softmax, LogSoftmax and Hardmax. Before version 13, they treat all axes from the given one on as one axis.
 func softmax(c *call) {
 	x := c.input(0, engine.Float32)
 	y := c.output(0, engine.Float32, x.Shape)
@@ -289,7 +289,7 @@ func window(a, b, d float64) func(*call) {
 	}
 }
 
-// det is the determinant of each matrix, by elimination with pivots.
+// det computes the determinant of each matrix, by elimination with pivots.
 func det(c *call) {
 	x := c.rank(c.input(0, engine.Float32), 2, maxRank)
 	n := fromEnd(x.Shape, 1)

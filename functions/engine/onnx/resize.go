@@ -11,13 +11,13 @@ var images = map[string]func(*call){
 	"Resize": resize, "Upsample": resize, "GridSample": gridSample, "NonMaxSuppression": nonMaxSuppression,
 }
 
-// axisMap is what one axis of a resized image takes: for each output, up to four inputs with their weights.
+// axisMap maps one axis of a resized image: for each output, up to four inputs with their weights.
 type axisMap struct {
 	at     []int // 4 for each output
 	weight []float32
 }
 
-// resize is Resize and Upsample, axis by axis.
+// resize implements Resize and Upsample, axis by axis.
 func resize(c *call) {
 	x := c.input(0, engine.Float32)
 	n := len(x.Shape)
@@ -49,7 +49,7 @@ func resize(c *call) {
 	copy(c.output(0, engine.Float32, shape).F32, from)
 }
 
-// ascending reports whether axes are all n in their order.
+// ascending reports whether axes are all n axes in order.
 func ascending(axes []int, n int) bool {
 	for i, axis := range axes {
 		if axis != i && axis != i-n {
@@ -59,7 +59,7 @@ func ascending(axes []int, n int) bool {
 	return len(axes) == n
 }
 
-// target finds the output's shape and the scale of each axis.
+// target sets the output's shape and the scale of each axis.
 func (c *call) target(x *value, shape []int, scales []float32) {
 	var given, sizes *value
 	switch {
@@ -78,7 +78,7 @@ func (c *call) target(x *value, shape []int, scales []float32) {
 			scales[i] = float32(shape[i]) / float32(max(d, 1))
 		case given != nil && len(given.F32) == len(shape):
 			scales[i] = given.F32[i]
-			f := math.Floor(float64(float32(d) * scales[i])) // in float32, as ONNX's own inference of shapes and ONNX Runtime do
+			f := math.Floor(float64(float32(d) * scales[i])) // in float32, like ONNX's shape inference and ONNX Runtime
 			if !(f >= 0 && f < math.MaxInt32) {
 				c.fail("a scale of %g", scales[i])
 			}
@@ -95,7 +95,7 @@ func (c *call) target(x *value, shape []int, scales []float32) {
 	}
 }
 
-// source is where an output's centre lies in the input.
+// source returns the position of an output's centre in the input.
 func (c *call) source(axis, o, in, out int, scale float64) float64 {
 	x := float64(o)
 	transformation := "half_pixel"
@@ -134,7 +134,7 @@ func (c *call) source(axis, o, in, out int, scale float64) float64 {
 }
 
 func (c *call) axisMap(axis, in, out int, scale float64, mode string) axisMap {
-	m := axisMap{at: c.ints(4 * out), weight: c.floats(3, 4*out)} // the weights that the node's mode leaves out stay 0
+	m := axisMap{at: c.ints(4 * out), weight: c.floats(3, 4*out)} // weights that the node's mode does not use stay 0
 	for o := range out {
 		x := c.source(axis, o, in, out, scale)
 		at, w := m.at[4*o:4*o+4], m.weight[4*o:4*o+4]
@@ -177,7 +177,7 @@ func (c *call) nearest(x float64) int {
 	return int(math.Ceil(x - 0.5))
 }
 
-// cubic weighs four neighbours, of which those outside of the image may be left out.
+// cubic computes the weights of four neighbours; those outside of the image may be left out.
 func (c *call) cubic(x float64, in int, at []int, w []float32) {
 	a := float64(c.float("cubic_coeff_a", -0.75))
 	low := math.Floor(x)
@@ -219,7 +219,7 @@ func (m *axisMap) apply(to, from []float32, outer, in, out, inner int) {
 	}
 }
 
-// gridSample takes pixels of an image from where a grid points: −1 and 1 are its edges.
+// gridSample samples pixels of an image at the positions of a grid: −1 and 1 are the edges.
 func gridSample(c *call) {
 	x, grid := c.rank(c.input(0, engine.Float32), 4, 4), c.rank(c.input(1, engine.Float32), 4, 4)
 	n, channels, h, w := x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3]
@@ -253,7 +253,7 @@ type sampler struct {
 	h, w          int
 }
 
-// place is where −1 to 1 lies along an axis; far away is as good as anything outside.
+// place converts −1 to 1 to a position along an axis. Positions far outside are clipped.
 func (s *sampler) place(v float64, length int) float64 {
 	n := float64(length)
 	p := ((v+1)*n - 1) / 2
@@ -266,7 +266,7 @@ func (s *sampler) place(v float64, length int) float64 {
 	return min(max(p, -1e6), 1e6)
 }
 
-// pixel is that of a place, or what the padding has there.
+// pixel returns the pixel at a position, or that of the padding.
 func (s *sampler) pixel(image []float32, x, y int) float64 {
 	if s.padding == "zeros" && (x < 0 || y < 0 || x >= s.w || y >= s.h) {
 		return 0
@@ -307,7 +307,7 @@ func (s *sampler) sample(image []float32, x, y float64) (sum float64) {
 	return sum
 }
 
-// weights are those of four neighbours, the first of which is named.
+// weights returns the weights of four neighbours, and the first of them.
 func (s *sampler) weights(p float64) (w [4]float64, first int) {
 	low := math.Floor(p)
 	t := p - low

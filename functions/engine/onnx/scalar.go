@@ -11,7 +11,7 @@ var scalars = map[string]func(*call){
 	"Clip": clip, "Where": where, "PRelu": prelu, "Cast": cast, "CastLike": castLike, "Dropout": dropout,
 }
 
-// signed are operators of one number of any type: 0 absolute value, 1 negation, 2 sign, 3 positive part.
+// signed implements operators on one number of any type: 0 absolute value, 1 negation, 2 sign, 3 positive part.
 func signed(op int) func(*call) {
 	return func(c *call) {
 		x := c.input(0)
@@ -44,7 +44,7 @@ func isInf(c *call) {
 	}
 }
 
-// at is one element as a number.
+// at returns one element as a number.
 func at(t *engine.Tensor, i int) float64 {
 	switch t.Type {
 	case engine.Float32:
@@ -83,7 +83,7 @@ func intAt(t *engine.Tensor, i int) int64 {
 	return 0
 }
 
-// put stores a number as the tensor's type; integers are cut off.
+// put stores a number in the tensor's type; integers are truncated.
 func put(t *engine.Tensor, i int, v float64) {
 	switch t.Type {
 	case engine.Float32:
@@ -164,7 +164,7 @@ func where(c *call) {
 func prelu(c *call) {
 	x, slope := c.input(0, engine.Float32), c.input(1, engine.Float32)
 	if n := len(slope.F32); len(slope.Shape) == 1 && c.s.p.graph.opset < 7 && len(x.Shape) > 1 && n == x.Shape[1] {
-		channel := &value{Tensor: slope.Tensor} // one for each channel, in the first versions
+		channel := &value{Tensor: slope.Tensor} // one slope for each channel, in the first versions
 		channel.Shape = c.ints(len(x.Shape) - 1)
 		for i := range channel.Shape {
 			channel.Shape[i] = 1
@@ -205,7 +205,7 @@ func cast(c *call) {
 
 func castLike(c *call) { c.cast(c.input(0), c.input(1).Type) }
 
-// dropout passes its input on, as it does outside of training.
+// dropout returns its input, as outside of training.
 func dropout(c *call) {
 	x := c.input(0)
 	if v := c.optional(2); v != nil && v.U8[0] != 0 {

@@ -162,7 +162,7 @@ func slice(c *call) {
 	}
 }
 
-// bounded counts an index from the front and holds it within bounds.
+// bounded converts a negative index and clamps it to the bounds.
 func bounded(i, length, low, top int) int {
 	if i < 0 {
 		i += length
@@ -283,7 +283,7 @@ func pad(c *call) {
 	}
 }
 
-// mirrored is the position that stands for one outside of an axis.
+// mirrored returns the position that replaces one outside of an axis.
 func mirrored(p, length int, mode string) (int, bool) {
 	if p >= 0 && p < length {
 		return p, true

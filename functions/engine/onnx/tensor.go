@@ -6,7 +6,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// typeOf are the element types that are supported, by their number in the schema.
+// typeOf maps numbers of the schema to the supported element types.
 var typeOf = map[int64]engine.Type{
 	1: engine.Float32, 2: engine.Uint8, 3: engine.Int8, 4: engine.Uint16, 5: engine.Int16, 6: engine.Int32, 7: engine.Int64, 9: engine.Bool,
 	11: engine.Float64, 12: engine.Uint32, 13: engine.Uint64,
@@ -32,7 +32,7 @@ type value struct {
 
 const maxRank = engine.MaxRank
 
-// rawTensor is a tensor as the file has it.
+// rawTensor is a tensor in the file.
 type rawTensor struct {
 	name             string
 	dims, i32s, i64s []int64
@@ -43,7 +43,7 @@ type rawTensor struct {
 	hasRaw           bool
 }
 
-// readTensor reads a TensorProto. Its data are copied only after its shape has been checked.
+// readTensor reads a TensorProto. It copies the data only after it has checked the shape.
 func readTensor(f field, most int64) (*value, error) {
 	var t rawTensor
 	err := f.message("a tensor", func(f field) error {
@@ -107,7 +107,7 @@ func (t *rawTensor) decode(most int64) (*value, error) {
 	if t.hasRaw {
 		return v, kinds[v.Type].decode(&v.Tensor, t.raw)
 	}
-	integers := t.i32s // a file may have more lists than that of its type
+	integers := t.i32s // a file may have more lists than the one of its type
 	if t.wide(v.Type) {
 		integers = t.i64s
 	}
@@ -119,7 +119,7 @@ func (t *rawTensor) decode(most int64) (*value, error) {
 	return v, nil
 }
 
-// count is the number of elements that the file has for a type, -1 for a part of one.
+// count returns the number of elements in the file for a type, -1 if it is not whole.
 func (t *rawTensor) count(of engine.Type) int {
 	if t.hasRaw {
 		if len(t.raw)%of.Size() != 0 {
@@ -139,7 +139,7 @@ func (t *rawTensor) count(of engine.Type) int {
 	return len(t.i32s)
 }
 
-// wide reports whether the schema keeps a type in a list of 64 bits.
+// wide reports whether the schema stores a type in a list of 64 bits.
 func (t *rawTensor) wide(of engine.Type) bool {
 	return of == engine.Int64 || of == engine.Uint64 || of == engine.Uint32
 }

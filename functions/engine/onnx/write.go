@@ -9,15 +9,15 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Writer makes an ONNX model of float32 layers: nodes in the order in which they run, each with one output. The first error is kept until
-// Bytes. The numbers of the fields are those of onnx.proto; the operator set is 13.
+// Writer writes an ONNX model of float32 layers: nodes in the order in which they run, each with one output. Bytes returns the first error. The
+// numbers of the fields are those of onnx.proto; the operator set is 13.
 type Writer struct {
 	nodes, constants, inputs, outputs [][]byte
 	names                             map[string]bool
 	err                               error
 }
 
-// Attribute is a parameter of a node: a list of integers, or one where Ints is nil.
+// Attribute is a parameter of a node: a list of integers, or a single integer if Ints is nil.
 type Attribute struct {
 	Name string
 	Int  int64
@@ -29,14 +29,14 @@ const (
 	writtenOpset   = 13
 )
 
-// Input names an input with its shape, and returns the name.
+// Input declares an input with its shape, and returns its name.
 func (w *Writer) Input(name string, shape ...int) string {
 	w.declare(name)
 	w.inputs = append(w.inputs, boundary(name, shape))
 	return name
 }
 
-// Output says that a value is an output of that shape.
+// Output declares a value as an output of the given shape.
 func (w *Writer) Output(name string, shape ...int) {
 	w.outputs = append(w.outputs, boundary(name, shape))
 }
@@ -96,7 +96,7 @@ func (a *Attribute) bytes() []byte {
 	return appendNumber(b, 20, 7)
 }
 
-// declare notes a name, which must be new.
+// declare registers a name, which must be new.
 func (w *Writer) declare(name string) {
 	if w.names == nil {
 		w.names = map[string]bool{}
@@ -107,7 +107,7 @@ func (w *Writer) declare(name string) {
 	w.names[name] = true
 }
 
-// Bytes is the file. It was read by Load, so that what cannot run is not written.
+// Bytes returns the file. It loads the file first, so that an invalid model is not written.
 func (w *Writer) Bytes() ([]byte, error) {
 	if w.err == nil && (len(w.inputs) == 0 || len(w.outputs) == 0) {
 		w.err = errors.New("it has no inputs or no outputs")

@@ -1,39 +1,36 @@
-// Package onnxruntime computes ONNX models with Microsoft's ONNX Runtime, a shared library that is loaded while the program runs: faster than
-// functions/engine/onnx for large models, and with operators that are missing there. It is in builds with the tag onnxruntime, which need
-// cgo; in all others Load says so.
+// Package onnxruntime runs ONNX models with Microsoft's ONNX Runtime, a shared library loaded at run time. It is faster than functions/engine/onnx
+// for large models, and has operators that are missing there. It is part of builds with the tag onnxruntime, which need cgo; in all other builds,
+// Load returns an error.
 //
-// The file passes the reader in Go first, which checks sizes before memory is taken and names the byte of what is wrong. So graphs within
-// graphs, strings, float16 and sequences are refused here too. What the library does with a file is not checked further: sign models that
-// come from elsewhere.
+// The Go reader first reads the file, checks sizes before memory is allocated and names the byte of a problem. Graphs within graphs, strings, float16
+// and sequences are therefore rejected here, too. What the library does with a file is not checked further: sign models from other sources.
 //
-// Memory is reckoned as the engine in Go would take it, since the library does not say: weights, and results of operators. What an operator that Go
-// lacks needs for its results is unknown, so a model with such is reckoned with all that its manifest allows.
+// The memory is estimated as that of the Go engine, since the library does not report it: weights, and results of operators. The memory for results
+// of operators that Go lacks is unknown, so a model with such operators counts with its manifest's limit.
 //
-// All sessions of a program share its weights. Shapes are fixed: an open dimension of an input is 1. The library keeps no memory between
-// runs; Close of session and program frees the rest.
+// All sessions of a program share its weights. Shapes are fixed: an open dimension of an input is 1. The library keeps no memory between runs; Close
+// of session and program releases the rest.
 package onnxruntime
 
 import (
 	"strings"
 )
 
-// Config is how ONNX Runtime computes.
+// Config configures ONNX Runtime.
 type Config struct {
-	// Library is the file of ONNX Runtime's shared library, version 1.29 or later. "" is libonnxruntime.so.1 beside the program, where the full image has it, or
-	// else where the system finds libraries.
+	// Library is the file of ONNX Runtime's shared library, version 1.29 or later. "" is libonnxruntime.so.1 beside the program, as in the full
+	// image, or else in the system's library path.
 	Library string
-	// Threads is how many threads one run of a model computes with, 1 to 64. Beyond 1, each loaded model has that many less one of its own, which
-	// sleep between runs.
+	// Threads is the number of threads of one run of a model, 1 to 64. Each loaded model has Threads − 1 threads of its own, which sleep between runs.
 	Threads int `within:"1 64"`
-	// Models lists models that ONNX Runtime computes although their manifests say onnx, separated by commas; * is all of them. "" leaves it to the
-	// manifests.
+	// Models lists onnx models that ONNX Runtime computes instead, separated by commas; * is all. "" follows the manifests.
 	Models string
 }
 
-// DefaultConfig computes on the caller's thread alone.
+// DefaultConfig computes only on the caller's thread.
 func DefaultConfig() Config { return Config{Threads: 1} }
 
-// Computes reports whether a model whose manifest says onnx is computed by ONNX Runtime.
+// Computes reports whether ONNX Runtime computes a model whose manifest says onnx.
 func (c Config) Computes(model string) bool {
 	for name := range strings.SplitSeq(c.Models, ",") {
 		if name = strings.TrimSpace(name); name == "*" || name == model {

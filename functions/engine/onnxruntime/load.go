@@ -23,14 +23,14 @@ var (
 	_ engine.Session = (*session)(nil)
 )
 
-// program is a model in the library's memory. Runs of its sessions may happen at the same time.
+// program is a model in the library's memory. Its sessions may run concurrently.
 type program struct {
 	info  engine.Info
 	model *ort.DynamicAdvancedSession
 }
 
-// Load reads a model and runs it once on zeros, which says what shapes its outputs have. It takes at most memory bytes as far as that is
-// known. The program must be closed after its sessions.
+// Load reads a model and runs it once on zeros, to learn the shapes of its outputs. It uses at most memory bytes, as far as that is known. The
+// program must be closed after its sessions.
 func Load(file []byte, c Config, memory int64) (_ engine.Program, err error) {
 	info, known, err := onnx.Inspect(file, onnx.Limits{MaxBytes: memory})
 	if err != nil {
@@ -56,13 +56,13 @@ func Load(file []byte, c Config, memory int64) (_ engine.Program, err error) {
 	return p, nil
 }
 
-// library is the environment of this process, which stays until its end.
+// library is the environment of this process. It stays until the process ends.
 var library struct {
 	sync.Mutex
 	path string
 }
 
-// start loads the library once. A process has one library: its file cannot change without a restart.
+// start loads the library once. A process has only one library: changing its file needs a restart.
 func start(path string) error {
 	library.Lock()
 	defer library.Unlock()
@@ -83,7 +83,7 @@ func start(path string) error {
 	return nil
 }
 
-// beside is a file in the folder of the program, or its mere name where that folder lacks it.
+// beside returns the path of a file in the folder of the program, or its name if it is not there.
 func beside(name string) string {
 	if self, err := os.Executable(); err == nil {
 		if path := filepath.Join(filepath.Dir(self), name); exists(path) {
@@ -98,7 +98,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// open hands the file to the library.
+// open loads the file with the library.
 func open(file []byte, info *engine.Info, threads int) (*ort.DynamicAdvancedSession, error) {
 	o, err := ort.NewSessionOptions()
 	if err != nil {
@@ -108,7 +108,7 @@ func open(file []byte, info *engine.Info, threads int) (*ort.DynamicAdvancedSess
 	err = errors.Join(
 		o.SetIntraOpNumThreads(threads), o.SetInterOpNumThreads(1), o.SetExecutionMode(ort.ExecutionModeSequential),
 		o.SetCpuMemArena(false), o.SetMemPattern(false), // both keep memory between runs
-		o.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"), // the cores are for others meanwhile
+		o.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"), // leaves the cores to other work between runs
 	)
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func names(specs []engine.Spec) []string {
 	return list
 }
 
-// probe finds the shapes of the outputs.
+// probe learns the shapes of the outputs.
 func (p *program) probe() error {
 	s := &session{p: p}
 	defer s.Close()
@@ -134,7 +134,7 @@ func (p *program) probe() error {
 	out := make([]ort.Value, len(p.info.Outputs))
 	err := p.model.Run(s.in, out)
 	for i, v := range out {
-		if v != nil && !reflect.ValueOf(v).IsNil() { // a value that cannot be converted is a pointer that is nil
+		if v != nil && !reflect.ValueOf(v).IsNil() { // a value that cannot be converted is a nil pointer
 			shape := v.GetShape()
 			p.info.Outputs[i].Shape = make([]int, len(shape))
 			for k, d := range shape {
@@ -152,10 +152,10 @@ func (p *program) probe() error {
 // Info describes the model.
 func (p *program) Info() engine.Info { return p.info }
 
-// Close frees the library's memory. No session may be in use.
+// Close releases the library's memory. No session may be in use.
 func (p *program) Close() error { return p.model.Destroy() }
 
-// NewSession takes the memory of inputs and outputs.
+// NewSession allocates the memory of inputs and outputs.
 func (p *program) NewSession() (engine.Session, error) {
 	s := &session{p: p}
 	err := s.allocate(p.info.Inputs, &s.inputs, &s.in)
@@ -168,7 +168,7 @@ func (p *program) NewSession() (engine.Session, error) {
 	return s, nil
 }
 
-// session is inputs and outputs in Go's memory, which stays where it is while the library knows it.
+// session holds inputs and outputs in Go's memory, which must not move while the library uses it.
 type session struct {
 	p               *program
 	inputs, outputs []*engine.Tensor
@@ -190,7 +190,7 @@ func (s *session) Run() error {
 	return nil
 }
 
-// Close frees what the library has of the session.
+// Close releases the library's memory of the session.
 func (s *session) Close() error {
 	var err error
 	for _, v := range slices.Concat(s.in, s.out) {
@@ -220,7 +220,7 @@ func (s *session) allocate(specs []engine.Spec, tensors *[]*engine.Tensor, value
 	return nil
 }
 
-// value shows a tensor's memory to the library.
+// value makes a tensor's memory available to the library.
 func (s *session) value(t *engine.Tensor) (ort.Value, error) {
 	switch t.Type {
 	case engine.Float32:

@@ -2,7 +2,7 @@ package tflite
 
 import "maps"
 
-// builder makes the steps of one kind of operator.
+// builder compiles one kind of operator.
 type builder struct {
 	name  string
 	build func(*compiler)
@@ -13,7 +13,7 @@ const (
 	codeCallOnce = 129
 )
 
-// builders are all operators that are supported, by their code in the schema of TensorFlow Lite.
+// builders are all supported operators, by their code in the schema of TensorFlow Lite.
 var builders map[int]builder
 
 func init() {

@@ -1,28 +1,27 @@
-// Package tflite reads TensorFlow Lite models and runs them in pure Go: float32, and int8 as the converter's full integer quantisation
-// makes it.
+// Package tflite reads TensorFlow Lite models and runs them in pure Go: float32, and int8 from the converter's full integer quantisation.
 //
-// A file is read once, without trust: sizes are checked before memory is taken, and an error names the byte, the tensor or the operator.
-// Operators that are missing are all named at load.
+// A file is untrusted and read once: sizes are checked before memory is allocated, and an error names the byte, the tensor or the operator. Load
+// reports all unsupported operators together.
 //
-// The arithmetic of int8 is that of TensorFlow Lite as it runs by default: layers, sums, products and means round once in float32, as
-// XNNPACK does; softmax, logistic and tanh go by tables of float results; recurrent layers are in fixed point. Results are equal bit for
-// bit to those of its interpreter on all models tried, MobileNetV2 among them. Two differences are known: the reference kernels, which
-// microcontrollers use, round twice in integers and differ by a step here and there; and interpreters of 2022 subtract the zero point of
-// an LSTM's state where they should add it, which shows in models where it is not 0.
+// The int8 arithmetic is that of TensorFlow Lite with default settings: layers, sums, products and means round once in float32, like XNNPACK;
+// softmax, logistic and tanh use tables of float results; recurrent layers use fixed point. Results are bit-identical to those of its interpreter on
+// all tested models, including MobileNetV2. Two differences are known: the reference kernels, which microcontrollers use, round twice in integers and
+// occasionally differ by a step; and interpreters of 2022 subtract the zero point of an LSTM's state where they should add it, which affects models
+// with a zero point other than 0.
 //
-// Float models with int8 weights (dynamic range quantisation) run in float32 on weights that are expanded at load.
+// Float models with int8 weights (dynamic range quantisation) run in float32 with weights that are expanded at load.
 //
-// A Writer makes files of small models, int8 and float32, which TensorFlow Lite's own interpreter reads too.
+// A Writer writes small models, int8 and float32, which TensorFlow Lite's own interpreter also reads.
 //
-// Which file does what:
+// Files:
 //
-//	flat.go, graph.go         the file: its tables, then tensors and operators with all sizes checked. Nothing of it is trusted before
-//	compile.go                the Program, whose prepared weights all sessions share behind a lock; and the Session, which is compiled for itself and
-//	                          owns every byte that a run writes
-//	builtin.go                the operators by their numbers, and who compiles each
+//	flat.go, graph.go         the file: its tables, then tensors and operators with all sizes checked. Until then, all content is untrusted
+//	compile.go                the Program, whose prepared weights all sessions share behind a lock; and the Session, which is compiled separately and
+//	                          owns all memory that a run writes
+//	builtin.go                the operators by their numbers, with their compilers
 //	layers.go, depthwise.go, pool.go, elementwise.go, reduce.go, shape.go, recurrent.go
-//	                          a compiler for each operator: it makes a closure over the session's memory. Only these call package kernel
-//	variables.go              variables. They and the state of recurrent layers are all that lasts from one run to the next; Reset clears both
+//	                          a compiler for each operator: it creates a closure over the session's memory. Only these files call package kernel
+//	variables.go              variables. Only they and the state of recurrent layers persist between runs; Reset clears both
 //	plan.go                   a Program as a list of steps, for export
 //	flatwrite.go, write.go    the Writer
 package tflite
@@ -37,21 +36,21 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
-// Program is a model that was read and checked. It is safe for concurrent use.
+// Program is a loaded and validated model. It is safe for concurrent use.
 type Program struct {
 	graph  *graph
 	limits Limits
 	info   engine.Info
 
 	mu     sync.Mutex
-	packed map[packing]*kernel.Packed // weights as Gemm wants them, shared by all sessions
+	packed map[packing]*kernel.Packed // weights in the layout of Gemm, shared by all sessions
 	wide   map[packing][]float32      // int8 weights of float layers
 	turned map[*tensor]*value         // filters of one channel, kernel by kernel
 
-	prepared int64 // bytes of all of these
+	prepared int64 // bytes of packed, wide and turned
 }
 
-// prepare counts memory that all sessions share, within the limit. The lock is held.
+// prepare counts memory shared by all sessions against the limit. The caller holds the lock.
 func (c *compiler) prepare(bytes int) {
 	if c.p.graph.bytes+c.p.prepared+int64(bytes) > c.p.limits.MaxBytes {
 		c.fail("prepared weights take more than %d bytes", c.p.limits.MaxBytes)
@@ -59,7 +58,7 @@ func (c *compiler) prepare(bytes int) {
 	c.p.prepared += int64(bytes)
 }
 
-// packing names weights and the shape that they are prepared for.
+// packing identifies weights and the shape that they are prepared for.
 type packing struct {
 	weights *tensor
 	n, k    int
@@ -70,7 +69,7 @@ var (
 	_ engine.Session = (*session)(nil)
 )
 
-// Load reads a model. An error says what is wrong with the file, or which operators are not supported.
+// Load reads a model. An error describes the problem of the file, or the unsupported operators.
 func Load(file []byte, limits Limits) (*Program, error) {
 	limits = limits.orDefault()
 	g, err := read(file, limits)
@@ -78,7 +77,7 @@ func Load(file []byte, limits Limits) (*Program, error) {
 		return nil, fmt.Errorf("reading a TensorFlow Lite model: %w", err)
 	}
 	p := &Program{graph: g, limits: limits, packed: map[packing]*kernel.Packed{}, wide: map[packing][]float32{}, turned: map[*tensor]*value{}}
-	s, err := p.compile() // one session shows that all sessions can be made
+	s, err := p.compile() // one session shows that sessions can be created
 	if err = errors.Join(g.r.err, err); err != nil {
 		return nil, fmt.Errorf("preparing a TensorFlow Lite model: %w", err)
 	}
@@ -93,7 +92,7 @@ func Load(file []byte, limits Limits) (*Program, error) {
 	return p, nil
 }
 
-// operators names each kind once.
+// operators returns the name of each kind once.
 func (g *graph) operators() (names []string) {
 	for _, s := range g.subgraphs {
 		for _, op := range s.operators {
@@ -108,7 +107,7 @@ func (g *graph) operators() (names []string) {
 // Info describes the model.
 func (p *Program) Info() engine.Info { return p.info }
 
-// NewSession takes the memory of one run.
+// NewSession allocates the memory of one run.
 func (p *Program) NewSession() (engine.Session, error) { return p.compile() }
 
 // session is a compiled model with its memory.
@@ -118,8 +117,8 @@ type session struct {
 	initial         []func() // sets the variables
 	state           []*value // of recurrent layers
 	macs, bytes     int64
-	work            int64     // with the steps of pools
-	plan            *recorder // where a plan is asked for
+	work            int64     // including the steps of pools
+	plan            *recorder // set if a plan is requested
 }
 
 func (s *session) Inputs() []*engine.Tensor  { return s.inputs }
@@ -146,10 +145,10 @@ type value struct {
 	engine.Tensor
 	def   *tensor
 	ready bool   // has memory
-	name  string // of the variable that a handle stands for
+	name  string // of the variable, for a handle
 }
 
-// reset gives a variable its value from the file: the quantised zero without one.
+// reset sets a variable to its initial value, the quantised zero.
 func (v *value) reset() {
 	for i := range v.I8 {
 		v.I8[i] = int8(v.Zero) //nolint:gosec // checked when the model was read
@@ -158,7 +157,7 @@ func (v *value) reset() {
 	clear(v.I16)
 }
 
-// compiler turns a graph into steps.
+// compiler converts a graph to steps.
 type compiler struct {
 	p         *Program
 	s         *session
@@ -169,7 +168,7 @@ type compiler struct {
 	index     int
 }
 
-// failure is what compiler.fail panics with; compileSubgraph recovers.
+// failure is the panic value of compiler.fail; compileSubgraph recovers.
 type failure struct{ error }
 
 func (p *Program) compile() (*session, error) {
@@ -187,7 +186,7 @@ func (p *Program) compile() (*session, error) {
 	return s, nil
 }
 
-// missing names every operator that is not supported, with its place.
+// missing returns an error that names every unsupported operator with its place.
 func (p *Program) missing() error {
 	var missing []string
 	for n, sub := range p.graph.subgraphs {
@@ -200,7 +199,7 @@ func (p *Program) missing() error {
 	return engine.Unsupported(missing)
 }
 
-// maxCalls bounds subgraphs that call each other.
+// maxCalls is the maximum depth of subgraphs that call each other.
 const maxCalls = 8
 
 func (p *Program) compileSubgraph(s *session, sub *subgraph, variables map[string]*engine.Tensor, depth int) (c *compiler, err error) {
@@ -252,7 +251,7 @@ func (p *Program) compileSubgraph(s *session, sub *subgraph, variables map[strin
 	return c, nil
 }
 
-// callOnce runs a subgraph when a session begins.
+// callOnce runs a subgraph when a session is created.
 func (c *compiler) callOnce(depth int) {
 	at := c.op.options.int32(0, 0)
 	if at < 0 || at >= len(c.p.graph.subgraphs) {
@@ -269,7 +268,7 @@ func (c *compiler) callOnce(depth int) {
 	c.s.initial = append(c.s.initial, once...)
 }
 
-// planned is the number of steps in the plan.
+// planned returns the number of steps in the plan.
 func (c *compiler) planned() int {
 	if c.s.plan == nil {
 		return 0
@@ -290,7 +289,7 @@ func (c *compiler) fail(format string, args ...any) {
 	panic(failure{fmt.Errorf(format, args...)})
 }
 
-// work counts steps of a run within the limit, which a small file could exceed by far.
+// work counts the steps of a run against the limit, which a small file could exceed by far.
 func (c *compiler) work(factors ...int) int64 {
 	n, most := int64(1), c.p.limits.MaxWork-c.s.work
 	for _, f := range factors {
@@ -303,7 +302,7 @@ func (c *compiler) work(factors ...int) int64 {
 	return n
 }
 
-// charge counts memory of the session, a product of sizes, within the limit.
+// charge counts memory of the session, a product of sizes, against the limit.
 func (c *compiler) charge(sizes ...int) {
 	n := int64(1)
 	for _, size := range sizes {
@@ -314,7 +313,7 @@ func (c *compiler) charge(sizes ...int) {
 	}
 }
 
-// allocate takes memory for a value.
+// allocate allocates memory for a value.
 func (c *compiler) allocate(v *value) {
 	if v.ready {
 		return
@@ -324,7 +323,7 @@ func (c *compiler) allocate(v *value) {
 	v.ready = true
 }
 
-// optional is the i-th input, nil where it is absent.
+// optional returns the i-th input, nil if it is absent.
 func (c *compiler) optional(i int) *value {
 	if i >= len(c.op.inputs) || c.op.inputs[i] < 0 {
 		return nil
@@ -340,7 +339,7 @@ func (c *compiler) optional(i int) *value {
 	return v
 }
 
-// in is the i-th input, of one of the types if any are given.
+// in returns the i-th input. If types are given, its type must be one of them.
 func (c *compiler) in(i int, types ...engine.Type) *value {
 	v := c.optional(i)
 	if v == nil {
@@ -350,7 +349,7 @@ func (c *compiler) in(i int, types ...engine.Type) *value {
 	return v
 }
 
-// constant is the i-th input, whose data are in the file.
+// constant returns the i-th input, whose data must be in the file.
 func (c *compiler) constant(i int, types ...engine.Type) *value {
 	v := c.in(i, types...)
 	if !v.def.fixed {
@@ -359,7 +358,7 @@ func (c *compiler) constant(i int, types ...engine.Type) *value {
 	return v
 }
 
-// out is the i-th output with memory.
+// out returns the i-th output with memory.
 func (c *compiler) out(i int, types ...engine.Type) *value {
 	if i >= len(c.op.outputs) || c.op.outputs[i] < 0 {
 		c.fail("output %d is missing", i)
@@ -382,24 +381,24 @@ func (c *compiler) oneOf(v *value, what string, i int, types []engine.Type) {
 	}
 }
 
-// step adds work to a run.
+// step adds a step to the run.
 func (c *compiler) step(run func()) { c.s.steps = append(c.s.steps, run) }
 
-// same demands equal types and sizes.
+// same checks that types and sizes are equal.
 func (c *compiler) same(a, b *value) {
 	if a.Type != b.Type || a.Elements() != b.Elements() {
 		c.fail("%s and %s differ in type or size", &a.Spec, &b.Spec)
 	}
 }
 
-// rank demands a number of dimensions.
+// rank checks the number of dimensions.
 func (c *compiler) rank(v *value, n int) {
 	if len(v.Shape) != n {
 		c.fail("%s has %d dimensions, expected %d", &v.Spec, len(v.Shape), n)
 	}
 }
 
-// ints are a constant's integers.
+// ints returns the integers of a constant.
 func (c *compiler) ints(i int) []int {
 	v := c.constant(i, engine.Int32, engine.Int64)
 	var list []int
@@ -412,7 +411,7 @@ func (c *compiler) ints(i int) []int {
 	return list
 }
 
-// axisOf counts an axis from the front.
+// axisOf converts a negative axis to a positive one.
 func (c *compiler) axisOf(axis, rank int) int {
 	if axis < 0 {
 		axis += rank

@@ -7,7 +7,7 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
-// elementwise are the operators that compute each output from the inputs at its place.
+// elementwise are the operators that compute each output from the inputs at its position.
 var elementwise = map[int]builder{
 	0:   {"ADD", func(c *compiler) { c.sumOf(1, func(x, y float64) float64 { return x + y }) }},
 	6:   {"DEQUANTIZE", (*compiler).dequantize},
@@ -37,7 +37,7 @@ var elementwise = map[int]builder{
 	117: {"HARD_SWISH", curve(func(x float64) float64 { return x * min(max(x+3, 0), 6) / 6 })},
 }
 
-// table makes an int8 operator of one input a table of its 256 results.
+// table converts an int8 operator with one input to a table of its 256 results.
 func (c *compiler) table(in, out *value, of func(q int32) int8) {
 	var results [256]int8
 	for q := range 256 {
@@ -51,7 +51,7 @@ func (c *compiler) table(in, out *value, of func(q int32) int8) {
 	})
 }
 
-// unary applies a function of real numbers: by a table for int8.
+// unary applies a function of real numbers, for int8 by a table.
 func (c *compiler) unary(f func(float64) float64) {
 	in := c.in(0, engine.Float32, engine.Int8)
 	out := c.out(0, in.Type)
@@ -85,7 +85,7 @@ func clamp(low, top float64) func(*compiler) {
 	return func(c *compiler) { c.clamp(low, top) }
 }
 
-// clamp is a RELU of its own: rescaled in integers where input and output are quantised differently.
+// clamp is a separate RELU: rescaled in integers if input and output are quantised differently.
 func (c *compiler) clamp(low, top float64) {
 	in := c.in(0, engine.Float32, engine.Int8)
 	out := c.out(0, in.Type)
@@ -228,10 +228,10 @@ func (c *compiler) cast() {
 	})
 }
 
-// pairs are the places of both inputs for each output of an operator of two: nil where they are the output's own.
+// pairs holds the positions of both inputs for each output of a binary operator, nil if they are those of the output.
 type pairs struct{ a, b []int32 }
 
-// broadcast finds them by NumPy's rule: shapes are compared from their ends, and a dimension of 1 repeats.
+// broadcast returns the positions by NumPy's rule: shapes are compared from their ends, and a dimension of 1 repeats.
 func (c *compiler) broadcast(a, b, out *value) pairs {
 	return pairs{c.repeat(a, out), c.repeat(b, out)}
 }
@@ -259,7 +259,7 @@ func (c *compiler) repeat(v, out *value) []int32 {
 	return c.places(out.Shape, strides, 0)
 }
 
-// places are offset + Σ index·stride for each element of a shape, in order.
+// places returns offset + Σ index·stride for each element of a shape, in order.
 func (c *compiler) places(shape, strides []int, offset int) []int32 {
 	n := engine.Product(shape)
 	list := c.scratch(n)
@@ -312,14 +312,14 @@ func (c *compiler) binary(a, b, out *value, activation int, f func(x, y float64)
 	})
 }
 
-// operands are the two inputs and the output, of one type.
+// operands returns the two inputs and the output, of one type.
 func (c *compiler) operands(types ...engine.Type) (a, b, out *value) {
 	a = c.in(0, types...)
 	b, out = c.in(1, a.Type), c.out(0, a.Type)
 	return a, b, out
 }
 
-// sumOf is a + sign·b. In int8 both are brought to the output's scale with up to 30 bits to spare and rounded once, as XNNPACK does.
+// sumOf is a + sign·b. In int8, both are converted to the output's scale with up to 30 extra bits and rounded once, like XNNPACK.
 func (c *compiler) sumOf(sign int32, f func(x, y float64) float64) {
 	activation := c.op.options.int8(0)
 	a, b, out := c.operands(engine.Float32, engine.Int8, engine.Int32)
@@ -374,7 +374,7 @@ func (c *compiler) squaredDifference() {
 	c.binary(a, b, out, 0, func(x, y float64) float64 { return (x - y) * (x - y) })
 }
 
-// choose takes one of two values; int8 inputs must be quantised alike.
+// choose selects one of two values; int8 inputs must have the same quantisation.
 func (c *compiler) choose(f func(x, y float64) float64, q func(x, y int8) int8) {
 	a, b, out := c.operands(engine.Float32, engine.Int8, engine.Int32)
 	if a.Type != engine.Int8 {
@@ -393,7 +393,7 @@ func (c *compiler) choose(f func(x, y float64) float64, q func(x, y int8) int8) 
 	})
 }
 
-// softmax goes by a table of exponentials for int8, as TensorFlow Lite's default kernel does, in float32.
+// softmax uses a table of exponentials for int8, like TensorFlow Lite's default kernel, in float32.
 func (c *compiler) softmax() {
 	beta := c.op.options.float32(0)
 	in := c.in(0, engine.Float32, engine.Int8)

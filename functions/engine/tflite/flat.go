@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// reader reads a FlatBuffer without trusting it. The first thing that is wrong is kept with its place; after it everything reads as zero, so
-// that callers check once, at the end.
+// reader reads an untrusted FlatBuffer. It keeps the first problem with its place; afterwards everything reads as zero, so that callers need only one
+// check at the end.
 type reader struct {
 	b   []byte
 	err error
@@ -19,7 +19,7 @@ func (r *reader) fail(at int, format string, args ...any) {
 	}
 }
 
-// has reports whether n bytes lie at that place.
+// has reports whether there are n bytes at that offset.
 func (r *reader) has(at, n int, what string) bool {
 	if r.err != nil {
 		return false
@@ -43,7 +43,7 @@ func (r *reader) u32(at int, what string) int {
 	return int(v)
 }
 
-// follow reads a relative offset and returns the place that it names.
+// follow reads a relative offset and returns its target.
 func (r *reader) follow(at int, what string) int {
 	offset := r.u32(at, what)
 	if offset == 0 || offset > len(r.b) {
@@ -53,7 +53,7 @@ func (r *reader) follow(at int, what string) int {
 	return at + offset
 }
 
-// table is one table of the file; the zero table has no fields.
+// table is a table of the file; the zero table has no fields.
 type table struct {
 	r          *reader
 	at         int
@@ -76,7 +76,7 @@ func (r *reader) table(at int, what string) table {
 	return table{r, at, vt, size}
 }
 
-// field is the place of the i-th field with n bytes, 0 if it is absent.
+// field returns the offset of the i-th field with n bytes, 0 if it is absent.
 func (t table) field(i, n int) int {
 	if t.vtSize < 6+2*i || t.r.err != nil {
 		return 0
@@ -113,7 +113,7 @@ func (t table) float32(i int) float32 {
 	return 0
 }
 
-// vector is the place and the length of a vector of elements of that size.
+// vector returns the offset and the length of a vector with elements of that size.
 func (t table) vector(i, size int, what string) (at, n int) {
 	field := t.field(i, 4)
 	if field == 0 {
@@ -165,7 +165,7 @@ func (t table) int64s(i int, what string) []int64 {
 	return list
 }
 
-// sub is the table that a field points to.
+// sub returns the table that a field refers to.
 func (t table) sub(i int, what string) table {
 	field := t.field(i, 4)
 	if field == 0 {
@@ -174,7 +174,7 @@ func (t table) sub(i int, what string) table {
 	return t.r.table(t.r.follow(field, what), what)
 }
 
-// tables are those that a vector points to.
+// tables returns the tables that a vector refers to.
 func (t table) tables(i int, what string) []table {
 	at, n := t.vector(i, 4, what)
 	list := make([]table, 0, n)

@@ -5,16 +5,16 @@ import (
 	"math"
 )
 
-// member is something that a table of a FlatBuffer has: a scalar in the table itself, all else behind it.
+// member is a field of a table of a FlatBuffer: a scalar is in the table itself, other members are behind it.
 type member interface {
-	// put writes the part at the end and returns its place.
+	// put writes the member at the end and returns its offset.
 	put(f *flatFile) int
 }
 
-// object is a table: its parts by the number of their field.
+// object is a table: its members by field number.
 type object map[int]member
 
-// scalar is a number of up to 32 bits. All of them take four bytes: the bytes of a smaller one come first.
+// scalar is a number of up to 32 bits. All scalars use four bytes: the bytes of a smaller one come first.
 type scalar uint32
 
 func (s scalar) put(*flatFile) int { return 0 }
@@ -28,17 +28,17 @@ type (
 	blob   []byte
 )
 
-// flatFile grows from its front: what is named lies behind what names it, so that all offsets are positive.
+// flatFile grows from its front: targets are behind their references, so that all offsets are positive.
 type flatFile struct{ b []byte }
 
-// flat is the file of a model's table.
+// flat returns the file of a model's table.
 func flat(root object) []byte {
 	f := &flatFile{b: append(make([]byte, 4), "TFL3"...)}
 	f.name(0, root.put(f))
 	return f.b
 }
 
-// align adds zeros until the place after skip more bytes is a multiple of to.
+// align appends zeros until the offset after skip more bytes is a multiple of to.
 func (f *flatFile) align(to, skip int) {
 	for (len(f.b)+skip)%to != 0 {
 		f.b = append(f.b, 0)
@@ -48,7 +48,7 @@ func (f *flatFile) align(to, skip int) {
 func (f *flatFile) u16(v int) { f.b = binary.LittleEndian.AppendUint16(f.b, uint16(v)) } //nolint:gosec // sizes of tables
 func (f *flatFile) u32(v int) { f.b = binary.LittleEndian.AppendUint32(f.b, uint32(v)) } //nolint:gosec // the bits
 
-// name writes the offset from a place to another.
+// name writes the relative offset from one place to another.
 func (f *flatFile) name(at, to int) { binary.LittleEndian.PutUint32(f.b[at:], uint32(to-at)) } //nolint:gosec // positive
 
 func (o object) put(f *flatFile) int {
@@ -92,7 +92,7 @@ func (o object) put(f *flatFile) int {
 	return at
 }
 
-// vector begins a list whose elements lie at multiples of a size.
+// vector begins a list whose elements are aligned to a size.
 func (f *flatFile) vector(n, align int) int {
 	f.align(max(align, 4), 4)
 	f.u32(n)
@@ -138,7 +138,7 @@ func (t text) put(f *flatFile) int {
 	return at
 }
 
-// put writes data at a multiple of 16, as TensorFlow Lite wants them.
+// put writes data aligned to 16 bytes, as TensorFlow Lite requires.
 func (b blob) put(f *flatFile) int {
 	at := f.vector(len(b), 16)
 	f.b = append(f.b, b...)

@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// Limits bound what a file may ask for.
+// Limits bound the resources of a model.
 type Limits struct {
 	MaxBytes    int64 // memory of all tensors of a session and all constants, 256 MiB if 0
 	MaxTensors  int   // 20,000 if 0
@@ -22,21 +22,21 @@ func (l Limits) orDefault() Limits {
 	return Limits{cmp.Or(l.MaxBytes, 256<<20), cmp.Or(l.MaxTensors, 20_000), cmp.Or(l.MaxOperator, 20_000), cmp.Or(l.MaxWork, 1e12)}
 }
 
-// tensor is a tensor as the file describes it.
+// tensor is a tensor in the file.
 type tensor struct {
 	engine.Spec
-	constant engine.Tensor // with memory where the file has the data
+	constant engine.Tensor // with memory if the file has the data
 	fixed    bool          // constant is set
-	scales   []float32     // one for each channel along axis, or one
+	scales   []float32     // one for each channel along axis, or a single one
 	axis     int
 	variable bool
 }
 
-// operator is one step as the file describes it.
+// operator is one step in the file.
 type operator struct {
 	code                           int
 	name                           string
-	inputs, outputs, intermediates []int // indices of tensors, -1 for an optional input that is absent
+	inputs, outputs, intermediates []int // indices of tensors, -1 for an absent optional input
 	options                        table
 }
 
@@ -56,11 +56,11 @@ type graph struct {
 var typeOf = map[int]engine.Type{0: engine.Float32, 2: engine.Int32, 3: engine.Uint8, 4: engine.Int64, 6: engine.Bool, 7: engine.Int16, 9: engine.Int8}
 
 const (
-	typeResource = 13 // a handle of a variable, which has no data of its own
+	typeResource = 13 // handle of a variable, without data
 	typeFloat16  = 1
 )
 
-// read reads a file as far as its structure goes; operators are checked when a session is compiled.
+// read reads the structure of a file. Operators are checked when a session is compiled.
 func read(b []byte, limits Limits) (*graph, error) {
 	if len(b) < 8 || string(b[4:8]) != "TFL3" {
 		return nil, fmt.Errorf("byte 4: expected the mark \"TFL3\" of a TensorFlow Lite model, found %q", b[min(4, len(b)):min(8, len(b))])
@@ -167,7 +167,7 @@ func (g *graph) readTensor(t table, buffers []table, limits Limits) (tensor, err
 	if one.Type, known = typeOf[code]; !known && code != typeFloat16 {
 		return one, fmt.Errorf("%.64q has element type %d, which is not supported", one.Name, code)
 	}
-	for i, d := range one.Shape { // unknown dimensions count as 1, as TensorFlow Lite's converter has them
+	for i, d := range one.Shape { // unknown dimensions count as 1, as in TensorFlow Lite's converter
 		if d == -1 {
 			one.Shape[i] = 1
 		}
@@ -189,7 +189,7 @@ func (g *graph) readTensor(t table, buffers []table, limits Limits) (tensor, err
 	}
 	data := buffers[at].bytes(0, "a buffer")
 	if len(data) == 0 && n != 0 {
-		return one, t.r.err // an empty buffer stands for no data
+		return one, t.r.err // an empty buffer means no data
 	}
 	if code == typeFloat16 {
 		one.Type = engine.Float32
@@ -241,7 +241,7 @@ func decode(t *engine.Tensor, data []byte) {
 	}
 }
 
-// widen turns float16 into the bytes of float32.
+// widen converts float16 to the bytes of float32.
 func widen(half []byte) ([]byte, error) {
 	if len(half)%2 != 0 {
 		return nil, fmt.Errorf("a float16 buffer has %d bytes", len(half))

@@ -12,10 +12,10 @@ var layers = map[int]builder{
 	9: {"FULLY_CONNECTED", (*compiler).fullyConnected},
 }
 
-// maxInputs bounds the inputs of one sum, so that int32 holds it.
+// maxInputs is the maximum number of inputs of one sum in int32.
 const maxInputs = 1 << 16
 
-// bounds are those of a fused activation in float32.
+// bounds returns the bounds of a fused activation in float32.
 func (c *compiler) bounds(activation int) (low, top float32) {
 	switch activation {
 	case 0:
@@ -31,7 +31,7 @@ func (c *compiler) bounds(activation int) (low, top float32) {
 	return 0, 0
 }
 
-// quantBounds are the same in the quantised values of the output.
+// quantBounds returns the bounds in quantised values of the output.
 func (c *compiler) quantBounds(activation int, out *value) (low, top int32) {
 	low, top = math.MinInt8, math.MaxInt8
 	fl, ft := c.bounds(activation)
@@ -45,7 +45,7 @@ func (c *compiler) quantBounds(activation int, out *value) (low, top int32) {
 	return low, top
 }
 
-// requant is how sums over input·weights become the output, channel by channel.
+// requant returns the conversion of sums over input·weights to the output, channel by channel.
 func (c *compiler) requant(in, weights, out *value, channels, activation int) kernel.Requant {
 	r := kernel.Requant{Zero: out.Zero}
 	r.Low, r.Top = c.quantBounds(activation, out)
@@ -62,7 +62,7 @@ func (c *compiler) requant(in, weights, out *value, channels, activation int) ke
 	return r
 }
 
-// folded is the bias with −zero·Σw added, so that inputs count as they are.
+// folded returns the bias with −zero·Σw added, so that inputs can be used unchanged.
 func (c *compiler) folded(bias, weights *value, zero int32, n, k int, at func(output, input int) int) []int32 {
 	sums := make([]int32, n)
 	if bias != nil {
@@ -81,7 +81,7 @@ func (c *compiler) folded(bias, weights *value, zero int32, n, k int, at func(ou
 	return sums
 }
 
-// packWeights shares the packed weights of all sessions.
+// packWeights returns packed weights, shared by all sessions.
 func (c *compiler) packWeights(w *value, n, k int) *kernel.Packed {
 	c.p.mu.Lock()
 	defer c.p.mu.Unlock()
@@ -93,7 +93,7 @@ func (c *compiler) packWeights(w *value, n, k int) *kernel.Packed {
 	return c.p.packed[key]
 }
 
-// floats are the weights of a float layer, expanded from int8 where the file has these.
+// floats returns the weights of a float layer, expanded if the file has int8 weights.
 func (c *compiler) floats(w *value, axis int) []float32 {
 	if w.Type == engine.Float32 || len(w.I8) == 0 {
 		return w.F32
@@ -119,7 +119,7 @@ func (c *compiler) floats(w *value, axis int) []float32 {
 	return wide
 }
 
-// biasOf is the i-th input as a bias of n values of the type, nil where it is absent.
+// biasOf returns the i-th input as a bias of n values of the type, nil if it is absent.
 func (c *compiler) biasOf(i, n int, t engine.Type) *value {
 	b := c.optional(i)
 	if b == nil {
@@ -175,7 +175,7 @@ func requantRows(out []int8, sums, bias []int32, q *kernel.Requant) {
 	}
 }
 
-// scratch is memory for sums, counted as that of the session.
+// scratch returns memory for sums, counted for the session.
 func (c *compiler) scratch(n int) []int32 {
 	c.charge(n, 4)
 	return make([]int32, n)
@@ -194,7 +194,7 @@ func (c *compiler) denseFloat(in, w, out *value, m, n, k, activation int) {
 	})
 }
 
-// finish adds the bias and holds the bounds of the activation.
+// finish adds the bias and applies the bounds of the activation.
 func finish(out, bias []float32, n int, low, top float32) {
 	for len(out) >= n {
 		row := out[:n]
@@ -208,7 +208,7 @@ func finish(out, bias []float32, n int, low, top float32) {
 	}
 }
 
-// window reads what convolutions and pools have in common.
+// window reads the common options of convolutions and pools.
 func (c *compiler) window(in, out *value, kh, kw int, same bool, strideW, strideH, dilateW, dilateH int) (w kernel.Window) {
 	c.rank(in, 4)
 	c.rank(out, 4)
@@ -227,7 +227,7 @@ func (c *compiler) window(in, out *value, kh, kw int, same bool, strideW, stride
 	return w
 }
 
-// filtered reads the input, filter and output of a layer whose options have dilations in field dilate and the one behind it.
+// filtered reads the input, filter and output of a layer whose options have dilations in field dilate and the next one.
 func (c *compiler) filtered(dilate int) (in, f, out *value, w kernel.Window) {
 	in = c.in(0, engine.Float32, engine.Int8)
 	f = c.constant(1, engine.Float32, engine.Int8)
@@ -257,7 +257,7 @@ func (c *compiler) conv() {
 	c.convInt8(in, f, out, w, batches, n, k, c.biasOf(2, n, engine.Int32), activation)
 }
 
-// convInt8 is a product of matrices, row by row of the output image. f.I8 has n rows of k weights.
+// convInt8 computes a matrix product, row by row of the output image. f.I8 has n rows of k weights.
 func (c *compiler) convInt8(in, f, out *value, w kernel.Window, batches, n, k int, biasIn *value, activation int) {
 	bias := c.folded(biasIn, f, in.Zero, n, k, func(j, i int) int { return j*k + i })
 	q := c.requant(in, f, out, n, activation)

@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
-// Kind is what a step of a plan does.
+// Kind is the kind of a step of a plan.
 type Kind uint8
 
 // Kinds of steps.
@@ -24,17 +24,17 @@ const (
 	PlanCopy                    // the same values in another shape
 )
 
-// Plan is a model of int8 as a list of steps, with all constants computed that a run needs: for programs that write the model in another
-// language. Equal arithmetic gives equal bits.
+// Plan is an int8 model as a list of steps with all constants precomputed, for programs that export the model to another language. The same
+// arithmetic gives the same bits.
 type Plan struct {
 	Inputs, Outputs []engine.Spec
 	Steps           []Step
-	Tensors         int // their numbers are 0 to Tensors−1; the inputs come first
+	Tensors         int // with the numbers 0 to Tensors−1; inputs come first
 	Out             int // number of the output
 }
 
-// Step is one layer. Sums over input·weight begin with Bias, which has the input's zero point folded in; where a window leaves the image, InZero
-// stands for the pixel. An output is round(float32(sum)·scale), to even and in float32, plus OutZero, held within Low and Top.
+// Step is one layer. Sums over input·weight begin with Bias, which includes the input's zero point; outside of the image, InZero replaces the pixel.
+// An output is round(float32(sum)·scale), to even and in float32, plus OutZero, clamped to Low and Top.
 type Step struct {
 	Kind            Kind
 	In, Out         int // tensors
@@ -43,7 +43,7 @@ type Step struct {
 	Rows, N, K      int // N outputs of K inputs each
 	Weights         []int8
 	Bias            []int32
-	Scales          []float32 // one, or N
+	Scales          []float32 // a single one, or N
 	InZero, OutZero int32
 	Low, Top        int32
 	Exps            []float32 // of softmax: e^(scale·(i−255)) by i
@@ -57,7 +57,7 @@ type recorder struct {
 	missing []string
 }
 
-// number is that of a tensor.
+// number returns the number of a tensor.
 func (r *recorder) number(v *value) int {
 	n, ok := r.numbers[v]
 	if !ok {
@@ -67,7 +67,7 @@ func (r *recorder) number(v *value) int {
 	return n
 }
 
-// note records a step, where a plan is asked for.
+// note records a step if a plan is requested.
 func (c *compiler) note(in, out *value, s Step) {
 	if c.s.plan == nil {
 		return
@@ -83,7 +83,7 @@ func (c *compiler) noteLayer(in, out *value, kind Kind, w kernel.Window, rows, n
 	})
 }
 
-// Plan lists the steps of a run. Models with other operators than layers of int8, pools, softmax and reshapes have none; the error names them.
+// Plan returns the steps of a run. It supports only int8 layers, pools, softmax and reshapes; the error names other operators.
 func (p *Program) Plan() (*Plan, error) {
 	if len(p.info.Inputs) != 1 || len(p.info.Outputs) != 1 {
 		return nil, fmt.Errorf("the model has %d inputs and %d outputs; one of each can be planned", len(p.info.Inputs), len(p.info.Outputs))

@@ -13,11 +13,11 @@ var recurrent = map[int]builder{
 	44: {"UNIDIRECTIONAL_SEQUENCE_LSTM", (*compiler).lstm},
 }
 
-// The inputs of a sequence LSTM by their numbers: four gates each for inputs, recurrence and bias.
+// Inputs of a sequence LSTM by their numbers: four gates each for inputs, recurrence and bias.
 const (
 	lstmInput     = 0
 	lstmWeights   = 1  // to input, forget, cell and output gate
-	lstmRecurrent = 5  // likewise
+	lstmRecurrent = 5  // to input, forget, cell and output gate
 	lstmPeephole  = 9  // three
 	lstmBias      = 12 // four
 	lstmProject   = 16 // two
@@ -26,7 +26,7 @@ const (
 	lstmNorm      = 20 // four
 )
 
-// gates in the order of the file.
+// Gates in the order of the file.
 const (
 	gateIn = iota
 	gateForget
@@ -52,7 +52,7 @@ type sequence struct {
 	timeMajor                      bool
 }
 
-// at is the place of one time of one batch among inputs or outputs of a width.
+// at returns the position of one time of one batch among inputs or outputs of a width.
 func (q *sequence) at(batch, time, width int) int {
 	if q.timeMajor {
 		return (time*q.batches + batch) * width
@@ -135,16 +135,16 @@ func (c *compiler) lstmFloat(q sequence, in, out, state, cell *value, w, r, b [g
 	})
 }
 
-// half is one of the two products of a gate: of the inputs, or of the state before.
+// half is one of the two products of a gate: of the inputs, or of the previous state.
 type half struct {
 	packed *kernel.Packed
 	bias   []int32
-	to     kernel.Multiplier // into 3 integer bits
+	to     kernel.Multiplier // to 3 integer bits
 }
 
 const (
 	gateScale  = 1.0 / (1 << 12) // arguments of the gates have 3 integer bits
-	curveScale = 1.0 / (1 << 15) // their results have none
+	curveScale = 1.0 / (1 << 15) // their results have no integer bits
 )
 
 func (c *compiler) half(in, w, bias *value, n, k int) half {
@@ -207,7 +207,7 @@ func (h *half) add(to []int16, sums []int32, x []int8) {
 	}
 }
 
-// filters is the plan of a layer of filters of low rank over time: features of each input, then a filter over the last of them.
+// filters is the plan of a layer of low-rank filters over time: features of each input, then a filter over the latest ones.
 type filters struct {
 	in, feature, time, state, out           *value
 	batches, inputs, n, memory, rank, units int

@@ -7,7 +7,7 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
-// reductions are the operators that fold axes, and those that resize images.
+// reductions are the operators that fold axes or resize images.
 var reductions = map[int]builder{
 	23: {"RESIZE_BILINEAR", (*compiler).resizeBilinear},
 	40: {"MEAN", func(c *compiler) { c.total(true) }},
@@ -17,7 +17,7 @@ var reductions = map[int]builder{
 	97: {"RESIZE_NEAREST_NEIGHBOR", (*compiler).resizeNearest},
 }
 
-// reduction finds, for each input element, the output element that it belongs to, and how many belong to each.
+// reduction returns, for each input element, its output element, and the number of inputs of each output.
 func (c *compiler) reduction(types ...engine.Type) (in, out *value, places []int32, count int) {
 	in = c.in(0, types...)
 	axes := c.ints(1)
@@ -101,7 +101,7 @@ func (c *compiler) reduceMax() {
 	})
 }
 
-// argMax is the place of the greatest value along an axis, the first of equals.
+// argMax computes the position of the greatest value along an axis, the first one among equals.
 func (c *compiler) argMax() {
 	in := c.in(0, engine.Float32, engine.Int8)
 	axes := c.ints(1)
@@ -131,7 +131,7 @@ func (c *compiler) argMax() {
 	})
 }
 
-// resizing reads what both kinds of resizing have in common.
+// resizing reads the common options of both kinds of resizing.
 func (c *compiler) resizing() (in, out *value, scaleH, scaleW float32, aligned, half bool) {
 	in = c.in(0, engine.Float32, engine.Int8)
 	out = c.out(0, in.Type)
@@ -139,7 +139,7 @@ func (c *compiler) resizing() (in, out *value, scaleH, scaleW float32, aligned, 
 	c.rank(out, 4)
 	i := 0
 	if c.op.code == 23 {
-		i = 2 // two fields before were taken out of use
+		i = 2 // two earlier fields are deprecated
 	}
 	aligned, half = c.op.options.bool(i), c.op.options.bool(i+1)
 	if in.Shape[0] != out.Shape[0] || in.Shape[3] != out.Shape[3] || in.Elements() == 0 || out.Elements() == 0 {
@@ -183,11 +183,11 @@ func (c *compiler) resizeNearest() {
 	})
 }
 
-// between is where an output pixel lies between two input pixels, with the share of the upper one.
+// between is the position of an output pixel between two input pixels, with the share of the upper one.
 type between struct {
 	low, high int
 	float     float32
-	fixed     int64 // of 1024
+	fixed     int64 // in units of 1/1024
 }
 
 func betweens(n, in int, scale float32, half bool) []between {
@@ -203,7 +203,7 @@ func betweens(n, in int, scale float32, half bool) []between {
 	return list
 }
 
-// betweensFixed is the same in steps of 1/1024, as the integer kernel counts.
+// betweensFixed is betweens in steps of 1/1024, like the integer kernel.
 func betweensFixed(n, in int, aligned, half bool) []between {
 	const one = 1 << 10
 	list, scale := make([]between, n), (one*in+n/2)/n
@@ -251,7 +251,7 @@ func (c *compiler) resizeBilinear() {
 	})
 }
 
-// mix weighs four pixels with shares of 1024, rounded half away from zero.
+// mix averages four pixels with weights in units of 1/1024, rounded half away from zero.
 func mix(ll, hl, lr, hr int8, y, x int64) int8 {
 	const one = 1 << 10
 	v := int64(ll)*(one-y)*(one-x) + int64(hl)*y*(one-x) + int64(lr)*(one-y)*x + int64(hr)*y*x

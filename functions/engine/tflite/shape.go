@@ -6,7 +6,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// shapes are the operators that place elements anew.
+// shapes are the operators that rearrange elements.
 var shapes = map[int]builder{
 	2:  {"CONCATENATION", (*compiler).concatenation},
 	22: {"RESHAPE", (*compiler).reshape},
@@ -45,7 +45,7 @@ func moveAll[T any](to, from []T, places []int32) {
 	}
 }
 
-// part is copy for a part of a tensor.
+// part copies a part of a tensor.
 func part(to, from *value, toAt, fromAt, n int) {
 	partOf(to.F32, from.F32, toAt, fromAt, n)
 	partOf(to.I8, from.I8, toAt, fromAt, n)
@@ -61,7 +61,7 @@ func partOf[T any](to, from []T, toAt, fromAt, n int) {
 	}
 }
 
-// reshape is also SQUEEZE and EXPAND_DIMS: the same elements under another shape, which the file has.
+// reshape implements RESHAPE, SQUEEZE and EXPAND_DIMS: the same elements with the output shape in the file.
 func (c *compiler) reshape() {
 	in, out := c.in(0), c.out(0)
 	c.same(in, out)
@@ -101,7 +101,7 @@ func (c *compiler) concatenation() {
 	c.interleave(list, out, axis)
 }
 
-// interleave puts blocks of the inputs one after the other.
+// interleave alternates blocks of the inputs.
 func (c *compiler) interleave(list []*value, out *value, axis int) {
 	outer := engine.Product(out.Shape[:axis])
 	block := make([]int, len(list))
@@ -168,7 +168,7 @@ func (c *compiler) split() {
 	})
 }
 
-// pad is also PADV2, whose third input is what to pad with.
+// pad implements PAD and PADV2, whose third input is the padding value.
 func (c *compiler) pad() {
 	in, out := c.in(0), c.out(0)
 	pads := c.ints(1)
@@ -268,7 +268,7 @@ func (c *compiler) slice() {
 	c.move(in, out, c.places(out.Shape, own, offset))
 }
 
-// stridedSlice has masks: bit d of begin and end means "from the very start" and "to the very end", of shrink "this index alone".
+// stridedSlice has masks: bit d of begin and end means "from the first" and "to the last" element, of shrink "only this index".
 func (c *compiler) stridedSlice() {
 	in, out := c.in(0), c.out(0)
 	begin, end, stride := c.ints(1), c.ints(2), c.ints(3)
@@ -315,7 +315,7 @@ func index(at, n int) int {
 	return at
 }
 
-// span is where a strided slice of a dimension of n begins and how many elements it takes.
+// span returns the beginning of a strided slice of a dimension of n and its number of elements.
 func span(begin, end, stride, n int, fromStart, toEnd bool) (first, count, by int) {
 	if stride == 0 {
 		return 0, 0, 0
@@ -359,7 +359,7 @@ func (c *compiler) shape() {
 	})
 }
 
-// gather takes rows by number; a number that is out of range takes the nearest.
+// gather selects rows by number; a number out of range selects the nearest row.
 func (c *compiler) gather() {
 	in, at := c.in(0), c.in(1, engine.Int32, engine.Int64)
 	out := c.out(0, in.Type)

@@ -4,7 +4,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// Variables are tensors that outlive a run, named by handles. Subgraphs that are called once set their first values.
+// Variables are tensors that persist between runs, identified by handles. Subgraphs that run once set their initial values.
 
 var variables = map[int]builder{
 	142: {"VAR_HANDLE", (*compiler).varHandle},
@@ -12,7 +12,7 @@ var variables = map[int]builder{
 	144: {"ASSIGN_VARIABLE", (*compiler).assignVariable},
 }
 
-// maxVariables bounds the variables of a session.
+// maxVariables is the maximum number of variables of a session.
 const maxVariables = 256
 
 func (c *compiler) varHandle() {
@@ -27,7 +27,7 @@ func (c *compiler) varHandle() {
 	v.ready = true
 }
 
-// variable is what a handle stands for, made at its first use in the shape of like.
+// variable returns the tensor of a handle, created at its first use in the shape of like.
 func (c *compiler) variable(handle, like *value) *engine.Tensor {
 	if handle.name == "" {
 		c.fail("input %.64q is no handle of a variable", handle.Name)

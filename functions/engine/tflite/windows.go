@@ -5,7 +5,7 @@ import (
 	"app-offload/functions/engine/kernel"
 )
 
-// windows are the operators that look at each channel by itself.
+// windows are the operators that process each channel separately.
 var windows = map[int]builder{
 	1:  {"AVERAGE_POOL_2D", func(c *compiler) { c.pool(PlanAveragePool, kernel.AveragePoolInt8, kernel.AveragePoolF32) }},
 	4:  {"DEPTHWISE_CONV_2D", (*compiler).depthwise},
@@ -21,7 +21,7 @@ func (c *compiler) depthwise() {
 	taps := w.KH * w.KW
 	c.s.macs += c.work(in.Shape[0], w.OutH, w.OutW, n, taps)
 	activation := c.op.options.int8(4)
-	if w.C == 1 { // one input channel: an ordinary convolution with its weights the other way round
+	if w.C == 1 { // one input channel: an ordinary convolution with transposed weights
 		c.turned(in, f, out, w, n, taps, activation)
 		return
 	}
@@ -63,7 +63,7 @@ func (c *compiler) depthwiseFloat(in, f, out *value, w kernel.Window, image repe
 	})
 }
 
-// repeated is an image in which each channel stands as often as it has kernels.
+// repeated is an image in which each channel is repeated for each of its kernels.
 type repeated struct {
 	in  *value
 	by  int
@@ -97,7 +97,7 @@ func (r *repeated) fill() {
 	}
 }
 
-// turned convolves one channel with n kernels, whose weights lie tap by tap in the file.
+// turned convolves one channel with n kernels, whose weights are stored tap by tap in the file.
 func (c *compiler) turned(in, f, out *value, w kernel.Window, n, taps, activation int) {
 	rows := c.turn(f, w, n, taps)
 	if in.Type == engine.Float32 {
@@ -135,7 +135,7 @@ func maxPoolInt8(w *kernel.Window, to, from []int8, low, top int32) {
 	kernel.MaxPool(w, to, from, int8(low), int8(top)) //nolint:gosec // within int8
 }
 
-// pool takes one figure of each window.
+// pool computes one value of each window.
 func (c *compiler) pool(kind Kind, int8s func(w *kernel.Window, to, from []int8, low, top int32),
 	floats func(w *kernel.Window, to, from []float32, low, top float32),
 ) {

@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// Writer makes a TensorFlow Lite model: tensors first, then operators in the order in which they run. The first error is kept until Bytes.
+// Writer writes a TensorFlow Lite model: tensors first, then operators in the order in which they run. Bytes returns the first error.
 type Writer struct {
 	tensors         []written
 	operators       []step
@@ -17,22 +17,22 @@ type Writer struct {
 	err             error
 }
 
-// written is a tensor of a model that is made.
+// written is a tensor to be written.
 type written struct {
 	engine.Spec
-	data   []byte // nil where it is computed
+	data   []byte // nil if it is computed
 	scales []float32
 	axis   int
 }
 
-// step is an operator of a model that is made.
+// step is an operator to be written.
 type step struct {
 	code            int
 	inputs, outputs []int
 	options         Options
 }
 
-// Padding is how windows meet the edge of an image.
+// Padding is the handling of windows at the edge of an image.
 type Padding uint32
 
 // Paddings, by their numbers in the schema.
@@ -52,8 +52,7 @@ const (
 	Relu6
 )
 
-// Options are the parameters of an operator; each kind takes its own of them. Strides, Dilate and Filter are height and width, and 0 stands
-// for 1.
+// Options are the parameters of an operator; each kind uses its own. Strides, Dilate and Filter are height and width; 0 means 1.
 type Options struct {
 	Padding    Padding
 	Activation Activation
@@ -97,7 +96,7 @@ func (w *Writer) Floats(name string, data []float32, shape ...int) int {
 	return w.constant(written{Spec: engine.Spec{Name: name, Type: engine.Float32, Shape: shape}, data: raw}, len(data))
 }
 
-// Int8s adds quantised weights with a zero point of 0: one scale, or one for each index of an axis.
+// Int8s adds quantised weights with a zero point of 0, and either one scale or one for each index of an axis.
 func (w *Writer) Int8s(name string, data []int8, scales []float32, axis int, shape ...int) int {
 	raw := make([]byte, len(data))
 	for i, v := range data {
@@ -106,7 +105,7 @@ func (w *Writer) Int8s(name string, data []int8, scales []float32, axis int, sha
 	return w.constant(written{Spec: engine.Spec{Name: name, Type: engine.Int8, Shape: shape}, data: raw, scales: scales, axis: axis}, len(data))
 }
 
-// Int32s adds integers: a bias with scales, or a shape without.
+// Int32s adds integers: a bias with scales, or a shape without scales.
 func (w *Writer) Int32s(name string, data []int32, scales []float32, shape ...int) int {
 	raw := make([]byte, 0, 4*len(data))
 	for _, v := range data {
@@ -125,7 +124,7 @@ func (w *Writer) constant(one written, n int) int {
 	return w.add(one)
 }
 
-// Operator adds a step by the name of its kind, such as CONV_2D. An input of -1 is absent.
+// Operator adds an operator by the name of its kind, such as CONV_2D. An input of -1 is absent.
 func (w *Writer) Operator(name string, o Options, inputs []int, outputs ...int) {
 	for code, b := range builders {
 		if b.name != name {
@@ -144,10 +143,10 @@ func (w *Writer) Operator(name string, o Options, inputs []int, outputs ...int) 
 	w.fail("operator %d: %.64q is not supported", len(w.operators), name)
 }
 
-// Ends names the model's inputs and outputs.
+// Ends sets the model's inputs and outputs.
 func (w *Writer) Ends(inputs, outputs []int) { w.inputs, w.outputs = inputs, outputs }
 
-// Bytes is the file. It was read by Load, so that what cannot run is not written.
+// Bytes returns the file. It loads the file first, so that an invalid model is not written.
 func (w *Writer) Bytes() ([]byte, error) {
 	if len(w.inputs) == 0 || len(w.outputs) == 0 {
 		w.fail("%w", errors.New("it has no inputs or no outputs"))
@@ -162,14 +161,14 @@ func (w *Writer) Bytes() ([]byte, error) {
 	return file, nil
 }
 
-// numberOf are element types in the schema.
+// numberOf maps element types to their numbers in the schema.
 var numberOf = map[engine.Type]uint32{engine.Float32: 0, engine.Int32: 2, engine.Uint8: 3, engine.Int64: 4, engine.Bool: 6, engine.Int16: 7, engine.Int8: 9}
 
 func (w *Writer) file() []byte {
 	var codes []int
 	places := map[int]uint32{}
 	var operators, kinds, tensors, buffers []object
-	buffers = append(buffers, object{}) // the first buffer stands for no data
+	buffers = append(buffers, object{}) // the first buffer means no data
 	for _, s := range w.operators {
 		if _, ok := places[s.code]; !ok {
 			places[s.code] = uint32(len(codes)) //nolint:gosec // few
@@ -202,7 +201,7 @@ func (w *Writer) file() []byte {
 	return flat(object{0: scalar(3), 1: list(kinds), 2: list([]object{graph}), 3: text("app-offload"), 4: list(buffers)})
 }
 
-// version is that of the operator's first with tensors of int8.
+// version returns the operator's first version with int8 tensors.
 func (w *Writer) version(s step) uint32 {
 	if len(s.inputs) == 0 || s.inputs[0] < 0 || w.tensors[s.inputs[0]].Type != engine.Int8 {
 		return 1
@@ -218,13 +217,13 @@ func (w *Writer) version(s step) uint32 {
 	return 2
 }
 
-// multiplier is how many filters of a depthwise convolution each channel of the input has.
+// multiplier returns the number of filters for each input channel of a depthwise convolution.
 func (w *Writer) multiplier(s step) scalar {
 	in, out := w.channels(s.inputs), w.channels(s.outputs)
 	return scalar(out / max(in, 1)) //nolint:gosec // positive
 }
 
-// channels are those of the first tensor of a list.
+// channels returns the number of channels of the first tensor of a list.
 func (w *Writer) channels(list []int) int {
 	if len(list) == 0 || list[0] < 0 || len(w.tensors[list[0]].Shape) == 0 {
 		return 0
@@ -233,7 +232,7 @@ func (w *Writer) channels(list []int) int {
 	return shape[len(shape)-1]
 }
 
-// table are the options of an operator, with the number of their kind in the schema.
+// table returns the options of an operator, with the number of their kind in the schema.
 func (w *Writer) table(s step) (uint32, object) {
 	o := &s.options
 	one := func(v int) scalar { return scalar(max(v, 1)) } //nolint:gosec // small
