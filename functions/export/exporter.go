@@ -186,8 +186,8 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 	if x.deps.Topics == nil {
 		x.deps.Topics = func() map[string]func([]byte) { return nil }
 	}
-	x.dialer, err = newDialer(x, needed)
-	return x, err
+	x.dialer = newDialer(x, needed)
+	return x, nil
 }
 
 // topics returns the topics for a new connection.

@@ -22,17 +22,14 @@ type dialer struct {
 	denied  func(topic string) // called for each other topic that the broker refuses
 }
 
-func newDialer(x *Exporter, needed string) (dialer, error) {
-	brokers, err := mqtt.ParseAddresses(x.cfg.Broker)
-	if err != nil {
-		return dialer{}, err
-	}
+func newDialer(x *Exporter, needed string) dialer {
+	brokers, _ := mqtt.ParseAddresses(x.cfg.Broker) // New has parsed it
 	auth := mqtt.Auth{Mode: x.cfg.AuthMode, Secret: x.cfg.SecretName, SkipCertVerify: x.cfg.SkipCertVerify, Credentials: x.deps.Credentials}
 	return dialer{broker: x.cfg.Broker, topics: x.topics, needed: needed, denied: x.denied, options: mqtt.Options{
 		Brokers: brokers, ClientID: x.clientID(), Login: auth.Login,
 		KeepAlive: x.times.keepAlive, PingTimeout: x.times.ack, ConnectTimeout: x.times.connect, Stall: x.times.ack,
 		MaxPacket: x.maxPacket(), Skipped: x.oversized, Receive: x.receive,
-	}}, nil
+	}}
 }
 
 // denied records a refused subscription that the node does not need. It is called during a connection attempt.

@@ -222,3 +222,21 @@ func TestOnlyABatchPublishedOnceMeasuresTheDelay(t *testing.T) {
 		})
 	}
 }
+
+// The time in which nothing was in flight counts in no measurement; that in which batches wait for their receipt does.
+func TestAMeasurementLeavesIdleTimeOut(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		at := func(seq uint64) time.Duration {
+			w.add(load(seq, seq))
+			w.puback(w.publish(w.next(time.Now()), time.Now()), 100, time.Now())
+			return time.Since(w.began)
+		}
+		require.Zero(t, at(1), "it begins")
+		time.Sleep(10 * time.Millisecond)
+		w.receipt(safe(1, 1), time.Now())
+		time.Sleep(time.Hour)
+		require.Equal(t, 10*time.Millisecond, at(2))
+		time.Sleep(time.Second)
+		require.Equal(t, time.Second+10*time.Millisecond, at(3))
+	})
+}

@@ -139,6 +139,7 @@ func TestReceiptsMayComeInAnyShape(t *testing.T) {
 		"nothing of ours":             {safe(7, 9), []string{"1+3", "4+3"}},
 		"parts of batches":            {safe(2, 2, 6, 6), []string{"1+2", "4+2"}},
 		"unordered and overlapping":   {safe(5, 6, 1, 3, 2, 5), nil},
+		"within others":               {safe(2, 3, 5, 5, 1, 6), nil},
 		"ends before it begins":       {safe(6, 1), []string{"1+3", "4+3"}},
 		"across the edges of batches": {safe(3, 4), []string{"1+2", "5+2"}},
 	} {
@@ -546,6 +547,23 @@ func TestWindowKeepsEveryRecord(t *testing.T) {
 			out[seq] = "released"
 		}
 		require.Len(t, out, int(next-1))
+	})
+}
+
+// A batch that was published before the consumer subscribed goes again once it is acknowledged, and is counted.
+func TestABatchFromBeforeTheSubscriptionGoesAgain(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 10))
+		attempts, _ := flow(w)
+		w.entries[0].stale = true
+		ack(w, attempts[0])
+		require.EqualValues(t, 1, w.resent)
+		attempts, what := flow(w)
+		require.Equal(t, []string{"1+10"}, what)
+		ack(w, attempts[0])
+		_, what = flow(w)
+		require.Empty(t, what, "once")
+		require.EqualValues(t, 1, w.resent)
 	})
 }
 
