@@ -184,6 +184,7 @@ func TestNoiseIsMended(t *testing.T) {
 			require.InDelta(t, want, v, 1e-9)
 		}
 		require.NoError(t, ps.Check())
+		require.LessOrEqual(t, p.energy(tiny*(1+p.Weight())), MaxAnswer*MaxAnswer*p.Weight()*(1+1e-6))
 	}
 }
 

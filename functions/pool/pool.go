@@ -86,11 +86,17 @@ func (ps Parts) Check() error {
 				return fmt.Errorf("part %.64q: a number is not finite, or too large", name)
 			}
 		}
-		if _, ok := p.root(tiny * (1 + p.Weight())); !ok {
+		if !p.sound() {
 			return fmt.Errorf("part %.64q: its matrix is not positive semidefinite, so no outcomes lead to it", name)
 		}
 	}
 	return nil
+}
+
+// sound reports whether M is positive semidefinite, but for rounding.
+func (p Part) sound() bool {
+	_, ok := p.root(tiny * (1 + math.Abs(p.Weight())))
+	return ok
 }
 
 // root returns the Cholesky root of M + ridge·1, or false if that is not positive definite.
@@ -233,7 +239,7 @@ func (ps Parts) Noise(deviation float64, normal func(name string) func() float64
 			}
 		}
 		shift := 0.0
-		for _, ok := p.root(tiny * (1 + math.Abs(p.Weight()))); !ok; _, ok = p.root(tiny * (1 + math.Abs(p.Weight()))) {
+		for !p.sound() {
 			step := max(shift, deviation/16)
 			p.lift(step)
 			shift += step

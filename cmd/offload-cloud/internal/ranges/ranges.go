@@ -76,8 +76,7 @@ func (m *Map) Set(s Span) {
 // extend is the short way for the common case: the span continues the last one, or repeats what it says.
 func (m *Map) extend(s Span) bool {
 	if len(m.spans) == 0 {
-		m.spans = append(m.spans, s)
-		return true
+		return false
 	}
 	last := &m.spans[len(m.spans)-1]
 	if s.Fate != last.Fate || s.First < last.First || (s.First > last.Last && s.First-last.Last > 1) {

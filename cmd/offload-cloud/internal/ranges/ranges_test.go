@@ -79,10 +79,21 @@ func agree(t *rapid.T, m *Map, model map[uint64]string, top uint64) {
 			missing = append(missing, seq)
 		}
 	}
-	require.Equal(t, Compact(missing), m.Gaps(0, top, 0))
-	if gaps := m.Gaps(0, top, 2); len(missing) > 0 {
-		require.LessOrEqual(t, len(gaps), 2)
+	gaps := Compact(missing)
+	require.Equal(t, gaps, m.Gaps(0, top, 0))
+	for limit := 1; limit < 4; limit++ {
+		require.Equal(t, gaps[:min(limit, len(gaps))], m.Gaps(0, top, limit))
 	}
+}
+
+// Sequences that come in order, as nearly all do, take no memory.
+func TestTheNextSequenceCostsNothing(t *testing.T) {
+	m, next := Of(Span{1, 1, "a"}), uint64(1)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		next++
+		m.Set(Span{next, next, "a"})
+	}))
+	require.Equal(t, []Span{{1, next, "a"}}, m.Spans())
 }
 
 func TestCompactSortsAndForgetsRepetitions(t *testing.T) {
