@@ -204,7 +204,7 @@ func TestPageNamesEachState(t *testing.T) {
 				_ = n.take(400 << 10)
 			}
 		}},
-		{"linkDown", "Link down", "waits in the spool", nil, func(n *node) { n.away() }},
+		{"linkDown", "Link down", "wait in the spool", nil, func(n *node) { n.away() }},
 		{"consumerSilent", "No receipts", "offload-cloud", func(_ *testing.T, c *config.Config) { c.Export.Confirm, c.Export.ReceiptTimeout = "receipt", "1s" }, func(n *node) {
 			require.NoError(n.t, n.take(100))
 		}},
