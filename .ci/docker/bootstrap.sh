@@ -1,6 +1,6 @@
 #!/bin/sh
-# Stands for core-common-config-bootstrapper: puts into Consul what app-offload needs of EdgeX's common configuration, and
-# registers core-metadata, which app-offload asks for nothing but whose address its start waits for.
+# Replaces core-common-config-bootstrapper: writes into Consul the part of EdgeX's common configuration that app-offload needs, and registers
+# core-metadata, which app-offload never calls but whose address it waits for at its start.
 consul=http://edgex-core-consul:8500/v1
 until [ -n "$(curl -fs $consul/status/leader | tr -d '"')" ]; do sleep 0.2; done
 put() { curl -fs -o /dev/null -X PUT -d "$2" "$consul/kv/edgex/v3/core-common-config-bootstrapper/$1"; }

@@ -17,7 +17,7 @@ import (
 	"sync"
 )
 
-// checker type-checks packages with mutations in them, which takes no build. It is safe for concurrent use.
+// checker type-checks packages with mutations, without a build. It is safe for concurrent use.
 type checker struct {
 	mu       sync.Mutex
 	set      *token.FileSet
@@ -27,7 +27,7 @@ type checker struct {
 }
 
 func newChecker(ctx context.Context, all []mutation) (*checker, error) {
-	args := []string{"list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}", "os", "strconv"} // those of chooser
+	args := []string{"list", "-export", "-deps", "-f", "{{.ImportPath}}\t{{.Export}}", "os", "strconv"} // the imports of chooser
 	for i := range all {
 		if path := all[i].of.ImportPath; !slices.Contains(args, path) {
 			args = append(args, path)
@@ -47,7 +47,7 @@ func newChecker(ctx context.Context, all []mutation) (*checker, error) {
 	return c, nil
 }
 
-// compiles says whether a mutation by itself passes the type check.
+// compiles reports whether a single mutation passes the type check.
 func (c *checker) compiles(m *mutation) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,7 +62,7 @@ func (c *checker) compiles(m *mutation) (bool, error) {
 	return c.verdicts[m], nil
 }
 
-// check type-checks a package with other texts in the place of some of its files, and with those that it has not.
+// check type-checks a package with some of its files replaced or added.
 func (c *checker) check(p *pkg, instead map[string][]byte) error {
 	var trees []*ast.File
 	for path, text := range instead {
@@ -87,7 +87,7 @@ func (c *checker) check(p *pkg, instead map[string][]byte) error {
 	return err
 }
 
-// tree reads a file once.
+// tree parses a file once.
 func (c *checker) tree(path string) (*ast.File, error) {
 	if c.trees[path] == nil {
 		tree, err := parser.ParseFile(c.set, path, nil, parser.SkipObjectResolution)

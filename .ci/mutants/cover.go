@@ -21,28 +21,28 @@ import (
 	"time"
 )
 
-// reach is what the tests of a folder run, measured once and kept in the user's cache folder. Lines hold as long as their file stays as
-// it was; of a file that changed the functions hold. A test is measured anew when its file changes.
+// reach is the coverage of a folder's tests, measured once and stored in the user's cache folder. Lines are valid while their file is unchanged; of a
+// changed file, functions stay valid. A test is measured again when its file changes.
 type reach struct {
 	Hash     string // of the folder's tests
-	Children bool   // tests start processes, and coverage misses what those run
+	Children bool   // tests start processes, whose coverage is missing
 	Files    map[string]*source
 	Tests    []*reached // in the order of -test.list
 	Failed   []string   // without any mutation
 }
 
-// source is a file as it was when the tests were measured.
+// source is a file at the time of the measurement.
 type source struct {
 	Hash   string
-	Blocks []span          // all that coverage distinguishes
-	Funcs  map[string]span // by name, with that of the receiver
+	Blocks []span          // all blocks of the coverage
+	Funcs  map[string]span // by name, including the receiver
 }
 
-type span struct{ From, To int } // lines, both included
+type span struct{ From, To int } // lines, inclusive
 
 func (s span) holds(line int) bool { return s.From <= line && line <= s.To }
 
-// reached is what one test runs.
+// reached is the coverage of one test.
 type reached struct {
 	Name    string
 	File    string // hash of the file that declares it
@@ -50,10 +50,10 @@ type reached struct {
 	Blocks  map[string][]span // by file below the module's folder
 }
 
-// slowest is how long a single test may take to be run at all.
+// slowest is the maximum duration of a test; slower tests are not run.
 const slowest = time.Minute
 
-// reachOf measures the tests of a folder, or finds what was measured before.
+// reachOf measures the tests of a folder, or loads an earlier measurement.
 func (w *worker) reachOf(ctx context.Context, dir string) (*reach, error) {
 	hash, children, err := hashTests(dir)
 	if err != nil {
@@ -95,7 +95,7 @@ func (w *worker) reachOf(ctx context.Context, dir string) (*reach, error) {
 	return r, os.Rename(path+".new", path)
 }
 
-// hashTests also says whether the tests start processes.
+// hashTests also reports whether the tests start processes.
 func hashTests(dir string) (hash string, children bool, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 	if err != nil {
@@ -115,8 +115,8 @@ func hashTests(dir string) (hash string, children bool, err error) {
 	return hex.EncodeToString(h.Sum(nil)), children, nil
 }
 
-// keep takes over tests whose files have not changed. Of product files that have changed or are gone it takes over whole functions, in
-// whichever file of their folder they are now.
+// keep reuses the measurement of tests with unchanged files. Of changed or removed product files it keeps whole functions, in their current file of
+// the folder.
 func (r *reach) keep(root, dir string, before *reach) {
 	declared := declaredIn(dir)
 	changed := map[string]*source{}
@@ -137,7 +137,7 @@ func (r *reach) keep(root, dir string, before *reach) {
 		if t.File == "" || declared[t.Name] != t.File {
 			continue
 		}
-		moved := map[string][]span{} // apart, since a file that takes functions in may have changed as well
+		moved := map[string][]span{} // separate, since a file that receives functions may have changed as well
 		for file, old := range changed {
 			for name := range old.reached(t.Blocks[file]) {
 				if at, is := r.find(filepath.Dir(file), name); is != (span{}) {
@@ -153,7 +153,7 @@ func (r *reach) keep(root, dir string, before *reach) {
 	}
 }
 
-// readFolder reads the product's files of a folder that are not read yet.
+// readFolder reads the product files of a folder that have not been read yet.
 func (r *reach) readFolder(root, folder string) {
 	files, _ := filepath.Glob(filepath.Join(root, folder, "*.go"))
 	for _, path := range files {
@@ -164,7 +164,7 @@ func (r *reach) readFolder(root, folder string) {
 	}
 }
 
-// find is where a function of a folder is now.
+// find returns the current place of a function of a folder.
 func (r *reach) find(folder, name string) (file string, is span) {
 	for file, s := range r.Files {
 		if is, there := s.Funcs[name]; there && filepath.Dir(file) == folder {
@@ -174,7 +174,7 @@ func (r *reach) find(folder, name string) (file string, is span) {
 	return "", span{}
 }
 
-// reached are the functions in which blocks lie.
+// reached returns the functions that contain the blocks.
 func (s *source) reached(blocks []span) map[string]bool {
 	found := map[string]bool{}
 	for name, was := range s.Funcs {
@@ -185,7 +185,7 @@ func (s *source) reached(blocks []span) map[string]bool {
 	return found
 }
 
-// declaredIn gives the hash of the file of each test of a folder.
+// declaredIn returns the hash of the file of each test of a folder.
 func declaredIn(dir string) map[string]string {
 	declared := map[string]string{}
 	files, _ := filepath.Glob(filepath.Join(dir, "*_test.go"))
@@ -247,7 +247,7 @@ func (w *worker) measure(ctx context.Context, dir string, r *reach) error {
 			return ctx.Err()
 		}
 		if got.outcome != alive {
-			fmt.Printf("%s in %s fails without any mutation and is left out: %s\n%s\n", test, dir, got.by, last(got.said, 1000))
+			fmt.Printf("%s in %s fails without any mutation and is skipped: %s\n%s\n", test, dir, got.by, last(got.said, 1000))
 			r.Failed = append(r.Failed, test)
 			continue
 		}
@@ -268,7 +268,7 @@ func (r *reach) read(w *worker, profile string, t *reached) error {
 		return err
 	}
 	lines := bufio.NewScanner(bytes.NewReader(raw))
-	bare := map[string]bool{} // files whose blocks are not known yet
+	bare := map[string]bool{} // files without known blocks
 	for lines.Scan() {
 		path, rest, ok := strings.Cut(strings.TrimPrefix(lines.Text(), w.module+"/"), ".go:")
 		fields := strings.FieldsFunc(rest, func(c rune) bool { return c == '.' || c == ',' || c == ' ' })
@@ -327,8 +327,8 @@ func hashOf(raw []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// at finds the tests that run the mutated line. Where coverage does not know the line, as with the expressions of a case, they are
-// those that run its function; outside of functions, all.
+// at returns the tests that run the mutated line. If coverage does not know the line, such as the expressions of a case, it returns the tests that
+// run its function; outside functions, all tests.
 func (r *reach) at(m *mutation) ([]*reached, error) {
 	old := r.Files[m.name()]
 	if old == nil {

@@ -18,7 +18,7 @@ type mutation struct {
 	line          int
 	from, to      int // bytes
 	before, after string
-	code          string // the line as it stands, trimmed
+	code          string // the current line, trimmed
 }
 
 // finder collects the mutations of one file.
@@ -30,7 +30,7 @@ type finder struct {
 	list []mutation
 }
 
-// mutations lists all that can be done to the files of a package.
+// mutations lists all possible mutations of a package's files.
 func (p *pkg) mutations() ([]mutation, error) {
 	var list []mutation
 	for _, name := range p.GoFiles {
@@ -53,7 +53,7 @@ func (p *pkg) mutations() ([]mutation, error) {
 	return list, nil
 }
 
-// swaps are what an operator turns into.
+// swaps maps an operator to its replacements.
 var swaps = map[token.Token][]token.Token{
 	token.LSS: {token.LEQ, token.GEQ}, token.LEQ: {token.LSS, token.GTR},
 	token.GTR: {token.GEQ, token.LEQ}, token.GEQ: {token.GTR, token.LSS},
@@ -66,13 +66,13 @@ var swaps = map[token.Token][]token.Token{
 	token.INC: {token.DEC}, token.DEC: {token.INC},
 }
 
-// neighbours of a number; larger ones are mostly sizes, of which one more is no fault.
+// neighbours of a number; larger numbers are mostly sizes, where one more is harmless.
 var neighbours = map[string]string{"0": "1", "1": "0", "2": "1"}
 
-// visit decides for each node whether it and what is below it are mutated.
+// visit decides for each node whether to mutate it and its children.
 func (f *finder) visit(n ast.Node) bool {
 	switch n := n.(type) {
-	case *ast.ImportSpec, *ast.Field: // a field's tag and an array's length are no behaviour
+	case *ast.ImportSpec, *ast.Field: // a field's tag and an array's length are not behaviour
 		return false
 	case *ast.GenDecl: // sizes and times by name
 		return n.Tok != token.IMPORT && n.Tok != token.CONST
@@ -129,7 +129,7 @@ func (f *finder) binary(n *ast.BinaryExpr) {
 	}
 }
 
-// call drops min and max, each operand once.
+// call removes min and max, keeping each operand once.
 func (f *finder) call(n *ast.CallExpr) {
 	name, ok := n.Fun.(*ast.Ident)
 	if !ok || (name.Name != "min" && name.Name != "max") {
@@ -141,7 +141,7 @@ func (f *finder) call(n *ast.CallExpr) {
 	f.replace(name, map[string]string{"min": "max", "max": "min"}[name.Name])
 }
 
-// results hides an error, or turns false to true. What stands beside either is not looked at by callers, and not mutated.
+// results hides an error, or turns false into true. Callers ignore the results beside either, so those are not mutated.
 func (f *finder) results(n *ast.ReturnStmt) (below bool) {
 	if len(n.Results) == 0 {
 		return true
@@ -168,7 +168,7 @@ func (f *finder) constant(n *ast.Ident) {
 	}
 }
 
-// assignment removes it, or turns its operator; the right side is kept in use.
+// assignment removes an assignment, or changes its operator; the right side stays in use.
 func (f *finder) assignment(n *ast.AssignStmt) {
 	if n.Tok == token.DEFINE {
 		return
@@ -196,7 +196,7 @@ func (f *finder) replace(n ast.Node, after string) {
 	f.edit(f.set.Position(n.Pos()).Offset, f.set.Position(n.End()).Offset, after)
 }
 
-// edit notes a mutation, if it stays on one line.
+// edit adds a mutation if it stays on one line.
 func (f *finder) edit(from, to int, after string) {
 	before := string(f.text[from:to])
 	if strings.Contains(before, "\n") {
@@ -211,7 +211,7 @@ func (f *finder) edit(from, to int, after string) {
 	})
 }
 
-// logs is how the product logs.
+// logs matches the product's log calls.
 var logs = regexp.MustCompile(`(?i)^[\w.()]*\b(lc|log|logger|slog|say)\.(trace|debug|info|warn|error|log|print)\w*\(`)
 
 func (f *finder) onlyLogs(n *ast.ExprStmt) bool { return logs.MatchString(f.source(n)) }

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// finding is a mutation with what became of it.
+// finding is a mutation with its result.
 type finding struct {
 	at int // in the order of the draw
 	m  *mutation
@@ -18,7 +18,7 @@ type finding struct {
 	err error
 }
 
-// judge tries mutations in the order of the draw until enough of them compiled, and reports.
+// judge tries mutations in the order of the draw until enough of them have compiled, and reports.
 func judge(ctx context.Context, o options, all []mutation) error {
 	known, err := readEquivalent(".ci/mutants/equivalent")
 	if err != nil {
@@ -30,7 +30,7 @@ func judge(ctx context.Context, o options, all []mutation) error {
 	}
 	dir, err := os.MkdirTemp("", "mutants-")
 	if err != nil {
-		return fmt.Errorf("making a folder for the mutated files: %w", err)
+		return fmt.Errorf("creating a folder for the mutated files: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	check, err := newChecker(ctx, all)
@@ -54,7 +54,7 @@ func judge(ctx context.Context, o options, all []mutation) error {
 	return errors.Join(err, report(o, list))
 }
 
-// tryAll tries mutations in their order, o.jobs at once, until as many as wanted are valid.
+// tryAll tries mutations in order, o.jobs at a time, until the wanted number is valid.
 func tryAll(ctx context.Context, o options, all []mutation, free chan *worker, results *saved, known map[string]string) (list []finding, failure error) {
 	found := make(chan finding)
 	valid, running := 0, 0
@@ -94,18 +94,18 @@ func tryAll(ctx context.Context, o options, all []mutation, free chan *worker, r
 	}
 }
 
-// excuse marks a mutation that is known to change nothing.
+// excuse marks a mutation that is known to be equivalent.
 func (f *finding) excuse(known map[string]string) {
 	reason, named := known[f.m.key()]
 	switch {
 	case named && f.outcome == alive:
 		f.outcome, f.by = equivalent, reason
 	case named && f.outcome == killed:
-		f.by += " (although it is named as equivalent)"
+		f.by += " (although it is listed as equivalent)"
 	}
 }
 
-// sample finds the mutations that are going to be tried: the first of the draw that compile, without those whose result is known.
+// sample selects the mutations to try: the first of the draw that compile, without those with a known result.
 func sample(all []mutation, o options, check *checker, results *saved, equivalent map[string]string) (some []*mutation, err error) {
 	for i, valid := 0, 0; i < len(all) && valid < o.n; i++ {
 		m := &all[i]
@@ -126,7 +126,7 @@ func sample(all []mutation, o options, check *checker, results *saved, equivalen
 	return some, nil
 }
 
-// workers makes as many as are to run at the same time.
+// workers creates one worker per parallel job.
 func workers(o options, dir string, all *shared) (chan *worker, error) {
 	root, err := os.Getwd()
 	if err != nil {
@@ -136,14 +136,14 @@ func workers(o options, dir string, all *shared) (chan *worker, error) {
 	for i := range o.jobs {
 		w := &worker{dir: fmt.Sprintf("%s/%d", dir, i), root: root, module: "app-offload", nearest: o.nearest, budget: o.budget.Seconds(), shared: all}
 		if err := os.Mkdir(w.dir, 0o700); err != nil {
-			return nil, fmt.Errorf("making a folder for the mutated files: %w", err)
+			return nil, fmt.Errorf("creating a folder for the mutated files: %w", err)
 		}
 		free <- w
 	}
 	return free, nil
 }
 
-// report says how many were killed, and which lived.
+// report prints the number of killed mutations, and the survivors.
 func report(o options, list []finding) error {
 	slices.SortFunc(list, func(a, b finding) int { return a.at - b.at })
 	count, lived := map[outcome]int{}, []string{}

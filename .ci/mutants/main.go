@@ -1,18 +1,18 @@
-// mutants asks whether the tests notice a line that is wrong. It draws one-line mutations of the product's code, runs the tests
-// of the package against each, then those of packages that import it, and prints which of the mutations no test kills. Only tests that
-// run the line are run: each test's coverage is measured once and kept in the user's cache folder until the folder's tests change.
+// mutants checks whether the tests notice a wrong line. It draws one-line mutations of the product's code, runs the tests of the package against
+// each, then those of importing packages, and prints the mutations that no test kills. It only runs tests that execute the line: the coverage of each
+// test is measured once and stored in the user's cache folder until the folder's tests change.
 //
 //	go run ./.ci/mutants -seed 7 -n 100            one hundred mutations that compile, of all packages
 //	go run ./.ci/mutants -seed 7 -n 20 ./functions/spool ./functions/batch
 //	go run ./.ci/mutants -list ./functions/batch   every mutation that could be drawn
 //
-// The tree is never written to: go test reads the mutated files through -overlay. The tests of a folder are built once for all
-// mutations of the sample, each in a copy of its function, and the environment variable MUTANT chooses one. A mutation outside of
-// functions, in an init, or beside a call of recover is built by itself. Equal seeds draw equal mutations of equal code. A mutation
-// that does not compile is not counted, and another one is drawn. Each result is kept in the file of -results at once, and a run that
-// finds it there does not try the mutation again. A package without tests is tried by those of the nearest folder above it that has
-// some. A test that fails counts if it passes without the mutation and fails with it again, so that a busy machine kills nothing; one
-// that takes ten seconds and three times as long as it did counts as failed. Lines that only log are not mutated. A mutation that
+// The tree is never modified: go test reads the mutated files through -overlay. The tests of a folder are built once for all mutations of the sample,
+// each in a copy of its function, and the environment variable MUTANT selects one. A mutation outside functions, in an init, or beside a call of
+// recover is built separately. Equal seeds draw equal mutations of equal code. A mutation that does not compile does not count, and another one is
+// drawn. The file of -results stores each result immediately, and a run that finds a result there does not repeat the mutation. A package without
+// tests is tried by those of the nearest folder above it with tests. A failed test counts if it passes without the mutation and fails with it again,
+// so that a busy machine kills nothing; a test that takes ten seconds and three times its usual duration counts as failed. Lines that only log are
+// not mutated. A mutation without an observable effect is listed in the file equivalent, with the reason; it is printed and counted separately.
 // changes nothing that a test could see is named in the file equivalent, with the reason; it is printed and counted apart.
 package main
 
@@ -48,16 +48,16 @@ func main() {
 	defer stop()
 	var o options
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the draw")
-	flag.IntVar(&o.n, "n", 100, "how many mutations that compile")
-	flag.IntVar(&o.jobs, "jobs", 1, "how many mutations are tried at the same time")
-	flag.Float64Var(&o.least, "least", 95, "fail below so many percent killed")
-	flag.DurationVar(&o.budget, "budget", 30*time.Second, "how long the tests of importing packages may take together for one mutation")
-	flag.IntVar(&o.nearest, "importers", 8, "how many importing packages' tests are asked, the nearest first")
-	flag.BoolVar(&o.again, "again", false, "try those again that lived according to the file of -results")
-	flag.BoolVar(&o.list, "list", false, "only list what could be drawn")
-	flag.StringVar(&o.light, "light", "functions/engine,cmd/offload-lab", "folders whose share of the sample is bounded")
-	flag.Float64Var(&o.share, "share", 25, "percent of the sample that those folders have at most")
-	flag.StringVar(&o.results, "results", "", "file that keeps each result as it comes")
+	flag.IntVar(&o.n, "n", 100, "number of mutations that compile")
+	flag.IntVar(&o.jobs, "jobs", 1, "number of mutations tried in parallel")
+	flag.Float64Var(&o.least, "least", 95, "minimum percentage of killed mutations")
+	flag.DurationVar(&o.budget, "budget", 30*time.Second, "total time limit of the importing packages' tests per mutation")
+	flag.IntVar(&o.nearest, "importers", 8, "number of importing packages whose tests are run, nearest first")
+	flag.BoolVar(&o.again, "again", false, "retry the survivors in the file of -results")
+	flag.BoolVar(&o.list, "list", false, "only list the possible mutations")
+	flag.StringVar(&o.light, "light", "functions/engine,cmd/offload-lab", "folders with a limited share of the sample")
+	flag.Float64Var(&o.share, "share", 25, "maximum percentage of those folders in the sample")
+	flag.StringVar(&o.results, "results", "", "file that stores each result immediately")
 	flag.Parse()
 	if err := run(ctx, o, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
@@ -95,7 +95,7 @@ func run(ctx context.Context, o options, patterns []string) error {
 	return judge(ctx, o, all)
 }
 
-// lighten leaves mutations of the folders out that would have more than their share of what was drawn until then.
+// lighten drops mutations of the folders that would exceed their share of the draw so far.
 func lighten(all []mutation, folders []string, share float64) (kept []mutation) {
 	n := 0
 	for _, m := range all {
@@ -110,7 +110,7 @@ func lighten(all []mutation, folders []string, share float64) (kept []mutation) 
 	return kept
 }
 
-// draw shuffles the mutations: first one of each line, then the rest, so that long lines count no more than short ones.
+// draw shuffles the mutations: first one of each line, then the others, so that long lines count no more than short ones.
 func draw(all []mutation, seed uint64) []mutation {
 	random := rand.New(rand.NewPCG(seed, 0))
 	random.Shuffle(len(all), func(i, k int) { all[i], all[k] = all[k], all[i] })
@@ -133,7 +133,7 @@ func draw(all []mutation, seed uint64) []mutation {
 	return drawn
 }
 
-// key names a mutation by the text of its line.
+// key identifies a mutation by the text of its line.
 func (m mutation) key() string {
 	return strings.Join([]string{m.name(), m.code, m.change()}, " | ")
 }

@@ -13,24 +13,24 @@ import (
 	"strings"
 )
 
-// pkg is a package as go list describes it.
+// pkg is a package in go list's description.
 type pkg struct {
 	Dir, ImportPath                             string
 	GoFiles, Imports, TestImports, XTestImports []string
 	TestGoFiles, XTestGoFiles                   []string
 	Module                                      struct{ Dir string }
 	root                                        string   // the module's folder
-	tests                                       []string // folders whose tests may notice a mutation, the nearest first
+	tests                                       []string // folders whose tests may notice a mutation, nearest first
 }
 
-// support is what only tests use, and what only tests a whole system.
+// support lists packages that are used only by tests, or only tested by a whole system.
 var support = []string{"/browsertest", "/pgtest", "/edgetest", "/mosquittotest", "/e2e", "/canary", "/badlink"}
 
 func supports(path string) bool {
 	return slices.ContainsFunc(support, func(s string) bool { return strings.Contains(path+"/", s+"/") })
 }
 
-// load lists the product's packages that match the patterns, with the tests that try them.
+// load lists the product's packages that match the patterns, with the tests to run.
 func load(ctx context.Context, patterns []string) ([]*pkg, error) {
 	all, err := list(ctx, []string{"./cmd/...", "./functions/..."})
 	if err != nil {
@@ -69,14 +69,14 @@ func list(ctx context.Context, patterns []string) ([]*pkg, error) {
 		if err := decoder.Decode(p); errors.Is(err, io.EOF) {
 			return found, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("reading what go list prints: %w", err)
+			return nil, fmt.Errorf("reading the output of go list: %w", err)
 		}
 		found = append(found, p)
 	}
 }
 
-// triedBy finds the folders whose tests may notice a mutation of the package: its own, those above it as far as none is found, and
-// those of packages that import it, by distance.
+// triedBy returns the folders whose tests may notice a mutation of the package: its own, or the nearest above with tests, and those of packages that
+// import it, by distance.
 func (p *pkg) triedBy(all []*pkg) (dirs []string) {
 	tested := map[string]bool{}
 	for _, q := range all {

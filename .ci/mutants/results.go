@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// saved are the results of a run, a line of JSON each, written as they come: a run that was ended goes on where it was.
+// saved stores the results of a run as lines of JSON, written immediately: an interrupted run resumes there.
 type saved struct {
 	path  string
 	mu    sync.Mutex
@@ -18,8 +18,8 @@ type saved struct {
 }
 
 type line struct {
-	Key     string  // a mutation by its line of code, which moves
-	Outcome outcome // as found, before equivalent ones are told apart
+	Key     string  // identifies a mutation by its line of code, whose number may change
+	Outcome outcome // before equivalent mutations are excused
 	By      string  `json:",omitempty"` // the test that failed
 	Seconds float64
 }
@@ -40,14 +40,14 @@ func openResults(path string) (*saved, error) {
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		var l line
-		if json.Unmarshal(lines.Bytes(), &l) == nil { // the last one may be torn
+		if json.Unmarshal(lines.Bytes(), &l) == nil { // the last line may be incomplete
 			s.known[l.Key] = l
 		}
 	}
 	return s, lines.Err()
 }
 
-// of returns the result that a mutation had before; one that lived has none if it is to be tried again. Results are added by another goroutine.
+// of returns the stored result of a mutation; a survivor has none if it is to be retried. Another goroutine adds results.
 func (s *saved) of(m *mutation, again bool) (line, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,7 +55,7 @@ func (s *saved) of(m *mutation, again bool) (line, bool) {
 	return l, ok && (!again || l.Outcome != alive)
 }
 
-// add keeps a result, unless it is known.
+// add stores a result unless it is known.
 func (s *saved) add(l line) error {
 	s.mu.Lock()
 	before, ok := s.known[l.Key]
@@ -82,7 +82,7 @@ func (s *saved) add(l line) error {
 	return nil
 }
 
-// readEquivalent reads lines of FILE | CODE | MUTATION | REASON. The line of code stands for its number, which moves.
+// readEquivalent reads lines of FILE | CODE | MUTATION | REASON. The line of code replaces its number, which may change.
 func readEquivalent(path string) (map[string]string, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {

@@ -10,24 +10,24 @@ import (
 	"sync"
 )
 
-// schemata are the mutations of a sample that are built together, so that the tests of a folder are built once for all of them. Each has
-// a copy of its function, and the function begins with a switch that calls the copy that the environment variable MUTANT chooses.
+// schemata are the mutations of a sample that are built together, so that the tests of a folder are built once for all of them. Each mutation has a
+// copy of its function, and the function begins with a switch that calls the copy selected by the environment variable MUTANT.
 type schemata struct {
 	dir     string
-	overlay string            // for go build: files with copies in the place of those in the tree
+	overlay string            // for go build: files with copies that replace those of the tree
 	id      map[*mutation]int // the value of MUTANT, above 0
 	mu      sync.Mutex
 	tests   map[string]*tests // by folder
 }
 
-// tests are a folder's, built with the schemata.
+// tests are the tests of a folder, built with the schemata.
 type tests struct {
 	once   sync.Once
 	binary string
 	err    error
 }
 
-// chooser declares the number of the chosen mutation in a package.
+// chooser declares the number of the selected mutation in a package.
 const chooser = `package %s
 
 import (
@@ -38,12 +38,12 @@ import (
 var mutant__now, _ = strconv.Atoi(os.Getenv("MUTANT"))
 `
 
-// newSchemata writes the files with copies to dir. Mutations that cannot be copied, and all of a package that does not compile with the
-// copies, have no id; they are built one by one.
+// newSchemata writes the files with copies to dir. Mutations that cannot be copied, and all mutations of a package that does not compile with copies,
+// have no id; they are built separately.
 func newSchemata(dir string, c *checker, sample []*mutation) (*schemata, error) {
 	s := &schemata{dir: dir, overlay: filepath.Join(dir, "overlay.json"), id: map[*mutation]int{}, tests: map[string]*tests{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making a folder for the schemata: %w", err)
+		return nil, fmt.Errorf("creating a folder for the schemata: %w", err)
 	}
 	of := map[*pkg][]*mutation{}
 	for i, m := range sample {
@@ -81,7 +81,7 @@ func writeOverlay(path string, replace map[string]string) error {
 	return os.WriteFile(path, raw, 0o600)
 }
 
-// copies gives the texts of a package's files with copies, by path. A mutation that cannot be copied loses its id.
+// copies returns the texts of a package's files with copies, by path. A mutation that cannot be copied loses its id.
 func (s *schemata) copies(c *checker, p *pkg, list []*mutation) (map[string][]byte, error) {
 	sheets := map[string]*sheet{}
 	texts := map[string][]byte{}

@@ -12,10 +12,10 @@ import (
 // sheet is a file with copies of its functions.
 type sheet struct {
 	tree   *ast.File
-	at     func(token.Pos) int // offset of a place in the text
+	at     func(token.Pos) int // offset of a position in the text
 	text   []byte
-	edits  []edit                   // of the functions that are copied
-	cases  map[*ast.FuncDecl]string // of the switch at their begin
+	edits  []edit                   // of the copied functions
+	cases  map[*ast.FuncDecl]string // of the switch at their start
 	copied bytes.Buffer
 }
 
@@ -25,8 +25,8 @@ type edit struct {
 	after    string
 }
 
-// around finds the function that is copied for a mutation, if there is one. No switch can stand around an init, and what recover
-// and runtime.Caller return depends on who calls the function.
+// around returns the function to copy for a mutation, if there is one. An init cannot have a switch, and the results of recover and runtime.Caller
+// depend on the caller of the function.
 func (f *sheet) around(m *mutation) *ast.FuncDecl {
 	for _, d := range f.tree.Decls {
 		fn, ok := d.(*ast.FuncDecl)
@@ -46,7 +46,7 @@ func (f *sheet) around(m *mutation) *ast.FuncDecl {
 	return nil
 }
 
-// add copies a function with a mutation. The line numbers of the function itself stay as they are.
+// add copies a function with a mutation. The line numbers of the function itself do not change.
 func (f *sheet) add(m *mutation, fn *ast.FuncDecl, id int) {
 	from, to, end := f.at(fn.Name.Pos()), f.at(fn.Name.End()), f.at(fn.End())
 	name := fmt.Sprintf("%s__m%d", fn.Name.Name, id)
@@ -60,7 +60,7 @@ func (f *sheet) add(m *mutation, fn *ast.FuncDecl, id int) {
 	f.cases[fn] += fmt.Sprintf(" case %d: %s;", id, call)
 }
 
-// call is the statement that hands a function's parameters on, with the edits that give each of them a name.
+// call is the statement that passes on a function's parameters, with the edits that name them.
 func (f *sheet) call(fn *ast.FuncDecl, name string) (statement string, names []edit) {
 	var args, typed []string
 	if fn.Recv != nil {
@@ -85,7 +85,7 @@ func (f *sheet) call(fn *ast.FuncDecl, name string) (statement string, names []e
 	return "return " + statement, names
 }
 
-// name lists the parameters of a field as arguments, and names those that have no name.
+// name lists the parameters of a field as arguments, and names unnamed ones.
 func (f *sheet) name(field *ast.Field, at int) (args []string, names []edit) {
 	dots := ""
 	if _, ok := field.Type.(*ast.Ellipsis); ok {

@@ -26,7 +26,7 @@ const (
 	broken     outcome = "not compiled"
 )
 
-// shared is what the workers measure and build once for all of them.
+// shared is the measurements and builds shared by all workers.
 type shared struct {
 	check    *checker
 	schemata *schemata
@@ -40,24 +40,24 @@ type measured struct {
 	err   error
 }
 
-// worker runs tests against one mutation at a time, in a folder of its own.
+// worker runs tests against one mutation at a time, in its own folder.
 type worker struct {
 	dir, root, module string
-	nearest           int     // importers whose tests are asked
-	budget            float64 // seconds of the importers' tests, as long as they take without any mutation
+	nearest           int     // number of importers whose tests are run
+	budget            float64 // seconds of the importers' tests without any mutation
 	shared            *shared
 }
 
-// mutant is how a mutation gets into what go builds: MUTANT chooses it from the schemata, or at 0 it is in the overlay by itself.
+// mutant selects a mutation in a build: by MUTANT from the schemata, or, if that is 0, by a separate overlay.
 type mutant struct {
 	overlay string
 	id      int
 }
 
-// result is what became of a mutation.
+// result is the result of a mutation.
 type result struct {
 	outcome outcome
-	by      string // the test that failed
+	by      string // the failed test
 	took    time.Duration
 	said    string
 }
@@ -76,7 +76,7 @@ func (w *worker) reach(ctx context.Context, dir string) (*reach, error) {
 	return m.reach, m.err
 }
 
-// try runs the tests that run the mutated line, those of the nearest folder first, until one notices.
+// try runs the tests that run the mutated line, those of the nearest folder first, until one fails.
 func (w *worker) try(ctx context.Context, m *mutation) (result, error) {
 	if ok, err := w.shared.check.compiles(m); err != nil || !ok {
 		return result{outcome: broken}, err
@@ -93,7 +93,7 @@ func (w *worker) try(ctx context.Context, m *mutation) (result, error) {
 			return result{}, err
 		}
 		groups := bySpeed(tests)
-		if own && r.Children { // what the processes run is not known
+		if own && r.Children { // coverage of the processes is unknown
 			rest := slices.DeleteFunc(slices.Clone(r.Tests), func(t *reached) bool { return slices.Contains(tests, t) })
 			groups = append(groups, rest)
 		}
@@ -112,7 +112,7 @@ func (w *worker) try(ctx context.Context, m *mutation) (result, error) {
 	return result{outcome: alive, took: time.Since(began)}, nil
 }
 
-// bySpeed has the quick tests run first.
+// bySpeed orders fast tests first.
 func bySpeed(tests []*reached) [][]*reached {
 	var quick, slow []*reached
 	for _, t := range tests {
@@ -125,7 +125,7 @@ func bySpeed(tests []*reached) [][]*reached {
 	return [][]*reached{quick, slow}
 }
 
-// affordable leaves tests out that would take the importers beyond the budget.
+// affordable drops tests that would exceed the budget of the importers.
 func (w *worker) affordable(groups [][]*reached, spent float64) ([][]*reached, float64) {
 	var kept [][]*reached
 	for _, g := range groups {
@@ -149,7 +149,7 @@ func (m *mutation) text() ([]byte, error) {
 	return slices.Concat(text[:m.from], []byte(m.after), text[m.to:]), nil
 }
 
-// compile builds the tests of a folder with the schemata, or with the mutation alone where those do not have it or do not build.
+// compile builds the tests of a folder with the schemata, or with only the mutation if the schemata lack it or do not build.
 func (w *worker) compile(ctx context.Context, dir string, m *mutation) (binary string, mu mutant, err error) {
 	s := w.shared.schemata
 	if id := s.id[m]; id > 0 {
@@ -180,7 +180,7 @@ func (w *worker) build(ctx context.Context, dir, binary string, args ...string) 
 	return nil
 }
 
-// notice builds the tests of a folder with a mutation and runs groups of them one after the other.
+// notice builds the tests of a folder with a mutation and runs groups of them in order.
 func (w *worker) notice(ctx context.Context, dir string, m *mutation, groups [][]*reached) result {
 	groups = slices.DeleteFunc(groups, func(g []*reached) bool { return len(g) == 0 })
 	if len(groups) == 0 {
@@ -205,7 +205,7 @@ func (w *worker) notice(ctx context.Context, dir string, m *mutation, groups [][
 			if w.confirm(ctx, dir, mu, binary, names, name, limit) {
 				return r
 			}
-			if name == "" { // which one it was is not known
+			if name == "" { // the failed test is unknown
 				break
 			}
 			names = slices.DeleteFunc(names, func(n string) bool { return n == name })
@@ -214,8 +214,8 @@ func (w *worker) notice(ctx context.Context, dir string, m *mutation, groups [][
 	return result{outcome: alive}
 }
 
-// confirm makes sure that it is the mutation that tests fail with, and not the machine's load: without it they pass within half
-// of the limit, and with it they fail again, or overrun again.
+// confirm checks that the mutation and not the machine's load made the tests fail: without it they pass within half of the limit, and with it they
+// fail or time out again.
 func (w *worker) confirm(ctx context.Context, dir string, mu mutant, binary string, names []string, name string, limit time.Duration) bool {
 	if name != "" {
 		names = []string{name}
@@ -235,8 +235,7 @@ func only(names []string) []string {
 	return []string{"-test.run", "^(" + strings.Join(names, "|") + ")$"}
 }
 
-// memory bounds what a mutant that grows without end can do to the machine, in KiB. AddressSanitizer reserves terabytes, so tests that
-// run programs built with it are not bounded.
+// memory is the limit of a mutant's memory in KiB. Tests that run programs built with AddressSanitizer, which reserves terabytes, are not limited.
 func memory(dir string) string {
 	if files, err := filepath.Glob(filepath.Join(dir, "*_test.go")); err == nil {
 		for _, f := range files {
@@ -248,15 +247,15 @@ func memory(dir string) string {
 	return strconv.Itoa(4 << 20)
 }
 
-// failed finds the test that failed first.
+// failed matches the first failed test.
 var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)|^panic: (.*)|^(fatal error: .*)`)
 
 var testName = regexp.MustCompile(`^(Test|Fuzz|Example)\w*`)
 
-// long says whether the tests of a folder are run in full: those of the fault injector are short only by leaving out what it does.
+// long reports whether the tests of a folder are run in full: the short mode of the fault injector's tests skips its work.
 func long(dir string) bool { return strings.HasSuffix(dir, "/internal/faults") }
 
-// run runs tests where go test would, in a process group that ends with them. A build by a test is with the mutation as well.
+// run runs tests in the working directory of go test, in a process group that ends with them. Builds by a test include the mutation as well.
 func (w *worker) run(ctx context.Context, dir string, mu mutant, binary string, timeout time.Duration, args []string) result {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -274,7 +273,7 @@ func (w *worker) run(ctx context.Context, dir string, mu mutant, binary string, 
 	cmd.WaitDelay = time.Second
 	said, err := cmd.CombinedOutput()
 	if cmd.Process != nil {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // daemons that a test left
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // daemons left by a test
 	}
 	r := result{outcome: alive, took: time.Since(began), said: string(said)}
 	switch {

@@ -1,7 +1,7 @@
-// sbom writes what programs are made of: a CycloneDX document for each, and one list of licences for all. It reads the modules
-// out of the binaries themselves, so that it lists what is shipped and not what tests need, and it fails on a licence
-// that does not go with Apache-2.0, and on a module in which it finds none. A program that was built with ONNX Runtime brings its library along, which
-// is listed as npm's lock file has it. An image is the programs in it; what its base has is for the base to list.
+// sbom writes the bill of materials of programs: a CycloneDX document for each, and one list of licences for all. It reads the modules from the
+// binaries themselves, so that it lists the shipped modules and not those of tests. It fails on a licence that is incompatible with Apache-2.0, and
+// on a module without a licence. A program built with ONNX Runtime includes its library, listed as in npm's lock file. An image is the programs in
+// it; the modules of its base are not listed.
 //
 //	sbom OUTPUT-FOLDER BINARY… IMAGE=BINARY,BINARY…
 package main
@@ -24,28 +24,28 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// allowed are the licences that a program under Apache-2.0 may contain unchanged, as SPDX names them.
+// allowed are the licences, by SPDX id, that a program under Apache-2.0 may contain unchanged.
 var allowed = []string{
 	"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-2-Clause-Views", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "ISC", "MIT", "MPL-2.0", "Unlicense", "Zlib", "blessing",
 }
 
-// either are licences of which the user of the module chooses one, so that the other need not be allowed.
+// either are dual licences with the chosen one, so that the other one need not be allowed.
 var either = map[string]string{
 	"github.com/eclipse/paho.mqtt.golang": "BSD-3-Clause", // EPL-2.0 or EDL-1.0, which is BSD-3-Clause
 }
 
-// leastKnown is the share of a licence file, in percent, that must be text of licences that are known. Less may hold terms of its own.
+// leastKnown is the minimum percentage of known licence text in a licence file. A lower percentage may mean additional terms.
 const leastKnown = 75
 
-// read are files with less, that a person has read: they hold no terms beside those that are found.
+// read are files with a lower percentage that a person has read: they contain no additional terms.
 var read = map[string]bool{
-	"modernc.org/libc/LICENSE-3RD-PARTY.md":   true, // tables of what is under which licence
+	"modernc.org/libc/LICENSE-3RD-PARTY.md":   true, // tables of files and their licences
 	"modernc.org/sqlite/LICENSE-3RD-PARTY.md": true, // likewise
 	"modernc.org/sqlite/LICENSE-SQLITE":       true, // public domain
-	"modernc.org/memory/LICENSE-LOGO":         true, // of a picture that no program has
+	"modernc.org/memory/LICENSE-LOGO":         true, // of a picture that no program contains
 }
 
-// documents are texts in a licence file that grant no rights to code.
+// documents are licences in a licence file that grant no rights to code.
 var documents = []string{"CC-BY-4.0", "CC-BY-3.0", "CC-BY-SA-4.0"}
 
 var licenceFile = regexp.MustCompile(`(?i)^(un)?(licen[cs]e|copying)([-._].*)?$`)
@@ -63,11 +63,11 @@ func main() {
 
 func run(out string, binaries []string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
-		return fmt.Errorf("making the output folder: %w", err)
+		return fmt.Errorf("creating the output folder: %w", err)
 	}
 	cache, err := exec.Command("go", "env", "GOMODCACHE").Output()
 	if err != nil {
-		return fmt.Errorf("asking go for its module cache: %w", err)
+		return fmt.Errorf("finding the module cache: %w", err)
 	}
 	all, problems := map[string]string{}, []error(nil)
 	for _, what := range binaries {
@@ -101,7 +101,7 @@ func run(out string, binaries []string) error {
 	return errors.Join(problems...)
 }
 
-// licencesOf finds the licence of each module of a program, by the module's path and version.
+// licencesOf returns the licence of each module of a program, by the module's path and version.
 func licencesOf(info *buildinfo.BuildInfo, cache string) (licences map[string]string, err error) {
 	licences = map[string]string{"std@" + info.GoVersion: "BSD-3-Clause"}
 	var problems []error
@@ -125,7 +125,7 @@ func licencesOf(info *buildinfo.BuildInfo, cache string) (licences map[string]st
 // npm marks the library among the modules.
 const npm = "npm/"
 
-// runtimeLibrary is ONNX Runtime's library with the licence that lies beside it in the images.
+// runtimeLibrary returns ONNX Runtime's library with the licence shipped beside it in the images.
 func runtimeLibrary() (key, licence string, err error) {
 	const folder, name = "../onnxruntime/", "onnxruntime-node"
 	var lock struct {
@@ -137,7 +137,7 @@ func runtimeLibrary() (key, licence string, err error) {
 	}
 	text, readErr := os.ReadFile(folder + "LICENSE")
 	if err = errors.Join(err, readErr); err != nil {
-		return "", "", fmt.Errorf("reading what ONNX Runtime is: %w", err)
+		return "", "", fmt.Errorf("reading ONNX Runtime's package: %w", err)
 	}
 	library := lock.Packages["node_modules/"+name]
 	m := module.Version{Path: npm + name, Version: library.Version}
@@ -146,24 +146,24 @@ func runtimeLibrary() (key, licence string, err error) {
 		return "", "", err
 	}
 	if licence, err = judge(m, found); err == nil && licence != library.License {
-		err = fmt.Errorf("%s: its lock file has the licence %q, the text beside it is %q", name, library.License, licence)
+		err = fmt.Errorf("%s: its lock file has the licence %q, the text beside it has %q", name, library.License, licence)
 	}
 	return npm + name + "@" + library.Version, licence, err
 }
 
-// scan is the licences that a file of a module holds. A file that says much beside them is an error, unless a person has read it.
+// scan returns the licences in a file of a module. Too much other text is an error, unless a person has read the file.
 func scan(m module.Version, file string, text []byte) (found []string, err error) {
 	covered := licensecheck.Scan(text)
 	for _, match := range covered.Match {
 		found = append(found, match.ID)
 	}
 	if covered.Percent < leastKnown && !read[m.Path+"/"+file] {
-		err = fmt.Errorf("%s: %.0f %% of its file %s is text of known licences, expected at least %d %%; read it, and say in this tool that it has no terms of its own", m, covered.Percent, file, leastKnown)
+		err = fmt.Errorf("%s: %.0f %% of its file %s is text of known licences, expected at least %d %%; read it, and list it in this tool if it has no additional terms", m, covered.Percent, file, leastKnown)
 	}
 	return found, err
 }
 
-// licence reads a module's licence files, and joins what they say as SPDX does.
+// licence reads a module's licence files, and joins their licences as SPDX does.
 func licence(cache string, m module.Version) (string, error) {
 	path, err := module.EscapePath(m.Path)
 	if err != nil {
@@ -203,17 +203,17 @@ func judge(m module.Version, found []string) (string, error) {
 	found = slices.DeleteFunc(slices.Compact(found), func(id string) bool { return slices.Contains(documents, id) })
 	name := strings.Join(found, " AND ")
 	if len(found) == 0 {
-		return "", fmt.Errorf("%s: no licence is found in it", m)
+		return "", fmt.Errorf("%s: no licence found", m)
 	}
 	for _, id := range found {
 		if !slices.Contains(allowed, id) {
-			return name, fmt.Errorf("%s: licence %s does not go with Apache-2.0; replace the module, or say in this tool why it does", m, id)
+			return name, fmt.Errorf("%s: licence %s is not known to be compatible with Apache-2.0; replace the module, or allow the licence in this tool", m, id)
 		}
 	}
 	return name, nil
 }
 
-// document is a program or an image in CycloneDX.
+// document describes a program or an image in CycloneDX.
 func document(name string, kind cdx.ComponentType, revision string, licences map[string]string) *cdx.BOM {
 	bom := cdx.NewBOM()
 	bom.Metadata = &cdx.Metadata{Component: &cdx.Component{
@@ -254,7 +254,7 @@ func write(path string, bom *cdx.BOM) error {
 	return errors.Join(err, f.Close())
 }
 
-// list writes one line a module: what a person reads.
+// list writes one line per module for people.
 func list(path string, licences map[string]string) error {
 	var text strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(licences)) {

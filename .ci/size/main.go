@@ -1,7 +1,7 @@
-// size prints how large the code is: for each package its code lines, files, exported names, the share of its unexported
-// functions that another file of the package uses, the pairs of its files that call each other, and its longest file. Code lines hold at least one token: blank lines and
-// lines of comment alone do not count. Product, test support and tests are counted apart; test support is what lies under
-// cmd/internal and those packages that no program links.
+// size prints the size of the code: for each package its code lines, files, exported names, the share of its unexported functions that another file
+// of the package uses, the pairs of its files that call each other, and its longest file. Code lines hold at least one token: blank lines and comment
+// lines do not count. Product, test support and tests are counted separately; test support is everything under cmd/internal and packages that no
+// program links.
 //
 //	size                 the table
 //	size -against FILE   the table, and the change of each total against a table printed before
@@ -66,7 +66,7 @@ func run(w io.Writer, against string, pairs bool) error {
 	return compare(w, against, sums)
 }
 
-// listed is what this tool reads of `go list -json`.
+// listed is the part of `go list -json` that this tool reads.
 type listed struct {
 	ImportPath, Dir, Name, Export string
 	GoFiles                       []string
@@ -81,7 +81,7 @@ type packages struct {
 	linked map[string]bool   // by a program
 }
 
-// load lists the module's packages, with the export data of all that they import. It builds what is not yet built.
+// load lists the module's packages, with the export data of all imports. It builds missing packages.
 func load() (packages, error) {
 	ps := packages{export: map[string]string{}, linked: map[string]bool{}}
 	own, err := list("./...")
@@ -125,7 +125,7 @@ func list(args ...string) ([]listed, error) {
 		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
 			return ps, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("reading what go list wrote: %w", err)
+			return nil, fmt.Errorf("reading the output of go list: %w", err)
 		}
 		ps = append(ps, p)
 	}
@@ -137,7 +137,7 @@ type row struct {
 	support             bool
 	lines, files, tests int
 	exported            int
-	unexported, across  int      // functions and methods; those that another file of the package uses
+	unexported, across  int      // functions and methods; those used by another file of the package
 	mutual              []string // pairs of files that call each other's functions
 	longest             int
 	longestFile         string
@@ -197,7 +197,7 @@ func codeLines(src []byte) int {
 			continue
 		}
 		first := file.Line(pos)
-		end := first + strings.Count(lit, "\n") // a raw string has many lines
+		end := first + strings.Count(lit, "\n") // a raw string has several lines
 		count += end - max(first-1, last)
 		last = end
 	}
@@ -250,8 +250,7 @@ func receiver(e ast.Expr) string {
 	}
 }
 
-// acrossFiles counts the unexported functions and methods of a package, those that a file other than their own uses, and the pairs of
-// files that call each other.
+// acrossFiles counts the unexported functions and methods of a package, those used by another file, and the pairs of files that call each other.
 func (r *row) acrossFiles(fset *token.FileSet, path string, files []*ast.File, export map[string]string) error {
 	imports := importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
 		if export[path] == "" {
@@ -309,7 +308,7 @@ func names(functions []string) string {
 	return strings.Join(functions, ", ")
 }
 
-// abstract is true of a method that an interface only declares.
+// abstract reports whether a method is only declared by an interface.
 func abstract(f *types.Func) bool {
 	recv := f.Signature().Recv()
 	return recv != nil && types.IsInterface(recv.Type())

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// sum is a total of the table, in the order in which it is printed.
+// sum is a total of the table, in printing order.
 type sum struct {
 	name  string
 	value int
@@ -107,7 +107,7 @@ func percent(part, whole int) int {
 
 var totalLine = regexp.MustCompile(`(?m)^\| ([a-z][^|]*: [^|]*) \| (\d+) \|$`)
 
-// compare writes how each total differs from the recorded one.
+// compare prints the difference of each total from the recorded one.
 func compare(w io.Writer, path string, sums []sum) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
