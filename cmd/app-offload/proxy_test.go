@@ -104,7 +104,7 @@ func TestPageInSecureMode(t *testing.T) {
 	b.Run("document.getElementById('detail').close()")
 
 	issue("eyJhbGciOi.second")
-	b.Await("the page says that the token has run out, and what to do", "document.getElementById('state-text').textContent === 'Not signed in' && document.getElementById('banners').textContent.includes('write a fresh JWT into the file')")
+	b.Await("the page says that the token has run out, and what to do", "document.getElementById('state-text').textContent === 'Not signed in' && document.getElementById('banners').textContent.includes('write a new JWT into the file')")
 	require.False(t, browsertest.Eval[bool](b, "document.getElementById('signin').open"), "the browser could do nothing with one")
 	b.Shoot("token-run-out")
 	write("eyJhbGciOi.second")

@@ -49,7 +49,7 @@ type Batch struct {
 }
 
 // ErrDrained is returned by Next, after Drain, once no fresh records are left.
-var ErrDrained = errors.New("batch: nothing fresh left to send")
+var ErrDrained = errors.New("batch: no fresh records left")
 
 // Scheduler chooses the next batch.
 type Scheduler struct {

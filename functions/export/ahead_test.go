@@ -9,8 +9,8 @@ import (
 	"app-offload/functions/link"
 )
 
-// A message that holds more records than its bytes let expect leaves room for the next one a bit later, and before its acknowledgement: a link that
-// waited for that would stand idle for a round trip after each such message.
+// A message with more records than its size suggests leaves room for the next one slightly later, and before its acknowledgement: a link that waited
+// for that would be idle for a round trip after each such message.
 func TestRoomIsFoundWhileAMessageLeaves(t *testing.T) {
 	const ahead = Ahead(100 * time.Millisecond)
 	for _, records := range []int{20_000, 22_000, 24_000} {

@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/check/bounds"
 )
 
-// What the configuration accepts.
+// The accepted values of the configuration.
 func TestBounds(t *testing.T) {
 	require.Equal(t, `ReceiptTimeout 10ms to 24h0m0s
 AckTimeout 10ms to 1h0m0s

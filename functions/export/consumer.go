@@ -45,12 +45,12 @@ func (x *Exporter) announced(a *seal.Announcement) {
 // topic that its access list denies; silence is the only symptom of that.
 func (x *Exporter) silence() string {
 	topic := seal.ReceiptTopic(x.deps.Node)
-	text := fmt.Sprintf("the broker acknowledges batches, but no receipt has come for %s; all records are kept: ", x.cfg.ReceiptTimeout)
+	text := fmt.Sprintf("the broker acknowledges batches, but no receipt has arrived for %s; all records are kept: ", x.cfg.ReceiptTimeout)
 	if x.greeted == "" {
-		return text + fmt.Sprintf("start offload-cloud for node %q at this broker, and see that the broker's access rules let it read %s/# and publish to %s, and let this node read %s",
+		return text + fmt.Sprintf("start offload-cloud for node %q at this broker, and check that the broker's access rules let it read %s/# and publish to %s, and let this node read %s",
 			x.deps.Node, seal.TopicRoot+x.deps.Node, topic, topic)
 	}
-	return text + fmt.Sprintf("consumer=%s has announced itself at this broker; start offload-cloud if it does not run, else see that the broker's access rules let this node read %s, and the consumer read %s/# and publish to %s",
+	return text + fmt.Sprintf("consumer=%s has announced itself at this broker; start offload-cloud if it is not running; otherwise check that the broker's access rules let this node read %s, and the consumer read %s/# and publish to %s",
 		x.greeted, topic, seal.TopicRoot+x.deps.Node, topic)
 }
 
@@ -89,7 +89,7 @@ func (x *Exporter) conflict(at []seal.Range, now time.Time) {
 	old := x.deps.Spool.Epoch()
 	fresh, err := x.deps.Spool.NewEpoch()
 	if err != nil {
-		x.holds.set(holdEpoch, "", fmt.Sprintf("the consumer holds other records under epoch %s, and no new one could be begun: %v", old, err))
+		x.holds.set(holdEpoch, "", fmt.Sprintf("the consumer holds other records under epoch %s, and a new one could not be begun: %v", old, err))
 		x.complain("epoch", err)
 		return
 	}
@@ -127,7 +127,7 @@ func (x *Exporter) rival(worked bool, lived time.Duration, cause error) {
 	}
 	x.window.fighting = true
 	x.stats.failed("rival")
-	x.holds.set(holdRival, "", fmt.Sprintf("the broker has closed %d connections that worked: another client probably uses ClientID %q; give each gateway its own Export.ClientID or Offload.Node",
+	x.holds.set(holdRival, "", fmt.Sprintf("the broker closed %d working connections: another client probably uses ClientID %q; give each gateway its own Export.ClientID or Offload.Node",
 		x.rivals.Closed(), x.clientID()))
 }
 
@@ -156,13 +156,13 @@ func (x *Exporter) hearReceipt(s *mqtt.Session, msg []byte) {
 	case err != nil:
 		x.wrongReceipt("receipt_unreadable", err.Error())
 	case r.Node != x.deps.Node:
-		x.wrongReceipt("receipt_foreign", fmt.Sprintf("it is for node %s", quote(r.Node)))
+		x.wrongReceipt("receipt_foreign", fmt.Sprintf("addressed to node %s", quote(r.Node)))
 	case r.Session != "" && r.Session != x.deps.Spool.Session():
-		x.wrongReceipt("receipt_session", fmt.Sprintf("it is for session %s, and this node's is %s: an earlier start or a copy of this spool", quote(r.Session), x.deps.Spool.Session()))
+		x.wrongReceipt("receipt_session", fmt.Sprintf("for session %s, but this node's session is %s: from an earlier start or a copy of this spool", quote(r.Session), x.deps.Spool.Session()))
 	case r.Epoch != x.deps.Spool.Epoch() && r.Session != "":
 		x.stats.failed("receipt_late") // for an epoch that this session has left
 	case r.Epoch != x.deps.Spool.Epoch():
-		x.wrongReceipt("receipt_foreign", fmt.Sprintf("it is for epoch %s, and this node's is %s", quote(r.Epoch), x.deps.Spool.Epoch()))
+		x.wrongReceipt("receipt_foreign", fmt.Sprintf("for epoch %s, but this node's epoch is %s", quote(r.Epoch), x.deps.Spool.Epoch()))
 	default:
 		select {
 		case x.events <- func() { x.receipt(r) }:
@@ -225,7 +225,7 @@ func (x *Exporter) sayGone(gaps []seal.Range, now time.Time) {
 		Epoch: x.deps.Spool.Epoch(), Created: now, Ranges: ranges,
 	})
 	if err != nil {
-		x.complain("gone", fmt.Errorf("sealing a statement of what is gone: %w", err))
+		x.complain("gone", fmt.Errorf("sealing a statement of gone records: %w", err))
 		return
 	}
 	x.lastGone, x.goneAt = text, now
@@ -394,6 +394,6 @@ func (x *Exporter) sayAside(a aside) {
 }
 
 var explain = map[string]string{
-	reasonUnreceipted: "the broker acknowledges it but the consumer never gets it; look for a size limit or an access rule at the broker",
-	reasonMalformed:   "it cannot be sealed, while others of its class can",
+	reasonUnreceipted: "the broker acknowledges it but the consumer never receives it; check for a size limit or an access rule at the broker",
+	reasonMalformed:   "cannot be sealed, while other records of its class can",
 }

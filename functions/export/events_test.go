@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/spool"
 )
 
-// idle is an exporter that does not run: what it is told is booked by settle.
+// idle returns an exporter that does not run: settle processes its events.
 func idle(t *testing.T, s store, change func(*Config, *Deps)) (*Exporter, *notes) {
 	t.Helper()
 	sched, err := batch.New(batch.DefaultConfig(), s, classList{})
@@ -36,8 +36,8 @@ func (x *Exporter) settle() {
 	}
 }
 
-// Messages of other parts of the node wait for a connection, within bounds. What does not fit is counted, and so is what comes faster than it
-// is booked.
+// Messages of other parts of the node wait for a connection, within limits. Messages above the limit are counted, and so are those that arrive faster
+// than they are processed.
 func TestLettersAreBounded(t *testing.T) {
 	var got []string
 	x, _ := idle(t, newShelf(t), func(_ *Config, d *Deps) {
@@ -83,7 +83,7 @@ func TestLettersAreBounded(t *testing.T) {
 	}, x.dialer.topics())
 }
 
-// A configuration that cannot work makes no exporter.
+// An unusable configuration creates no exporter.
 func TestNewRefuses(t *testing.T) {
 	cfg := quick("127.0.0.1:1")
 	cfg.AckTimeout = "soon"
@@ -98,7 +98,7 @@ func TestNewRefuses(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Run can be called once, and not at all after Close.
+// Run can be called once, and not after Close.
 func TestRunIsCalledOnce(t *testing.T) {
 	x, _ := idle(t, newShelf(t), nil)
 	ended := make(chan error)
@@ -110,7 +110,7 @@ func TestRunIsCalledOnce(t *testing.T) {
 	require.NoError(t, x.Run(t.Context()))
 }
 
-// Statements and results that are not this node's, not sealed as they should be, or no statements at all are counted by kind and ignored.
+// Statements and results for another node, with a wrong seal, or unreadable are counted by kind and ignored.
 func TestStatementsThatCannotBeReadAreCounted(t *testing.T) {
 	x, log := idle(t, newShelf(t), nil)
 	plain, err := seal.NewSealer(func() seal.Config { c := seal.DefaultConfig(); c.Cipher = seal.CipherNone; return c }(), nil)
@@ -132,7 +132,7 @@ func TestStatementsThatCannotBeReadAreCounted(t *testing.T) {
 	require.Equal(t, 1, log.with("WARN", "reason=announcement_forged"), "one line a minute")
 }
 
-// The consumer's limits hold from when they are known, none stops everything, and a statement without any changes nothing.
+// The consumer's limits apply as soon as they are known; none blocks everything, and a statement without limits changes nothing.
 func TestLimitsThatAreToldAreObeyed(t *testing.T) {
 	x, log := idle(t, newShelf(t), nil)
 	for _, row := range []struct {
@@ -152,12 +152,12 @@ func TestLimitsThatAreToldAreObeyed(t *testing.T) {
 	}
 }
 
-// A silent consumer is named with what to do, by what is known of it.
+// The message about a silent consumer names the remedy, by what is known of the consumer.
 func TestSilenceSaysWhatToDo(t *testing.T) {
 	x, _ := idle(t, newShelf(t), nil)
 	require.Contains(t, x.silence(), "no receipt has come for 2s; all records are kept: start offload-cloud for node \"gw1\"")
 	x.announced(&seal.Announcement{Consumer: "c1"})
-	require.Contains(t, x.silence(), "consumer=\"c1\" has announced itself at this broker; start offload-cloud if it does not run, else see that the broker's access rules let this node read offload/v1/gw1/receipt")
+	require.Contains(t, x.silence(), "consumer=\"c1\" has announced itself at this broker; start offload-cloud if it is not running; otherwise check that the broker's access rules let this node read offload/v1/gw1/receipt")
 }
 
 // stuckSpool cannot begin a new epoch.
@@ -173,7 +173,7 @@ func (s *stuckSpool) NewEpoch() (string, error) {
 	return s.shelf.NewEpoch()
 }
 
-// While no new epoch can be begun a conflict is a hold, tried again after a pause; then everything leaves under the new one.
+// While a new epoch cannot begin, a conflict is a hold and is retried after a pause; then all records leave under the new epoch.
 func TestAnEpochThatCannotBeginIsAHold(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, _ *window) {
 		s := &stuckSpool{shelf: newShelf(t), err: errors.New("disk is read-only")}
@@ -185,7 +185,7 @@ func TestAnEpochThatCannotBeginIsAHold(t *testing.T) {
 		list := x.held(time.Now())
 		require.Len(t, list, 1)
 		require.Equal(t, holdEpoch, list[0].Reason)
-		require.Contains(t, list[0].Text, "under epoch e1, and no new one could be begun: disk is read-only")
+		require.Contains(t, list[0].Text, "under epoch e1, and a new one could not be begun: disk is read-only")
 		require.Len(t, x.window.entries, 1)
 		require.Equal(t, 1, log.with("WARN", "disk is read-only"))
 
@@ -206,7 +206,7 @@ func TestAnEpochThatCannotBeginIsAHold(t *testing.T) {
 	})
 }
 
-// A record is dropped with its reason and counted; the log has the first of a reason, and then one in a while.
+// A record is dropped with its reason and counted; the log has the first of a reason, and later ones rarely.
 func TestWhatIsGivenUpIsDroppedAndNamed(t *testing.T) {
 	s := newShelf(t)
 	x, log := idle(t, s, nil)
@@ -227,7 +227,7 @@ func TestWhatIsGivenUpIsDroppedAndNamed(t *testing.T) {
 	require.Equal(t, 1, log.with("WARN", "dropping record: seq=4 ", "how"))
 }
 
-// An acknowledgement shows that the connection works: attempts begin anew with short pauses. An empty message shows no more; a batch is counted.
+// An acknowledgement shows that the connection works: the backoff is reset. An empty message shows no more; a batch is counted.
 func TestAnAcknowledgementShowsThatTheConnectionWorks(t *testing.T) {
 	x, _ := idle(t, newShelf(t), nil)
 	for _, message := range [][]byte{nil, []byte("letter")} {
@@ -248,13 +248,13 @@ func TestAnAcknowledgementShowsThatTheConnectionWorks(t *testing.T) {
 	require.EqualValues(t, 7, x.Stats().Bytes)
 }
 
-// unknowing is a spool that remembers nothing of what is not there.
+// unknowing is a spool that knows only the records it holds.
 type unknowing struct{ *shelf }
 
 func (unknowing) FateRun(uint64) (string, uint64) { return spool.FateUnknown, 1 << 40 }
 
-// What a gap is told is why a record will never come: dropped, also above the oldest that is held, or too long ago; and nothing of what is held
-// or was never given out.
+// The answer to a gap is why its records will never arrive: dropped, also above the oldest held record, or too long ago. Held and unassigned
+// sequences get no answer.
 func TestWhyARecordWillNeverCome(t *testing.T) {
 	s := newShelf(t)
 	x, _ := idle(t, s, nil)
@@ -279,7 +279,7 @@ func TestWhyARecordWillNeverCome(t *testing.T) {
 	require.EqualValues(t, int64(1)<<40, last)
 }
 
-// limiting keeps the limit that batches have.
+// limiting records the limit of batches.
 type limiting struct {
 	Batches
 	limit int
@@ -287,7 +287,7 @@ type limiting struct {
 
 func (l *limiting) SetLimit(bytes int) { l.limit = bytes }
 
-// Batches are as large as an unmeasured link may be given at once, and no larger than the broker and the consumer are known to take.
+// Batches are as large as an unmeasured link may be given immediately, and no larger than the known limits of broker and consumer.
 func TestBatchesFollowWhatIsKnownOfTheirWay(t *testing.T) {
 	l := &limiting{}
 	x, _ := idle(t, newShelf(t), func(_ *Config, d *Deps) { d.Batches = l })

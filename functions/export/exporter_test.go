@@ -120,7 +120,7 @@ func TestGapsAreExplained(t *testing.T) {
 	require.EqualValues(t, 4, r.Stats().Gone)
 }
 
-// speechless is a sealer that cannot seal a statement of what is gone.
+// speechless is a sealer that cannot seal a statement of gone records.
 type speechless struct{ *seal.Sealer }
 
 func (speechless) SealGone([]byte, *seal.Gone) ([]byte, error) { return nil, errors.New("no key") }
@@ -139,8 +139,8 @@ func TestAGapThatCannotBeExplainedIsCounted(t *testing.T) {
 	require.Equal(t, 1, r.log.with("WARN", "no key"))
 }
 
-// A receipt names only the first gaps. The answer names those right behind them as well, or a consumer that was gone for
-// long would need thousands of receipts until it knows of all.
+// A receipt names only the first gaps. The answer also names the gone sequences right after them, or a consumer that was down for long would need
+// thousands of receipts until it knows all.
 func TestTheAnswerTellsOfFurtherGaps(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	s := newShelf(t)
@@ -191,7 +191,7 @@ func TestReceiptsNobodyCanTrustAreCountedAndIgnored(t *testing.T) {
 	held, _ := s.count()
 	require.Equal(t, 10, held)
 
-	// A record that was never sent is not confirmed by any receipt.
+	// No receipt confirms a record that was never sent.
 	r.halt()
 	s.put("d", 1, 50)
 	r.receipt(&seal.Receipt{Node: node, Epoch: "e1", Safe: all})
@@ -235,7 +235,7 @@ func TestPoisonIsSetAsideAndTheRestGoesOn(t *testing.T) {
 	require.Equal(t, 1, r.log.with("WARN", "export held: reason=too_large", "record 6", "max_packet_size"), "it was named before")
 }
 
-// stubborn is a sealer that fails until it is told otherwise.
+// stubborn is a sealer that fails until the test lets it succeed.
 type stubborn struct {
 	*seal.Sealer
 	err atomic.Pointer[error]
@@ -288,7 +288,7 @@ func TestABatchThatCannotBecomeAMessageIsCut(t *testing.T) {
 	require.Equal(t, holdOversized, r.Stats().Holds[0].Reason)
 }
 
-// secret is a store of credentials that can be changed, or be empty.
+// secret is a store of credentials that can change or be empty.
 type secret struct {
 	mu    sync.Mutex
 	value *Credentials
@@ -326,7 +326,7 @@ func TestSecretsMayComeLateAndBeRotated(t *testing.T) {
 	r.settled()
 	require.Empty(t, r.Stats().Problem)
 
-	// Rotation under load: a new connection before the old one is given up, and nothing lost or out of order.
+	// Rotation under load: a new connection opens before the old one closes, and no record is lost or out of order.
 	stop := make(chan struct{})
 	var feed sync.WaitGroup
 	feed.Go(func() {
@@ -349,7 +349,7 @@ func TestSecretsMayComeLateAndBeRotated(t *testing.T) {
 		r.Rotate()
 		until(t, "the new connection stands", func() bool { return r.Stats().Connections > made && r.Link().Up })
 	}
-	// New secrets that do not work leave the old connection alone, until they do.
+	// New secrets that do not work leave the old connection alone.
 	sec.set("canary-wrong")
 	failures := r.Stats().Errors["connect"]
 	r.Rotate()
@@ -447,7 +447,7 @@ func TestALongOutageHoldsNothing(t *testing.T) {
 	b2.look(func() { require.Len(t, b2.stored, 500) })
 }
 
-// Each duration has bounds, which belong to what is allowed.
+// Each duration has limits, which are themselves allowed.
 func TestDurationsHaveBounds(t *testing.T) {
 	for key, bounds := range map[string][2]time.Duration{
 		"ReceiptTimeout": {10 * time.Millisecond, 24 * time.Hour}, "AckTimeout": {10 * time.Millisecond, time.Hour},
@@ -509,7 +509,7 @@ func TestClassNamesMakeOneTopicLevel(t *testing.T) {
 	require.False(t, strings.ContainsAny(level("\x00"), "\x00"))
 }
 
-// A rotation that is asked for while a connection is being made would be lost with the old secrets: it is made up for.
+// A rotation requested during a connection attempt would be lost with the old secrets: it is repeated.
 func TestARotationDuringADialIsMadeUpFor(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		x := &Exporter{link: link.New(), stats: newStats(), rotate: make(chan struct{}, 1)}

@@ -21,7 +21,7 @@ import (
 	"app-offload/functions/batch"
 )
 
-// hung is a broker that accepts connections and subscriptions and acknowledges the first few batches only.
+// hung is a broker that accepts connections and subscriptions and acknowledges only the first few batches.
 type hung struct {
 	addr  string
 	mu    sync.Mutex
@@ -124,8 +124,8 @@ func TestAHungBrokerCostsNeitherMemoryNorGoroutines(t *testing.T) {
 	require.Zero(t, r.Stats().SetAside)
 }
 
-// Acknowledgements get lost while receipts arrive: the records are done, but messages that await acknowledgements must not
-// pile up, and the connection is not healthy.
+// Acknowledgements are lost while receipts arrive: the records are done, but messages that await acknowledgements must not pile up, and the
+// connection is not healthy.
 func TestLostAcknowledgementsPileUpNothingBehindReceipts(t *testing.T) {
 	h := hungBroker(t, 0)
 	h.receipts = newConsumer(t)
@@ -147,7 +147,7 @@ func TestLostAcknowledgementsPileUpNothingBehindReceipts(t *testing.T) {
 	goroutinesBack(t, before)
 }
 
-// startLink opens a way to the broker that can be harmed.
+// startLink opens a link to the broker in which faults can be injected.
 func startLink(t *testing.T, upstream string) *badlink.Link {
 	t.Helper()
 	l, err := badlink.New(upstream)
@@ -156,7 +156,7 @@ func startLink(t *testing.T, upstream string) *badlink.Link {
 	return l
 }
 
-// harms are all of a link's troubles, in an order that a seed can choose from.
+// harms returns all troubles of a link, in a fixed order from which a seed chooses.
 func harms() (all []badlink.Trouble) {
 	for _, kind := range slices.Sorted(maps.Keys(badlink.Troubles)) {
 		all = append(all, badlink.Troubles[kind]...)
@@ -164,9 +164,8 @@ func harms() (all []badlink.Trouble) {
 	return all
 }
 
-// TestFaultsLoseNothing: whatever happens to the link between node and broker, in any order, every record that was put
-// is receipted exactly once as the spool counts, is stored exactly once as a consumer counts that ignores repetitions
-// by sequence, and the records of a device are stored in order.
+// TestFaultsLoseNothing: whatever happens to the link between node and broker, in any order, every record that was put is receipted exactly once by
+// the spool's count, is stored exactly once by a consumer that ignores repetitions by sequence, and the records of a device are stored in order.
 func TestFaultsLoseNothing(t *testing.T) {
 	seed, rounds := uint64(time.Now().UnixNano()), 6
 	if v, err := strconv.ParseUint(os.Getenv("FAULT_SEED"), 10, 64); err == nil {
@@ -213,7 +212,7 @@ func TestFaultsLoseNothing(t *testing.T) {
 	})
 }
 
-// withScheduler puts the scheduler as it is shipped in the place of the test's own.
+// withScheduler replaces the test's scheduler by the real one.
 func withScheduler(t *testing.T, s *shelf) func(*Deps) {
 	return func(d *Deps) {
 		sched, err := batch.New(batch.DefaultConfig(), s, classList{})
@@ -222,8 +221,8 @@ func withScheduler(t *testing.T, s *shelf) func(*Deps) {
 	}
 }
 
-// A link of 100 KB/s must not be given more than it carries within the time allowed for acknowledgements, although the
-// batches could be larger: else each connection would be given up as hung before its first batch is through.
+// A link of 100 KB/s must not be given more than it carries within the time allowed for acknowledgements, although batches could be larger: otherwise
+// each connection would count as hung before its first batch has passed.
 func TestANarrowLinkShapesTheBatches(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	narrow := startLink(t, b.addr)
@@ -245,8 +244,8 @@ func TestANarrowLinkShapesTheBatches(t *testing.T) {
 	b.look(func() { require.Empty(t, b.overtook) })
 }
 
-// A message longer than half of what may be ahead is followed by the next when it has left, not a round trip later when its
-// acknowledgement comes: else a far link stands idle for a round trip after each.
+// A message longer than half of what may be ahead is followed by the next when it has left, not a round trip later at its acknowledgement: otherwise
+// a long link is idle for a round trip after each.
 func TestALinkIsNotIdleBetweenLongMessages(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	far := startLink(t, b.addr)

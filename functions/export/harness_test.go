@@ -31,8 +31,8 @@ import (
 
 const node = "gw1"
 
-// shelf is a spool in memory that checks the rules of leasing. It is cheap however much it holds, so that a test of the
-// exporter does not measure the shelf.
+// shelf is a spool in memory that checks the rules of leasing. Its cost does not depend on its size, so that a test of the exporter does not measure
+// the shelf.
 type shelf struct {
 	t  *testing.T
 	mu sync.Mutex
@@ -51,14 +51,14 @@ func newShelf(t *testing.T) *shelf {
 	return &shelf{t: t, next: 1, leased: map[uint64]spool.Record{}, fates: map[uint64]string{}, wake: make(chan struct{}, 1)}
 }
 
-// put stores n records of a device in lane 5 and of class "a".
+// put stores n records of a device in lane 5 and class "a".
 func (s *shelf) put(device string, n, size int) {
 	for range n {
 		s.add(append([]byte(device+"|"), make([]byte, size)...))
 	}
 }
 
-// putLarge stores one record that no compression makes small.
+// putLarge stores one incompressible record.
 func (s *shelf) putLarge(device string, size int) {
 	s.add(append([]byte(device+"|"), incompressible(s.next, size)...))
 }
@@ -233,7 +233,7 @@ type broker struct {
 	done   sync.WaitGroup
 }
 
-// consumer deduplicates, and receipts what it has stored.
+// consumer deduplicates records and receipts those it has stored.
 type consumer struct {
 	t      testing.TB
 	sealer *seal.Sealer
@@ -254,7 +254,7 @@ type consumer struct {
 	dealt    []seal.ConfirmedResult
 }
 
-// gate is the broker's password check; it can be changed while the broker runs.
+// gate is the broker's password check; it can change while the broker runs.
 type gate struct {
 	mochi.HookBase
 	mu       sync.Mutex
@@ -345,7 +345,7 @@ func startBroker(t testing.TB, addr string, t2 *tls.Config, change func(*mochi.O
 	return b
 }
 
-// stop ends the broker; what it knew is forgotten.
+// stop ends the broker, which loses its state.
 func (b *broker) stop() { b.once.Do(func() { _ = b.server.Close() }) }
 
 func newConsumer(t testing.TB) *consumer {
@@ -443,7 +443,7 @@ func (c *consumer) distinct() (n int) {
 	return n
 }
 
-// notes keeps what was logged.
+// notes records log lines.
 type notes struct {
 	mu    sync.Mutex
 	lines []string
@@ -459,7 +459,7 @@ func (n *notes) Infof(f string, a ...any)  { n.add("INFO", f, a...) }
 func (n *notes) Warnf(f string, a ...any)  { n.add("WARN", f, a...) }
 func (n *notes) Errorf(f string, a ...any) { n.add("ERROR", f, a...) }
 
-// with counts the lines that hold all the words.
+// with returns the number of lines that contain all the words.
 func (n *notes) with(words ...string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -472,7 +472,7 @@ func (n *notes) with(words ...string) int {
 	return count
 }
 
-// rig is an exporter with what it works on.
+// rig is an exporter with its surroundings.
 type rig struct {
 	*Exporter
 	t         testing.TB
@@ -484,7 +484,7 @@ type rig struct {
 	ended     chan struct{}
 }
 
-// quick is a configuration for a test that does not want to wait.
+// quick returns a configuration with short timeouts.
 func quick(addr string) Config {
 	c := DefaultConfig()
 	c.Broker = "tcp://" + addr
@@ -498,7 +498,7 @@ type classList []*task.Class
 
 func (c classList) All() []*task.Class { return c }
 
-// store is a spool, or something that behaves like one.
+// store is a spool, or a fake of one.
 type store interface {
 	batch.Source
 	Spool
@@ -542,7 +542,7 @@ func newRig(t testing.TB, cfg Config, s store, change func(*Deps)) *rig {
 	return r
 }
 
-// halt ends the exporter at once, as a crash would as far as the spool is concerned.
+// halt ends the exporter abruptly, like a crash as far as the spool is concerned.
 func (r *rig) halt() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -553,7 +553,7 @@ func (r *rig) halt() {
 	}
 }
 
-// until polls, because what it waits for happens on real connections.
+// until polls, since real connections need real time.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
@@ -576,7 +576,7 @@ func (r *rig) settled() {
 	until(r.t, "the spool is empty", func() bool { held, _, _ := r.store.Fill(); return held == 0 })
 }
 
-// goroutinesBack checks that nothing is left running.
+// goroutinesBack checks that no goroutine is left running.
 func goroutinesBack(t *testing.T, before int) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)

@@ -60,12 +60,12 @@ func (x *Exporter) held(now time.Time) []Hold {
 	list := slices.Clone(x.holds.list)
 	if w.closings >= closingsSaid {
 		list = append(list, Hold{Reason: holdClosing, Since: w.closed, Text: fmt.Sprintf(
-			"the broker, or something before it, closed %d connections in a row when a batch was published; all records are kept: see its log, its access rules and its size limit", w.closings)})
+			"the broker, or a proxy in front of it, closed %d connections in a row when a batch was published; all records are kept: check its log, access rules and size limit", w.closings)})
 	}
 	for name, c := range w.classes {
 		if !c.silent.IsZero() {
 			list = append(list, Hold{Reason: holdUnreceipted, Class: name, Since: c.silent, Text: fmt.Sprintf(
-				"class %q gets no receipts while others do; its records are kept: see that the broker's rules let the consumer read %s", name, x.topic(name))})
+				"class %q gets no receipts while others do; its records are kept: check that the broker's access rules let the consumer read %s", name, x.topic(name))})
 		}
 	}
 	groups := map[[2]string]*Hold{}
@@ -119,10 +119,10 @@ func (s *isolated) text(w *window) string {
 	case s.limit.whose != "":
 		return fmt.Sprintf("record %d of class %q is held: %s", s.seq, s.class, s.limit)
 	case s.reason == reasonMalformed:
-		return fmt.Sprintf("record %d of class %q cannot be sealed and is held; the log says why", s.seq, s.class)
+		return fmt.Sprintf("record %d of class %q cannot be sealed and is held; see the log", s.seq, s.class)
 	case w.class(s.class).acks == 0:
-		return fmt.Sprintf("the broker closes the connection on every message of class %q, and has taken none yet; its records are held: see its access rules for the topic of the class and its size limit (the smallest refused has %d bytes)", s.class, s.message)
+		return fmt.Sprintf("the broker closes the connection on every message of class %q, and has accepted none yet; its records are held: check its access rules for the topic of the class and its size limit (the smallest refused has %d bytes)", s.class, s.message)
 	}
-	return fmt.Sprintf("record %d of class %q is held: the broker closes the connection on its message of %d bytes, the largest it has taken has %d; raise its limit (such as mosquitto's max_packet_size) or use a smaller ChunkSize",
+	return fmt.Sprintf("record %d of class %q is held: the broker closes the connection on its message of %d bytes, the largest it has accepted has %d; raise its limit (such as mosquitto's max_packet_size) or use a smaller ChunkSize",
 		s.seq, s.class, s.message, w.largest)
 }

@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/spool"
 )
 
-// refusing is a window in which single records are refused and others pass, one after the other.
+// refusing is a window in which single records are refused while others pass in between.
 type refusing struct {
 	*window
 	seq uint64 // of the latest record that passed
@@ -20,7 +20,7 @@ func one(class string, seq uint64, size int) *batch.Batch {
 	return &batch.Batch{Class: class, Records: []spool.Record{{Seq: seq, Class: class, Payload: make([]byte, size)}}, Bytes: size}
 }
 
-// refuse hands a record over, with a message of so many bytes, and has it isolated.
+// refuse publishes a record, in a message of that size, and has it isolated.
 func (r *refusing) refuse(class string, seq uint64, message int, reason string, limit excess) {
 	r.add(one(class, seq, message))
 	e := r.entries[len(r.entries)-1]
@@ -38,8 +38,8 @@ func (r *refusing) pass(class string) {
 	r.puback(r.publish(e, time.Now()), 10, time.Now())
 }
 
-// An isolated record is tried again after a pause that doubles up to a bound, also where it was with the spool in between; one above a limit
-// that is known is tried seldom. The window says when.
+// An isolated record is tried again after a pause that doubles up to a limit, also if it was in the spool in between; a record above a known limit is
+// tried rarely. The window reports when.
 func TestTrialsOfAnIsolatedRecordGrowRare(t *testing.T) {
 	for name, row := range map[string]struct {
 		limit excess
@@ -69,8 +69,9 @@ func TestTrialsOfAnIsolatedRecordGrowRare(t *testing.T) {
 	}
 }
 
-// A record is dropped after so many refusals on evidence: another of its class passed since it was first refused, the connection takes
-// messages, and no other client fights for it. No smaller record of its class is better; another class, reason or limit proves nothing.
+// A record is dropped after the configured number of refusals with evidence: another record of its class passed since it was first refused, the
+// connection takes messages, and no other client takes over the connection. A refused smaller record of its class counts for it; another class,
+// reason or limit proves nothing.
 func TestRefusalsCountOnEvidence(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(w *window)
@@ -130,7 +131,7 @@ func TestRefusalsCountOnEvidence(t *testing.T) {
 	}
 }
 
-// Of one class only so many records are isolated, and only so many at all: then the class, or every class, stays in the spool.
+// The number of isolated records is limited for each class and in total: above it the class, or every class, stays in the spool.
 func TestIsolationIsBounded(t *testing.T) {
 	inBubble(t, probing, func(t *testing.T, w *window) {
 		r := &refusing{window: w}
@@ -166,7 +167,7 @@ func TestIsolationIsBounded(t *testing.T) {
 	})
 }
 
-// What is remembered of records that the spool has back is bounded.
+// The number of remembered records is limited.
 func TestRememberedRecordsAreBounded(t *testing.T) {
 	w := trusting(testLimits())
 	for seq := range uint64(3*maxIsolated + 5) {
@@ -177,7 +178,7 @@ func TestRememberedRecordsAreBounded(t *testing.T) {
 	require.False(t, w.recall(0))
 }
 
-// A size that the broker refused on a connection that takes others bounds the batches, until a larger one passes or an hour is over.
+// A size that the broker refused on a working connection limits the batches, until a larger one passes or an hour is over.
 func TestTheCeilingIsLifted(t *testing.T) {
 	for name, row := range map[string]struct {
 		wait    time.Duration
@@ -216,7 +217,7 @@ func TestTheCeilingIsLifted(t *testing.T) {
 	})
 }
 
-// The first refusal of a record that travels alone may be a closing like any other; the second one is of it. A trial is told by the first.
+// The first refusal of a record that travels alone may be an ordinary closing; the second one counts. A trial ends at the first.
 func TestARecordIsIsolatedAtTheSecondRefusal(t *testing.T) {
 	inBubble(t, probing, func(t *testing.T, w *window) {
 		w.add(one("a", 1, 10))
@@ -237,7 +238,7 @@ func TestARecordIsIsolatedAtTheSecondRefusal(t *testing.T) {
 	})
 }
 
-// What was refused together with others counts for none of them alone: each half of a batch is refused on its own account.
+// A refusal of several records counts for none of them alone: each half of a batch is refused on its own account.
 func TestARefusalOfABatchIsOfNoRecord(t *testing.T) {
 	inBubble(t, probing, func(t *testing.T, w *window) {
 		w.add(load(1, 2))
@@ -252,8 +253,8 @@ func TestARefusalOfABatchIsOfNoRecord(t *testing.T) {
 	})
 }
 
-// A trial that passes lets the others of its class be tried at once, since what hit them may be over, but neither those of other classes nor those
-// above a limit that is known.
+// A trial that passes lets the other records of its class be tried immediately, since their reason may be over, but neither those of other classes
+// nor those above a known limit.
 func TestATrialThatPassesHastensItsClass(t *testing.T) {
 	inBubble(t, probing, func(t *testing.T, w *window) {
 		later := time.Now().Add(time.Hour)
@@ -268,7 +269,7 @@ func TestATrialThatPassesHastensItsClass(t *testing.T) {
 	})
 }
 
-// A suspect that the broker takes is none any more, also while its receipt is awaited.
+// A suspect that the broker takes is cleared, even before its receipt.
 func TestASuspectThatPassesIsNoneAnyMore(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		w.warm = true
@@ -284,7 +285,7 @@ func TestASuspectThatPassesIsNoneAnyMore(t *testing.T) {
 	})
 }
 
-// An empty message goes before a suspect on a connection of which nothing is known, one at a time, alone, and twice at most.
+// An empty message precedes a suspect on an untested connection, one at a time, alone, and at most twice.
 func TestProbesGoBeforeSuspects(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(w *window)

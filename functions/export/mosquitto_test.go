@@ -52,7 +52,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// sign makes a key and a certificate for it; without a parent key it signs itself.
+// sign creates a key and a certificate for it; without a parent key the certificate is self-signed.
 func (a *authority) sign(c *x509.Certificate, by *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(a.t, err)
@@ -64,7 +64,7 @@ func (a *authority) sign(c *x509.Certificate, by *ecdsa.PrivateKey) ([]byte, *ec
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), key
 }
 
-// issue makes a certificate for the broker on this machine, or for a client.
+// issue creates a certificate for the broker on this machine, or for a client.
 func (a *authority) issue(name string, use x509.ExtKeyUsage) (cert, key []byte) {
 	c := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
@@ -77,7 +77,7 @@ func (a *authority) issue(name string, use x509.ExtKeyUsage) (cert, key []byte) 
 	return cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
-// hashed is a line of mosquitto's password file.
+// hashed returns a line of mosquitto's password file.
 func hashed(t *testing.T, user, password string) string {
 	salt := []byte("saltsaltsalt")
 	key, err := pbkdf2.Key(sha512.New, password, salt, 101, 64)
@@ -140,7 +140,7 @@ func (m *mosquitto) start() {
 	m.cmd = mosquittotest.Run(m.t, mosquittotest.Program(m.t), filepath.Join(m.dir, "conf"), fmt.Sprintf("127.0.0.1:%d", m.port))
 }
 
-// kill ends the broker as a power cut would.
+// kill ends the broker like a power cut.
 func (m *mosquitto) kill() {
 	_ = m.cmd.Process.Kill()
 	_ = m.cmd.Wait()
@@ -148,7 +148,7 @@ func (m *mosquitto) kill() {
 
 func (m *mosquitto) url() string { return fmt.Sprintf("ssl://127.0.0.1:%d", m.port) }
 
-// consumer connects a consumer that comes back after each loss of its connection, with a client of its own each time.
+// consumer connects a consumer that reconnects after each loss of its connection, each time with a new client.
 func (m *mosquitto) consumer() *consumer {
 	m.t.Helper()
 	c := newConsumer(m.t)
@@ -228,7 +228,7 @@ func TestMosquittoWithCertificatesAndPassword(t *testing.T) {
 		require.Empty(t, c.overtook)
 	})
 
-	// The broker dies and forgets everything, sessions and what it had acknowledged; nothing is lost.
+	// The broker crashes and loses everything, sessions and acknowledged messages; no record is lost.
 	for range 3 {
 		for range 30 {
 			s.put("d", 20, 200)
@@ -244,8 +244,8 @@ func TestMosquittoWithCertificatesAndPassword(t *testing.T) {
 	require.Zero(t, r.log.with("canary"))
 }
 
-// mosquitto answers a denied subscription as if it granted it. What is wrong shows as silence only, which log and status name with the topic; the
-// records stay and leave once the rule is gone.
+// mosquitto answers a denied subscription as if it were granted. The denial shows only as silence, which log and status report with the topic; the
+// records stay, and leave once the rule is removed.
 func TestMosquittoDeniesTheReceiptTopic(t *testing.T) {
 	acl := filepath.Join(t.TempDir(), "acl")
 	allow := func(node string) {
@@ -304,7 +304,7 @@ func TestMosquittoRefusesWhoIsNotKnown(t *testing.T) {
 	}
 }
 
-// Mosquitto acknowledges a message above its message_size_limit and throws it away.
+// Mosquitto acknowledges a message above its message_size_limit and discards it.
 func TestMosquittoSwallowsWhatIsTooLarge(t *testing.T) {
 	m := startMosquitto(t, "message_size_limit 4000")
 	c := m.consumer()
@@ -328,8 +328,8 @@ func TestMosquittoSwallowsWhatIsTooLarge(t *testing.T) {
 	require.EqualValues(t, s.next-2, held)
 }
 
-// Mosquitto closes the connection on a message above max_packet_size, without a word: the record is found and named while all others
-// pass, and is dropped only because they did.
+// Mosquitto closes the connection on a message above max_packet_size, without a reason: the record is found and named while all others pass, and is
+// dropped only because they did.
 func TestMosquittoWithAPacketLimitHoldsUpOneRecordOnly(t *testing.T) {
 	m := startMosquitto(t, "max_packet_size 200000")
 	c := m.consumer()

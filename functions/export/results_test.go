@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// What is dealt with is confirmed in few messages; what does not fit is left to the cloud, which asks again.
+// Processed results are confirmed in few messages; confirmations above the limit are left to the cloud, which asks again.
 func TestResultsAreConfirmed(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	r := newRig(t, quick(b.addr), newShelf(t), nil)

@@ -41,7 +41,7 @@ func (x *Exporter) maxPacket() int { return cmp.Or(x.deps.MaxPacket, maxPacket) 
 
 // oversized is called while a message is skipped, on the reading goroutine.
 func (x *Exporter) oversized(o mqtt.Oversized) {
-	x.wrongReceipt("oversized", fmt.Sprintf("a message of %d bytes on %s was skipped, more than %d are not read: who publishes there?", o.Size, quote(o.Topic), x.maxPacket()))
+	x.wrongReceipt("oversized", fmt.Sprintf("skipped a message of %d bytes on %s, above the limit of %d: check which client publishes there", o.Size, quote(o.Topic), x.maxPacket()))
 }
 
 // errHung is the cause of a session that the exporter closed for lack of acknowledgements.

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every broker takes the default name of a node, NATS included, and no two nodes share one.
+// Every broker accepts the default client id of a node, NATS included, and no two nodes share one.
 func TestClientIDs(t *testing.T) {
 	require.Equal(t, "app-offload-plant-7", clientID("plant-7"), "the name stays what it was wherever it can")
 	seen := map[string]string{}

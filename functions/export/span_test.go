@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// A consumer that confirms each batch after the same time, whatever the window, at most so many a second.
+// confirm plays a consumer that confirms each batch after the same delay, whatever the window, at most that many a second.
 func confirm(s *span, now time.Time, delay time.Duration, most float64, rounds int) time.Time {
 	s.resume(now)
 	for range rounds {
@@ -26,8 +26,8 @@ func confirm(s *span, now time.Time, delay time.Duration, most float64, rounds i
 	return now
 }
 
-// fillWindow publishes batches of one record, each acknowledged at once, until so many are under way or there is no room. It returns the
-// latest sequence.
+// fillWindow publishes batches of one record, each acknowledged immediately, until that many are in flight or there is no room. It returns the latest
+// sequence.
 func fillWindow(w *window, seq uint64, most int) uint64 {
 	for len(w.entries) < most && w.room(w.unacked(), 1<<30) && !w.excluded(time.Now())["a"] {
 		seq++
@@ -61,7 +61,7 @@ func TestTheWindowFollowsBandwidthAndDelay(t *testing.T) {
 	require.Equal(t, 4, new(span).size(4), "the bound holds from the beginning")
 }
 
-// On a long way all that is under way may be confirmed within a moment, and then nothing for as long as the way takes.
+// On a long path all batches in flight may be confirmed within a moment, and then none for as long as the path takes.
 func TestTheWindowGrowsWhereConfirmationsComeInBursts(t *testing.T) {
 	s, now := span{}, time.Unix(1000, 0)
 	for range 8 {
@@ -77,8 +77,8 @@ func TestTheWindowGrowsWhereConfirmationsComeInBursts(t *testing.T) {
 	require.Greater(t, s.size(256), 200)
 }
 
-// With a consumer that confirms on a timer all that may be under way is confirmed at once, and the link stands idle until then. The window
-// grows although the first batch came just before the timer; it does not for a consumer with a queue, or where no more was to be sent.
+// With a consumer that confirms on a timer, the whole window is confirmed together, and the link is idle until then. The window grows although the
+// first batch was published just before the timer; it does not for a consumer with a queue, or if no more batches were to be sent.
 func TestTheWindowGrowsWhereTheConsumerConfirmsOnATimer(t *testing.T) {
 	for name, c := range map[string]struct{ offered, each, want, trials int }{
 		"on a timer":           {1000, 1000, 256, 40},
@@ -108,8 +108,8 @@ func TestTheWindowGrowsWhereTheConsumerConfirmsOnATimer(t *testing.T) {
 	}
 }
 
-// A broker that holds a small message back until the one before is acknowledged (Nagle's algorithm) passes receipts on in bursts, each of which
-// makes room for the next batch at once: the window is never empty.
+// A broker that delays a small message until the previous one is acknowledged (Nagle's algorithm) delivers receipts in bursts, each of which
+// immediately makes room for the next batch: the window is never empty.
 func TestTheWindowGrowsWhereTheBrokerHoldsReceiptsBack(t *testing.T) {
 	inBubble(t, func(l *limits) { l.batches, l.bytes = 256, 1<<30 }, func(t *testing.T, w *window) {
 		seq := uint64(0)
@@ -130,7 +130,7 @@ func TestTheWindowGrowsWhereTheBrokerHoldsReceiptsBack(t *testing.T) {
 	})
 }
 
-// A pause of the consumer looks like a burst, and any window is faster than that. Bursts come one after the other.
+// A pause of the consumer looks like a burst, and any window is faster than that. Real bursts come one after the other.
 func TestAPauseOfTheConsumerDoesNotWidenTheWindow(t *testing.T) {
 	inBubble(t, func(l *limits) { l.batches, l.bytes, l.receiptTimeout = 256, 1<<30, time.Hour }, func(t *testing.T, w *window) {
 		seq := uint64(0)
@@ -150,7 +150,7 @@ func TestAPauseOfTheConsumerDoesNotWidenTheWindow(t *testing.T) {
 	})
 }
 
-// What was acknowledged on the connection before is receipted on this one, and the time before it was made is not measured.
+// Batches acknowledged on the previous connection are receipted on this one, and the time before it is not measured.
 func TestTheWindowMeasuresNothingFromBeforeItsConnection(t *testing.T) {
 	inBubble(t, func(l *limits) { l.batches, l.bytes = 256, 1<<30 }, func(t *testing.T, w *window) {
 		seq := uint64(0)
@@ -168,7 +168,7 @@ func TestTheWindowMeasuresNothingFromBeforeItsConnection(t *testing.T) {
 	})
 }
 
-// A trial that fails leaves nothing behind: where the rate falls later, so does the window.
+// A failed trial has no lasting effect: if the rate falls later, so does the window.
 func TestAFailedTrialDoesNotKeepTheWindowWide(t *testing.T) {
 	s, now, trials := span{}, time.Unix(1000, 0), 0
 	s.resume(now)
@@ -194,7 +194,7 @@ func TestAFailedTrialDoesNotKeepTheWindowWide(t *testing.T) {
 	require.Equal(t, leastSpan, s.size(256))
 }
 
-// A batch that is published again measures nothing: its confirmation may be of the first time.
+// A batch that is published again measures nothing: its confirmation may be for the first publish.
 func TestOnlyABatchPublishedOnceMeasuresTheDelay(t *testing.T) {
 	for _, receipts := range []bool{true, false} {
 		inBubble(t, func(l *limits) { l.confirmReceipt = receipts }, func(t *testing.T, w *window) {

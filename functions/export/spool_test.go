@@ -29,9 +29,9 @@ func keep(tb testing.TB, s *spool.Spool, device string, n, size int) {
 	require.NoError(tb, <-done)
 }
 
-// TestRestartsLoseNothing runs the exporter on the real spool through a link with faults, and stops both at any moment:
-// once the last life has settled every record ever kept is stored, and the spool's account closes. Devices are named by
-// their life, because after a restart fresh records go before what was left.
+// TestRestartsLoseNothing runs the exporter on the real spool through a link with faults, and stops both at any moment: once the last run has
+// settled, every record ever kept is stored, and the spool's account balances. Devices are named by run, because after a restart fresh records go
+// before old ones.
 func TestRestartsLoseNothing(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	l := startLink(t, b.addr)
@@ -75,7 +75,7 @@ func TestRestartsLoseNothing(t *testing.T) {
 	})
 }
 
-// TestExpiredRecordsCostNoLink: what is past its time is dropped by the spool and explained to the consumer.
+// TestExpiredRecordsCostNoLink: the spool drops expired records, and the consumer learns why.
 func TestExpiredRecordsCostNoLink(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	s, err := spool.Open(t.TempDir(), spool.DefaultConfig())
@@ -99,7 +99,7 @@ func TestExpiredRecordsCostNoLink(t *testing.T) {
 	b.look(func() { require.True(t, strings.HasPrefix(b.gone[0].Reason, "expired")) })
 }
 
-// TestAGapOfAMillionMillionIsOneRange: a spool that lost its state leaps, and says so in one message.
+// TestAGapOfAMillionMillionIsOneRange: a spool that lost its state skips sequences, and reports them in one message.
 func TestAGapOfAMillionMillionIsOneRange(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	dir := t.TempDir()
@@ -132,7 +132,7 @@ func TestAGapOfAMillionMillionIsOneRange(t *testing.T) {
 	require.Zero(t, r.Stats().Gone, "and no task is among it")
 }
 
-// BenchmarkExport is the way from records in the real spool to their receipts, 1,000 records of 200 bytes a batch.
+// BenchmarkExport measures the path from records in the real spool to their receipts, 1,000 records of 200 bytes a batch.
 func BenchmarkExport(b *testing.B) {
 	br := startBroker(b, anyPort, nil, nil, nil)
 	s, err := spool.Open(b.TempDir(), spool.DefaultConfig())

@@ -294,7 +294,7 @@ func (w *window) verdictOn(s *isolated) string {
 
 // String returns the size, the limit and its owner.
 func (l excess) String() string {
-	return fmt.Sprintf("it has %d bytes as a message or payload, %s allows %d bytes: raise that limit or use a smaller ChunkSize", l.size, l.whose, l.limit)
+	return fmt.Sprintf("%d bytes as a message or payload exceed %s of %d bytes: raise that limit or use a smaller ChunkSize", l.size, l.whose, l.limit)
 }
 
 // remember keeps the state of a record that returns to the spool.

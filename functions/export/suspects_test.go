@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/spool"
 )
 
-// theSpool hands out again what the window gives back, as the spool does.
+// theSpool returns released records again, as the spool does.
 type theSpool struct {
 	w    *window
 	held map[uint64]spool.Record
@@ -40,14 +40,14 @@ func (s *theSpool) again() {
 	s.w.add(b)
 }
 
-// closing is a broker that closes the connection on messages that hold one of some records, or on all.
+// closing is a broker that closes the connection on messages that contain certain records, or on all.
 type closing struct {
 	poison  map[uint64]bool
 	all     bool
 	refused int // connections
 }
 
-// serve publishes over one connection until the broker closes it or nothing is left to publish, and returns what was confirmed.
+// serve publishes on one connection until the broker closes it or no batch is left, and returns the confirmed sequences.
 func (c *closing) serve(w *window) (done []uint64) {
 	w.connected(true)
 	for {
@@ -102,7 +102,7 @@ func TestABatchTheBrokerRefusesIsCutUntilTheCulpritIsFound(t *testing.T) {
 		require.Equal(t, 1000, w.passed)
 		require.Empty(t, w.asides, "there is no evidence yet")
 
-		// Others pass between its refusals, so in the end it is dropped.
+		// Other records pass between its refusals, so in the end it is dropped.
 		seq := uint64(1000)
 		for began := time.Now(); len(w.asides) == 0 && time.Since(began) < time.Hour; seq++ {
 			time.Sleep(time.Until(w.wake()))
@@ -118,7 +118,7 @@ func TestABatchTheBrokerRefusesIsCutUntilTheCulpritIsFound(t *testing.T) {
 	})
 }
 
-// A broker, a balancer or an access rule that closes on everything of a class proves nothing about a record.
+// A broker, a balancer or an access rule that closes on every message of a class proves nothing about a record.
 func TestNothingIsGivenUpWhereNothingPasses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		all bool
@@ -154,8 +154,8 @@ func TestNothingIsGivenUpWhereNothingPasses(t *testing.T) {
 	}
 }
 
-// A trial ends when its record passes, also where a refusal of another class has lifted the suspicion meanwhile, and where a receipt comes without an
-// acknowledgement: the next record is tried at once.
+// A trial ends when its record passes, also if a refusal of another class has cleared the suspicion meanwhile, and if a receipt arrives without an
+// acknowledgement: the next record is tried immediately.
 func TestATrialThatPassesMakesRoomForTheNext(t *testing.T) {
 	for name, pass := range map[string]func(w *window, b *closing){
 		"acknowledged": func(w *window, b *closing) {
@@ -191,7 +191,7 @@ func TestATrialThatPassesMakesRoomForTheNext(t *testing.T) {
 	}
 }
 
-// While one record is tried the others wait for it, without being looked at; a trial that the spool does not hand out is forgotten.
+// While one record is tried, the others wait and are not examined; a trial that the spool does not hand out is abandoned.
 func TestOneTrialAtATime(t *testing.T) {
 	inBubble(t, probing, func(t *testing.T, w *window) {
 		for seq := range uint64(2) {
@@ -211,7 +211,7 @@ func TestOneTrialAtATime(t *testing.T) {
 	})
 }
 
-// Other classes go on while one is held, and it takes no more of the window than a batch.
+// Other classes continue while one is held, and it takes no more of the window than a batch.
 func TestAClassThatIsRefusedHoldsUpNoOther(t *testing.T) {
 	inBubble(t, probing, func(t *testing.T, w *window) {
 		w.batches = 8
@@ -263,7 +263,7 @@ func TestRecordsAboveAKnownLimitAreHeldOrDroppedAsConfigured(t *testing.T) {
 	}
 }
 
-// What cannot be sealed is dropped only when something else of its class could.
+// A record that cannot be sealed is dropped only if another record of its class could be sealed.
 func TestAMalformedRecordIsGivenUpOnlyOnEvidence(t *testing.T) {
 	inBubble(t, puback, func(t *testing.T, w *window) {
 		w.warm = true
@@ -291,7 +291,7 @@ func TestAMalformedRecordIsGivenUpOnlyOnEvidence(t *testing.T) {
 	})
 }
 
-// A class that the consumer may not read keeps one batch under way; the others have the window.
+// A class that the consumer may not read keeps one batch in flight; the other classes have the window.
 func TestAClassWithoutReceiptsHoldsUpNoOther(t *testing.T) {
 	inBubble(t, func(l *limits) { l.batches = 16 }, func(t *testing.T, w *window) {
 		batchOf := func(class string, seq uint64) *batch.Batch {
@@ -326,7 +326,7 @@ func TestAClassWithoutReceiptsHoldsUpNoOther(t *testing.T) {
 		require.False(t, w.class("denied").silent.IsZero(), "and it is named")
 		require.Less(t, w.resent, int64(100), "it is tried about once a minute")
 
-		// The rule is mended: the class flows at the next try.
+		// The rule is fixed: the class flows at the next try.
 		time.Sleep(2 * time.Minute)
 		w.tick(time.Now())
 		attempts, _ := flow(w)
@@ -337,8 +337,8 @@ func TestAClassWithoutReceiptsHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-// Before the first receipt only one batch of a class is under way, so that what the broker forgot for want of a subscription is
-// repeated before anything that is newer.
+// Before the first receipt only one batch of a class is in flight, so that a batch that the broker discarded for lack of a subscription is repeated
+// before any newer one.
 func TestOrderHoldsWhenTheConsumerSubscribesLate(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		w.class("a").heard, w.class("a").trusted = false, false
@@ -361,7 +361,7 @@ func TestOrderHoldsWhenTheConsumerSubscribesLate(t *testing.T) {
 	})
 }
 
-// The consumer is restarted: what the broker acknowledged meanwhile is repeated in order, and nothing newer goes before it.
+// The consumer restarts: batches acknowledged meanwhile are repeated in order, before any newer one.
 func TestOrderHoldsWhenTheConsumerIsRestarted(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		for i := range uint64(3) {
@@ -383,8 +383,8 @@ func TestOrderHoldsWhenTheConsumerIsRestarted(t *testing.T) {
 	})
 }
 
-// The repetition that an announcement asks for may have to wait, since the latest was only just. A receipt that comes meanwhile lets nothing
-// new pass what the consumer has not got.
+// The repetition that an announcement asks for may have to wait, since the latest one was recent. A receipt that arrives meanwhile lets no new batch
+// overtake those the consumer does not have.
 func TestWhatIsOwedToAnAnnouncementIsNotPassed(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		w.announced(time.Now()) // the next repetition is due in some seconds
@@ -407,7 +407,7 @@ func TestWhatIsOwedToAnAnnouncementIsNotPassed(t *testing.T) {
 	})
 }
 
-// A flood of announcements costs no more than a repetition a minute.
+// A flood of announcements causes at most one repetition a minute.
 func TestAnnouncementsAreRateLimited(t *testing.T) {
 	inBubble(t, func(l *limits) { l.receiptTimeout = 24 * time.Hour }, func(t *testing.T, w *window) {
 		w.add(load(1, 10))
@@ -459,7 +459,7 @@ func TestABrokerWithALimitTeachesTheSize(t *testing.T) {
 	})
 }
 
-// Closings count only in a row: a batch that was acknowledged between two of them shows that neither was due to what was in flight.
+// Only consecutive closings count: a batch acknowledged between two of them shows that neither was caused by the batches in flight.
 func TestAnAcknowledgementBetweenTwoClosingsClearsBoth(t *testing.T) {
 	for _, between := range []bool{false, true} {
 		inBubble(t, puback, func(t *testing.T, w *window) {
@@ -481,7 +481,7 @@ func TestAnAcknowledgementBetweenTwoClosingsClearsBoth(t *testing.T) {
 	}
 }
 
-// A receipt proves that the broker took the batch, and may come before the broker's own acknowledgement.
+// A receipt proves that the broker took the batch, and may arrive before the broker's own acknowledgement.
 func TestAReceiptCountsAsTakenByTheBroker(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		w.add(load(1, 2))

@@ -13,8 +13,8 @@ import (
 	"app-offload/functions/seal"
 )
 
-// Connections that the other side closes are counted from the first one on until something passes, and a hold says since when. Those that end
-// otherwise, or on which nothing was on its way, say nothing.
+// Connections closed by the other side are counted from the first one on until a batch passes, and a hold has the time of the first. Connections that
+// end otherwise, or with nothing in flight, do not count.
 func TestClosingsAreCountedFromTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := trusting(testLimits())
@@ -41,7 +41,7 @@ func TestClosingsAreCountedFromTheFirst(t *testing.T) {
 	})
 }
 
-// A suspect is on its way once it is published, and before that only its probe is.
+// A suspect is in flight once it is published; before that only its probe is.
 func TestWhenASuspectIsOnItsWay(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		w.add(load(1, 1))
@@ -59,7 +59,7 @@ func TestWhenASuspectIsOnItsWay(t *testing.T) {
 	})
 }
 
-// What was published stays known as published on each later connection, and goes again where the broker forgot it.
+// A published batch counts as published on each later connection, and is published again if the broker lost it.
 func TestWhatWasPublishedIsKnownOnLaterConnections(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		w.add(load(1, 1))
@@ -77,7 +77,7 @@ func TestWhatWasPublishedIsKnownOnLaterConnections(t *testing.T) {
 	})
 }
 
-// Between the end of a trial and the next one lies a pause, however many records wait to be tried.
+// There is a pause between the end of a trial and the next one, however many records wait to be tried.
 func TestTrialsKeepTheirDistance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := refusing{window: trusting(testLimits())}
@@ -101,7 +101,7 @@ func TestTrialsKeepTheirDistance(t *testing.T) {
 	})
 }
 
-// A hold is one of its reason and class: it keeps its beginning while its text changes, and ends with all of its reason.
+// A hold is identified by reason and class: it keeps its start while its text changes, and all holds of a reason end together.
 func TestHoldsAreOfAReasonAndAClass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h holds
@@ -123,8 +123,8 @@ func TestHoldsAreOfAReasonAndAClass(t *testing.T) {
 	})
 }
 
-// What hinders sealing decides: a message above a limit or a record that is none is isolated, and without a key everything rests for a while and
-// is published again.
+// The reason why sealing fails decides: a message above a limit or a malformed record is isolated; without a key, publishing pauses and the batch is
+// published again.
 func TestWhatCannotBeSealed(t *testing.T) {
 	for name, row := range map[string]struct {
 		err      error
@@ -188,7 +188,7 @@ func TestWhatGoesFirst(t *testing.T) {
 	require.Empty(t, r.jobs, "while there is no key everything rests")
 }
 
-// A look at the time books all that has come until then.
+// A tick processes all events that have arrived until then.
 func TestATickBooksWhatHasCome(t *testing.T) {
 	x, _ := idle(t, newShelf(t), func(c *Config, _ *Deps) { c.ProbeEvery = "0s" })
 	r := &round{x: x, jobs: make(chan job, 3), began: time.Now(), probed: time.Now()}
@@ -233,7 +233,7 @@ func TestTheLoopSleepsUntilSomethingIsDue(t *testing.T) {
 	}
 }
 
-// Nothing more of a class is taken while one of its records is a suspect.
+// No further batch of a class is taken while one of its records is a suspect.
 func TestTheClassOfASuspectIsExcluded(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		w.add(load(1, 1))
@@ -243,7 +243,7 @@ func TestTheClassOfASuspectIsExcluded(t *testing.T) {
 	})
 }
 
-// What is known of a class is kept while any of its records is in the window or isolated, however many classes come.
+// The state of a class is kept while any of its records is in the window or isolated, however many classes there are.
 func TestWhatIsKnownOfAClassIsKept(t *testing.T) {
 	w := trusting(testLimits())
 	w.add(load(1, 1))

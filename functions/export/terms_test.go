@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The window says when it has to be looked at next: at the earliest of what it waits for.
+// The window reports when it must be examined next: at the earliest event it waits for.
 func TestTheWindowSaysWhenToWake(t *testing.T) {
 	acks := func(w *window, at ...time.Duration) {
 		for n, d := range at {
@@ -57,7 +57,7 @@ func TestTheWindowSaysWhenToWake(t *testing.T) {
 	}
 }
 
-// A class may be without a consumer when a receipt takes four times as long as usual, and a second at least, and no other has come since.
+// A class is late when a receipt takes four times as long as usual, at least a second, and no other has arrived since.
 func TestAClassIsLate(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, _ *window) {
 		now := time.Now()
@@ -87,7 +87,7 @@ func TestAClassIsLate(t *testing.T) {
 	})
 }
 
-// What an announcement asks for goes before what is new of its class: that which was acknowledged by then.
+// The batches that an announcement asks for, those acknowledged by then, go before new ones of their class.
 func TestWhatIsOwedToAnAnnouncement(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		now := time.Now()
@@ -101,7 +101,7 @@ func TestWhatIsOwedToAnAnnouncement(t *testing.T) {
 	})
 }
 
-// Repetitions that announcements ask for are twice as far apart each time, up to a bound, unless it was calm for twice as long.
+// The pause between repetitions that announcements ask for doubles each time, up to a limit, unless there was no announcement for twice as long.
 func TestRepetitionsGrowRare(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		w.add(load(1, 1))
@@ -131,8 +131,8 @@ func TestRepetitionsGrowRare(t *testing.T) {
 	})
 }
 
-// The patience for receipts doubles with each repetition up to twenty times; that for acknowledgements with each hang up to eight times, until
-// so many have come.
+// The patience for receipts doubles with each repetition up to twenty times; that for acknowledgements with each hang up to eight times, until enough
+// have arrived.
 func TestPatienceIsBounded(t *testing.T) {
 	inBubble(t, func(l *limits) { l.receiptTimeout = time.Second }, func(t *testing.T, w *window) {
 		for resends, want := range map[int]time.Duration{0: 1, 1: 2, 4: 16, 5: 20, 10: 20, 1000: 20} {
@@ -175,7 +175,7 @@ func TestWhatHangsIsCut(t *testing.T) {
 	})
 }
 
-// One class fills three quarters of the window; one that waits for its first receipt, is late, or has a suspect takes nothing more.
+// One class fills three quarters of the window; a class that waits for its first receipt, is late, or has a suspect takes no more.
 func TestClassesThatTakeNothingMore(t *testing.T) {
 	inBubble(t, func(l *limits) { l.batches = 8 }, func(t *testing.T, w *window) {
 		excluded := func() []string {
@@ -213,7 +213,7 @@ func TestClassesThatTakeNothingMore(t *testing.T) {
 	})
 }
 
-// All reasons why records do not leave are listed, each with its class, how many and since when, and logged once while they last.
+// All reasons why records do not leave are listed, each with its class, count and start, and logged once while they last.
 func TestHoldsAreListedAndLoggedOnce(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, _ *window) {
 		x, log := idle(t, newShelf(t), nil)
@@ -242,10 +242,10 @@ func TestHoldsAreListedAndLoggedOnce(t *testing.T) {
 		}
 		want := []line{
 			{"malformed", "a", `record 4 of class "a" cannot be sealed`, 1},
-			{"oversized", "a", `record 5 of class "a" is held: it has 9 bytes as a message or payload, the broker's limit allows 8 bytes`, 1},
+			{"oversized", "a", `record 5 of class "a" is held: 9 bytes as a message or payload exceed the broker's limit of 8 bytes`, 1},
 			{"refused", "b", `on every message of class "b", and has taken none yet`, 2},
 			{"seal", "", "still no key", 0},
-			{"too_large", "a", `record 1 of class "a" is held: the broker closes the connection on its message of 500 bytes, the largest it has taken has 400`, 2},
+			{"too_large", "a", `record 1 of class "a" is held: the broker closes the connection on its message of 500 bytes, the largest it has accepted has 400`, 2},
 			{"unreceipted", "mute", `class "mute" gets no receipts while others do`, 0},
 		}
 		compare := func(want []line) {
@@ -278,7 +278,7 @@ func TestHoldsAreListedAndLoggedOnce(t *testing.T) {
 	})
 }
 
-// What is given back to the spool leaves room for others, and no batch of its class that was taken meanwhile overtakes it.
+// Batches returned to the spool leave room for others, and no batch of their class that was taken meanwhile overtakes them.
 func TestWhatIsGivenBackLeavesRoom(t *testing.T) {
 	w := trusting(testLimits())
 	w.add(load(1, 2))

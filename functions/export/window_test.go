@@ -23,7 +23,7 @@ func testLimits() limits {
 	}
 }
 
-// load makes a batch of records of 100 bytes.
+// load returns a batch of records of 100 bytes.
 func load(first, last uint64) *batch.Batch {
 	b := &batch.Batch{Class: "a"}
 	for seq := first; seq <= last; seq++ {
@@ -33,7 +33,7 @@ func load(first, last uint64) *batch.Batch {
 	return b
 }
 
-// flow publishes what the window wants published and says what went, as "first+count".
+// flow publishes what the window wants published and returns it as "first+count".
 func flow(w *window) (attempts []uint64, what []string) {
 	for e := w.next(time.Now()); e != nil; e = w.next(time.Now()) {
 		what = append(what, fmt.Sprintf("%d+%d", e.records[0].Seq, len(e.records)))
@@ -42,7 +42,7 @@ func flow(w *window) (attempts []uint64, what []string) {
 	return attempts, what
 }
 
-// ack acknowledges all attempts and returns the sequences confirmed by that.
+// ack acknowledges all attempts and returns the sequences this confirms.
 func ack(w *window, attempts ...uint64) (seqs []uint64) {
 	for _, a := range attempts {
 		seqs = appendSequences(seqs, w.puback(a, 0, time.Now()))
@@ -58,7 +58,7 @@ func safe(ranges ...uint64) []seal.Range {
 	return out
 }
 
-// inBubble runs a test of the window under a virtual clock.
+// inBubble runs a test of the window with a virtual clock.
 func inBubble(t *testing.T, change func(*limits), f func(t *testing.T, w *window)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -70,7 +70,7 @@ func inBubble(t *testing.T, change func(*limits), f func(t *testing.T, w *window
 	})
 }
 
-// trusting is a window whose consumer has receipted records of class "a" before.
+// trusting returns a window whose consumer has receipted records of class "a" before.
 func trusting(l limits) *window {
 	w := &window{limits: l}
 	c := w.class("a")
@@ -171,7 +171,7 @@ func TestAfterALossPublishingStartsOverInOrder(t *testing.T) {
 		again, what := flow(w)
 		require.Equal(t, []string{"11+10", "21+10", "31+10"}, what)
 
-		// A late answer to the first publish is no answer to the second.
+		// A late answer to the first publish does not count for the second.
 		ack(w, attempts[1])
 		require.Equal(t, 3000, w.unacked())
 		ack(w, again...)
@@ -179,7 +179,7 @@ func TestAfterALossPublishingStartsOverInOrder(t *testing.T) {
 	})
 }
 
-// A broker may acknowledge a batch before it has passed it on, and take over from a new connection meanwhile.
+// A broker may acknowledge a batch before it has delivered it, and serve a new connection meanwhile.
 func TestANewConnectionDoesNotOvertakeThePreviousOne(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before time.Duration // from the acknowledgement to the new connection
@@ -262,7 +262,7 @@ func TestAHungBrokerIsNoticed(t *testing.T) {
 	})
 }
 
-// A receipt that overtakes the acknowledgement shows a broker that is as quick as one that acknowledges first.
+// A receipt that overtakes the acknowledgement shows a broker as quick as one that acknowledges first.
 func TestReceiptsThatOvertakeAcknowledgementsEndTheExtraPatience(t *testing.T) {
 	inBubble(t, func(*limits) {}, func(t *testing.T, w *window) {
 		w.hung()
@@ -291,7 +291,7 @@ func TestAMissingReceiptRepeatsTheBatchWithGrowingPatience(t *testing.T) {
 			for w.entries[0].phase == acked {
 				time.Sleep(time.Second)
 				w.tick(time.Now())
-				// Others are receipted all the while, so that this is no silence.
+				// Other batches are receipted meanwhile, so this is not a silence.
 				w.add(load(seq, seq))
 				for _, e := range w.entries[1:] {
 					ack(w, w.publish(e, time.Now()))
@@ -331,7 +331,7 @@ func TestASilentConsumerCostsOneBatchNowAndThen(t *testing.T) {
 		require.True(t, w.settled(time.Now()), "waiting at a stop is of no use")
 		require.Empty(t, w.asides, "silence is no reason to give anything up")
 
-		// The consumer is back: what it receipts is confirmed, and the rest goes again once, in order.
+		// The consumer is back: its receipts confirm batches, and the others are published again once, in order.
 		require.Len(t, w.receipt(safe(1, 10), time.Now()), 10)
 		w.tick(time.Now())
 		attempts, what := flow(w)
@@ -365,7 +365,7 @@ func TestGapsAreFilledAtOnceButNotInHaste(t *testing.T) {
 	})
 }
 
-// strike lets the broker close the connection over whatever is in flight.
+// strike makes the broker close the connection over the batches in flight.
 func strike(w *window) (what []string) {
 	_, what = flow(w)
 	w.lostConnection(true, time.Now())
@@ -411,7 +411,7 @@ func TestWhatTheBrokerSwallowsIsCutAndFinallySetAside(t *testing.T) {
 	})
 }
 
-// leaveOut has the first batch overdue when a later one with this sequence is receipted.
+// leaveOut makes the first batch overdue while a later one with this sequence is receipted.
 func leaveOut(w *window, seq uint64) {
 	w.add(load(seq, seq))
 	attempts, _ := flow(w)
@@ -421,7 +421,7 @@ func leaveOut(w *window, seq uint64) {
 	w.overdue(w.entries[0], time.Now())
 }
 
-// A record alone is set aside for want of a receipt only after so many receipts of its class that say nothing of it, with 0 never.
+// A single record is dropped for a missing receipt only after the configured number of receipts of its class that omit it; 0 never drops it.
 func TestReceiptsThatLeaveARecordOutAreCounted(t *testing.T) {
 	for _, most := range []int{0, 1, 4} {
 		inBubble(t, func(l *limits) { l.unheards = most }, func(t *testing.T, w *window) {
@@ -440,7 +440,7 @@ func TestReceiptsThatLeaveARecordOutAreCounted(t *testing.T) {
 	}
 }
 
-// A batch is cut before any of it is set aside: only one of its records may be what the consumer cannot take.
+// A batch is cut before any of it is dropped: only one of its records may be the one the consumer cannot take.
 func TestABatchIsCutBeforeARecordIsSetAside(t *testing.T) {
 	inBubble(t, func(l *limits) { l.unheards = 1 }, func(t *testing.T, w *window) {
 		w.add(load(1, 2))
@@ -475,8 +475,8 @@ func TestBatchIDIsThatOfItsRecords(t *testing.T) {
 	require.NotEqual(t, batchID("e", a), batchID("e", b))
 }
 
-// TestWindowKeepsEveryRecord throws random events at a window: whatever happens, each record that went in is in the
-// window, confirmed, dropped or given back, exactly once; the bytes add up; and the window stays in order.
+// TestWindowKeepsEveryRecord applies random events to a window: whatever happens, each record that went in is in the window, confirmed, dropped or
+// returned, exactly once; the bytes add up; and the window stays in order.
 func TestWindowKeepsEveryRecord(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := testLimits()
@@ -567,8 +567,8 @@ func TestABatchFromBeforeTheSubscriptionGoesAgain(t *testing.T) {
 	})
 }
 
-// The broker forgot a whole window that it had acknowledged. With the first receipt the rest goes again at once and before anything new,
-// not one batch a silence.
+// The broker lost a whole window that it had acknowledged. At the first receipt the other batches are published again immediately and before any new
+// one, not one batch a silence.
 func TestAForgottenWindowRecoversTogether(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		for i := range uint64(4) {
@@ -588,13 +588,13 @@ func TestAForgottenWindowRecoversTogether(t *testing.T) {
 	})
 }
 
-// firstOf is the first sequence of what flow says was published.
+// firstOf returns the first sequence in a result of flow.
 func firstOf(what string) (first int) {
 	_, _ = fmt.Sscanf(what, "%d+", &first)
 	return first
 }
 
-// Beyond the bound, classes of which nothing is in the window or refused are forgotten, and no others.
+// Above the limit, classes without records in the window or isolated are forgotten, and no others.
 func TestForgottenClasses(t *testing.T) {
 	inBubble(t, func(*limits) {}, func(t *testing.T, w *window) {
 		w.add(load(1, 1))

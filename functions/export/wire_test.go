@@ -24,8 +24,8 @@ func (b *broker) announce(l seal.ConsumerLimits) {
 	b.say(seal.AnnouncementTopic, msg)
 }
 
-// The consumer subscribes while the node already sends: what the broker forgot is repeated at once when the consumer announces
-// itself, and everything arrives in order.
+// The consumer subscribes while the node already sends: batches that the broker discarded are repeated as soon as the consumer announces itself, and
+// everything arrives in order.
 func TestAConsumerThatSubscribesLateGetsEverythingInOrderAtOnce(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	b.deaf = true
@@ -51,7 +51,7 @@ func TestAConsumerThatSubscribesLateGetsEverythingInOrderAtOnce(t *testing.T) {
 	require.EqualValues(t, 200, r.Stats().Receipted)
 }
 
-// The spool knows whether there is a connection: its ring holds all that it may while there is one.
+// The spool is informed of the connection: its ring keeps its full size while there is one.
 func TestTheSpoolKnowsOfTheConnection(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	s := newShelf(t)
@@ -85,7 +85,7 @@ func TestReceiptsOfAnotherSessionAreIgnoredAndNamed(t *testing.T) {
 	r.settled()
 }
 
-// The consumer has other records under this node's epoch: the node begins a new one, and all that is not receipted leaves under it.
+// The consumer has other records under this node's epoch: the node begins a new one, and all unreceipted records leave under it.
 func TestAConflictBeginsANewEpoch(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	b.mute = true
@@ -111,7 +111,7 @@ func TestAConflictBeginsANewEpoch(t *testing.T) {
 	})
 }
 
-// What the consumer takes is obeyed: records above it are held and named, and go when the limit is raised.
+// The consumer's limits are obeyed: records above them are held and named, and leave when the limit is raised.
 func TestTheConsumersLimitsAreObeyed(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	s := newShelf(t)
@@ -172,7 +172,7 @@ func serveUntilPublish(c net.Conn) {
 	}
 }
 
-// answer does what a client waits for to publish.
+// answer sends the replies that a client needs to publish.
 func answer(c net.Conn, p packets.ControlPacket) {
 	switch m := p.(type) {
 	case *packets.ConnectPacket:
@@ -199,7 +199,7 @@ func TestABrokerThatClosesOnEveryMessageLosesNothing(t *testing.T) {
 	})
 }
 
-// Two clients with one id end each other's connection, and each is told.
+// Two clients with one id end each other's connection, and each reports it.
 func TestAnotherClientWithTheSameIDIsNamed(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	one, two := newShelf(t), newShelf(t)
@@ -214,7 +214,7 @@ func TestAnotherClientWithTheSameIDIsNamed(t *testing.T) {
 	require.Equal(t, 1, r1.log.with("WARN", "another client", "app-offload-gw1"))
 }
 
-// A stop while the consumer is away ends soon, without an error, and keeps what it does not have.
+// A stop while the consumer is down ends soon, without an error, and keeps the unreceipted records.
 func TestAStopWithTheConsumerAwayIsNoError(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	b.mute = true
@@ -268,7 +268,7 @@ func TestABrokerNeedsAHostAndAPortInRange(t *testing.T) {
 	}
 }
 
-// A class that is refused by its topic does not hold up the scheduler's other classes, on a real broker.
+// A class refused by its topic does not hold up the scheduler's other classes, on a real broker.
 func TestAClassTheConsumerMayNotReadHoldsUpNoOther(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	b.unread = "/batch/denied"
@@ -319,7 +319,7 @@ func TestAHugeMessageCostsNoMemory(t *testing.T) {
 	require.EqualValues(t, 1, r.Stats().Connections)
 }
 
-// A broker, or a balancer before it, that closes the connection on every message is not another client, also where the message has not left by then.
+// A broker or balancer that closes the connection on every message does not count as another client, even if the message has not left by then.
 func TestABrokerThatClosesOnEveryMessageIsNoOtherClient(t *testing.T) {
 	for name, row := range map[string]struct {
 		broker func(*testing.T) string
@@ -373,7 +373,7 @@ func impatientBroker(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// The suspicion of another client does not come up over a balancer that closes connections while records come in, nor stays when it is mended.
+// A balancer that closes connections while records arrive does not raise the suspicion of another client, nor keep it after it is fixed.
 func TestABalancerThatClosesForAWhileIsNoOtherClient(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	link := startLink(t, b.addr)

@@ -137,7 +137,7 @@ func TestLearnedStateThatIsNotTaken(t *testing.T) {
 		}
 		require.NoError(t, f.OpenLearned(dir, time.Hour))
 		require.Len(t, log.lines, 1)
-		require.Contains(t, log.lines[0], fmt.Sprintf("has %d bytes; no more than %d are ever written", maxLearned+1, maxLearned))
+		require.Contains(t, log.lines[0], fmt.Sprintf("has %d bytes, the maximum is %d", maxLearned+1, maxLearned))
 		if stuck {
 			require.Contains(t, log.lines[0], "file exists")
 			require.FileExists(t, path)

@@ -96,7 +96,7 @@ func readLearned(path string) ([]byte, error) {
 		return nil, err
 	}
 	if info.Size() > maxLearned {
-		return nil, fmt.Errorf("%w: %s has %d bytes; no more than %d are ever written", errTooLarge, path, info.Size(), maxLearned)
+		return nil, fmt.Errorf("%w: %s has %d bytes, the maximum is %d", errTooLarge, path, info.Size(), maxLearned)
 	}
 	return os.ReadFile(path)
 }
@@ -110,7 +110,7 @@ func unseal(raw []byte, state *learnedState) error {
 		return fmt.Errorf("its format is %q; this program reads %q", s.Format, learnedFormat)
 	}
 	if sum := crc32.ChecksumIEEE(s.State); sum != s.Sum {
-		return fmt.Errorf("its checksum is %08x, but its content gives %08x", s.Sum, sum)
+		return fmt.Errorf("checksum mismatch: stored %08x, computed %08x", s.Sum, sum)
 	}
 	if err := json.Unmarshal(s.State, state); err != nil {
 		return fmt.Errorf("reading the state: %w", err)
@@ -126,11 +126,11 @@ func Teach(p policy.Policy, file []byte) error {
 	}
 	l, ok := p.(policy.Learner)
 	if !ok {
-		return fmt.Errorf("policy %s does not learn, so it takes no learned state", p.Name())
+		return fmt.Errorf("policy %s does not learn, so it has no learned state", p.Name())
 	}
 	raw, ok := state.Policies[p.Name()]
 	if !ok {
-		return fmt.Errorf("it holds nothing that policy %s has learned", p.Name())
+		return fmt.Errorf("no learned state of policy %s in the file", p.Name())
 	}
 	return l.Restore(raw)
 }
@@ -170,7 +170,7 @@ func (l *learned) save() error {
 	l.problem = ""
 	if err != nil {
 		l.problem = err.Error()
-		return fmt.Errorf("saving what was learned: %w", err)
+		return fmt.Errorf("saving the learned state: %w", err)
 	}
 	l.saved = time.Now()
 	return nil

@@ -302,7 +302,7 @@ func TestWhatWasLearnedIsReadOrSetAside(t *testing.T) {
 		"nothing learned": {sealed(`{}`), ""},
 		"no JSON":         {"{", "reading the file"},
 		"another format":  {`{"format":"other","state":{}}`, `its format is \"other\"`},
-		"a flipped bit":   {`{"format":"` + learnedFormat + `","crc32":1,"state":{}}`, "its checksum is 00000001, but its content gives"},
+		"a flipped bit":   {`{"format":"` + learnedFormat + `","crc32":1,"state":{}}`, "checksum mismatch: stored 00000001, computed"},
 		"no state":        {sealed(`[]`), "reading the state"},
 		"refused":         {sealed(`{"estimates":{"local":{"value":-1,"count":3}}}`), "invalid numbers"},
 	} {

@@ -30,7 +30,7 @@ const Policy = "results"
 const suffix = "-results"
 
 // ErrTooLarge reports a result that fits no message.
-var ErrTooLarge = errors.New("the result fits no message")
+var ErrTooLarge = errors.New("the result is too large for a message")
 
 // Forwarder publishes results and sends them, as their class says. Its fields are set before the first call.
 type Forwarder struct {

@@ -56,7 +56,7 @@ func unseal(raw []byte, saved any) error {
 		return err
 	}
 	if sum := crc32.ChecksumIEEE(f.Saved); f.Sum != nil && sum != *f.Sum {
-		return fmt.Errorf("its checksum is %08x, but its content gives %08x", *f.Sum, sum)
+		return fmt.Errorf("checksum mismatch: stored %08x, computed %08x", *f.Sum, sum)
 	}
 	return json.Unmarshal(f.Saved, saved)
 }

@@ -60,7 +60,7 @@ func New(b Bounds) (*Quarantine, error) {
 		return q, nil
 	}
 	if err := os.MkdirAll(b.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the quarantine's folder %q (Intake.QuarantineDir): %w", b.Dir, err)
+		return nil, fmt.Errorf("creating the quarantine's folder %q (Intake.QuarantineDir): %w", b.Dir, err)
 	}
 	f, err := openFolder(b.Dir, int64(b.DirMiB)<<20, int64(max(q.maxBytes, folderBytes)))
 	if err != nil {
@@ -246,7 +246,7 @@ func (f *folder) write(entry Rejected) error {
 	}
 	size := int64(len(body))
 	if size > f.maxBytes {
-		return fmt.Errorf("a payload of %d bytes is over Intake.QuarantineDirMiB", size)
+		return fmt.Errorf("a payload of %d bytes exceeds Intake.QuarantineDirMiB", size)
 	}
 	if err := f.makeRoom(size); err != nil {
 		return err

@@ -68,7 +68,7 @@ func newAEAD(name string, key []byte) (cipher.AEAD, error) {
 	case CipherEAX:
 		return eax.NewEAX(block)
 	}
-	return nil, fmt.Errorf("cipher %q is not known", name)
+	return nil, fmt.Errorf("unknown cipher %q", name)
 }
 
 // seal appends nonce, ciphertext and tag.

@@ -159,7 +159,7 @@ func (u *unpacker) decompress(name string, src []byte, limit int64) ([]byte, err
 	case CompressionZstd:
 		return u.unpackZstd(src, limit)
 	}
-	return nil, malformedf("attributes", "contentencoding %q is not known", name)
+	return nil, malformedf("attributes", "unknown contentencoding %q", name)
 }
 
 func (u *unpacker) unpackZstd(src []byte, limit int64) ([]byte, error) {

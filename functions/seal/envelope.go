@@ -203,7 +203,7 @@ func (a attributes) get(name string) string {
 func (a attributes) validate() error {
 	for i := range a {
 		if i > 0 && a[i].name == a[i-1].name {
-			return malformedf("attributes", "%q is there twice", a[i].name)
+			return malformedf("attributes", "duplicate attribute %q", a[i].name)
 		}
 		if !isName(a[i].name) || !isText(a[i].value) {
 			return malformedf("attributes", "%q = %q", a[i].name, a[i].value)

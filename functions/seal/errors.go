@@ -7,7 +7,7 @@ import (
 )
 
 // ErrForged marks a message that no holder of the key sealed in this form: altered, moved, or not sealed although it must be.
-var ErrForged = errors.New("message is forged or was altered on the way")
+var ErrForged = errors.New("message is forged or was altered in transit")
 
 // UnknownKeyError reports that no key opens the message. A later rotation may fix that: keep the message.
 type UnknownKeyError struct {

@@ -40,7 +40,7 @@ func parse(msg []byte) (e *envelope, err error) {
 
 func parseJSON(msg []byte) (*envelope, error) {
 	if !utf8.Valid(msg) {
-		return nil, errors.New("it is not UTF-8")
+		return nil, errors.New("not UTF-8")
 	}
 	if !json.Valid(msg) {
 		return nil, errNotJSON
@@ -50,7 +50,7 @@ func parseJSON(msg []byte) (*envelope, error) {
 		return nil, err
 	}
 	if e.data == nil {
-		return nil, errors.New("it has neither data nor data_base64")
+		return nil, errors.New("neither data nor data_base64 is present")
 	}
 	return e, nil
 }
@@ -60,7 +60,7 @@ func (e *envelope) setMember(name string, raw json.RawMessage) (err error) {
 	isData := name == "data" || name == "data_base64"
 	switch {
 	case isData && e.data != nil:
-		return errors.New("it has data twice")
+		return errors.New("duplicate data")
 	case name == "data":
 		e.data, e.inline = raw, true
 		return nil
@@ -68,7 +68,7 @@ func (e *envelope) setMember(name string, raw json.RawMessage) (err error) {
 		e.data, err = parseBase64(raw)
 		return err
 	case len(e.attrs) == maxAttributes:
-		return fmt.Errorf("it has more than %d attributes", maxAttributes)
+		return fmt.Errorf("more than %d attributes", maxAttributes)
 	}
 	a, err := parseAttribute(name, raw)
 	e.attrs = append(e.attrs, a)
@@ -137,9 +137,9 @@ func parseProtobuf(msg []byte) (*envelope, error) {
 			e.data = append([]byte{}, b...)
 			return nil
 		case num > ceAttributes || b == nil:
-			return fmt.Errorf("field %d is not expected", num)
+			return fmt.Errorf("unexpected field %d", num)
 		case len(e.attrs) == maxAttributes:
-			return fmt.Errorf("it has more than %d attributes", maxAttributes)
+			return fmt.Errorf("more than %d attributes", maxAttributes)
 		case num == ceAttributes:
 			a, err := parseEntry(b)
 			e.attrs = append(e.attrs, a)
@@ -150,7 +150,7 @@ func parseProtobuf(msg []byte) (*envelope, error) {
 		return nil
 	})
 	if err == nil && e.data == nil {
-		err = errors.New("it has no binary_data")
+		err = errors.New("missing binary_data")
 	}
 	return e, err
 }
@@ -171,7 +171,7 @@ func eachField(msg []byte, set func(num protowire.Number, n uint64, b []byte) er
 		case protowire.BytesType:
 			b, size = protowire.ConsumeBytes(msg)
 		default:
-			return fmt.Errorf("field %d has wire type %d, which is not expected", num, typ)
+			return fmt.Errorf("field %d has unexpected wire type %d", num, typ)
 		}
 		if size < 0 {
 			return protowire.ParseError(size)
@@ -195,7 +195,7 @@ func parseEntry(entry []byte) (attribute, error) {
 			a.kind, a.value, err = parseValue(b)
 			seen += 10
 		default:
-			err = fmt.Errorf("field %d of an attribute is not expected", num)
+			err = fmt.Errorf("unexpected field %d of an attribute", num)
 		}
 		return err
 	})
@@ -217,7 +217,7 @@ func parseValue(value []byte) (k kind, s string, err error) {
 		seen++
 		isBytes := b != nil
 		if num > valueTimestamp || isBytes != (num >= valueString) {
-			return fmt.Errorf("field %d of a value is not expected", num)
+			return fmt.Errorf("unexpected field %d of a value", num)
 		}
 		k = other
 		switch num {
@@ -242,7 +242,7 @@ func parseValue(value []byte) (k kind, s string, err error) {
 		return nil
 	})
 	if err == nil && seen != 1 {
-		err = fmt.Errorf("a value is %d things", seen)
+		err = fmt.Errorf("a value has %d fields instead of one", seen)
 	}
 	return k, s, err
 }
@@ -251,7 +251,7 @@ func parseTimestamp(b []byte) (string, error) {
 	var part [timeNanos + 1]uint64
 	err := eachField(b, func(num protowire.Number, n uint64, b []byte) error {
 		if num > timeNanos || b != nil || part[num] != 0 {
-			return fmt.Errorf("field %d of a time is not expected", num)
+			return fmt.Errorf("unexpected field %d of a time", num)
 		}
 		part[num] = n
 		return nil

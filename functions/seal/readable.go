@@ -37,7 +37,7 @@ const (
 // binaryName is the member whose byte string is base64 in JSON.
 const binaryName = "binaryValue"
 
-var errNotReadable = errors.New("it cannot be written as JSON and back without a change")
+var errNotReadable = errors.New("conversion to JSON and back would change it")
 
 // readableCBOR converts a CBOR event to JSON. It returns nil if eventCBOR would not restore the same bytes.
 func readableCBOR(data []byte) []byte {
@@ -189,7 +189,7 @@ func eventCBOR(event []byte) ([]byte, error) {
 	d.UseNumber()
 	out, err := appendCBOR(make([]byte, 0, len(event)), d, "", 0)
 	if err != nil {
-		return nil, fmt.Errorf("making CBOR of an event: %w", err)
+		return nil, fmt.Errorf("converting an event to CBOR: %w", err)
 	}
 	return out, nil
 }
@@ -218,7 +218,7 @@ func appendCBOR(dst []byte, d *json.Decoder, name string, depth int) ([]byte, er
 	case json.Delim:
 		return appendMembers(dst, d, v == '{', depth)
 	}
-	return dst, fmt.Errorf("%v is no value", token)
+	return dst, fmt.Errorf("unexpected token %v", token)
 }
 
 func appendNumber(dst []byte, text string) ([]byte, error) {
@@ -236,7 +236,7 @@ func appendNumber(dst []byte, text string) ([]byte, error) {
 
 func appendMembers(dst []byte, d *json.Decoder, named bool, depth int) ([]byte, error) {
 	if depth >= cborDepth {
-		return dst, fmt.Errorf("it nests deeper than %d", cborDepth)
+		return dst, fmt.Errorf("nested deeper than %d", cborDepth)
 	}
 	var inner []byte
 	n := uint64(0)

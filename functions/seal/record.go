@@ -63,7 +63,7 @@ var encodingNames = [...]string{task.JSON: "json", task.CBOR: "cbor", task.Text:
 
 func (e encoding) MarshalText() ([]byte, error) {
 	if int(e) >= len(encodingNames) {
-		return nil, fmt.Errorf("encoding %d is not known", e)
+		return nil, fmt.Errorf("unknown encoding %d", e)
 	}
 	return []byte(encodingNames[e]), nil
 }
@@ -75,7 +75,7 @@ func (e *encoding) UnmarshalText(name []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("encoding %q is not known", name)
+	return fmt.Errorf("unknown encoding %q", name)
 }
 
 // recordOf returns the record of a task.
@@ -109,7 +109,7 @@ func (r *record) task(data []byte) (*task.Task, error) {
 	if r.ValueType != "" {
 		var ok bool
 		if t.Type, ok = task.ParseType([]byte(r.ValueType)); !ok {
-			return nil, malformedf("record", "value type %q is not known", r.ValueType)
+			return nil, malformedf("record", "unknown value type %q", r.ValueType)
 		}
 	}
 	for _, h := range r.Holes {
@@ -189,7 +189,7 @@ func (c *content) data() ([]byte, error) {
 		n, data = n+1, *c.base64
 	}
 	if n != 1 {
-		return nil, malformedf("record", "it must have one of event, text and base64, not %d", n)
+		return nil, malformedf("record", "must have one of event, text and base64, has %d", n)
 	}
 	return data, nil
 }
@@ -212,7 +212,7 @@ func (b *Batch) readJSON(data []byte, count int) error {
 		return malformed("batch", err)
 	}
 	if node != b.Node || epoch != b.Epoch {
-		return malformedf("batch", "it says %q in epoch %q where its attributes say %q in %q", node, epoch, b.Node, b.Epoch)
+		return malformedf("batch", "node %q and epoch %q differ from %q and %q in its attributes", node, epoch, b.Node, b.Epoch)
 	}
 	return nil
 }
@@ -220,7 +220,7 @@ func (b *Batch) readJSON(data []byte, count int) error {
 func (b *Batch) readRecords(list json.RawMessage, count int) error {
 	return eachElement(list, func(raw json.RawMessage) error {
 		if len(b.Tasks) == count {
-			return fmt.Errorf("it has more than the %d records that its attributes promise", count)
+			return fmt.Errorf("more than the %d records in its attributes", count)
 		}
 		return b.readRecord(raw)
 	})

@@ -160,7 +160,7 @@ func (b *Batch) check() error {
 	case b.Session != "" && !isText(b.Session):
 		return malformedf("batch", "its session %q must be printable UTF-8", b.Session)
 	case len(b.Tasks) == 0 || len(b.Tasks) != len(b.Sequences):
-		return malformedf("batch", "%d tasks and %d sequences; there must be as many, and one at least", len(b.Tasks), len(b.Sequences))
+		return malformedf("batch", "%d tasks and %d sequences; must be equal in number, and at least one", len(b.Tasks), len(b.Sequences))
 	case !isTime(b.Created):
 		return malformedf("batch", "its time %v has no four-digit year", b.Created)
 	}
@@ -255,11 +255,11 @@ func (b *Batch) readProtobuf(data []byte, count int) error {
 func (b *Batch) readField(field protowire.Number, value []byte, count int) error {
 	switch {
 	case field == fieldNode && string(value) != b.Node, field == fieldEpoch && string(value) != b.Epoch:
-		return malformedf("batch", "it says %q where its attributes say %q in epoch %q", value, b.Node, b.Epoch)
+		return malformedf("batch", "%q differs from its attributes, node %q and epoch %q", value, b.Node, b.Epoch)
 	case field == fieldSequences:
 		return b.readSequences(value, count)
 	case field == fieldTasks && len(b.Tasks) == count:
-		return malformedf("batch", "it has more than the %d tasks that its attributes promise", count)
+		return malformedf("batch", "more than the %d tasks in its attributes", count)
 	case field == fieldTasks:
 		b.Tasks = append(b.Tasks, value)
 	}
@@ -274,7 +274,7 @@ func (b *Batch) readSequences(value []byte, count int) error {
 			return malformed("sequences", protowire.ParseError(n))
 		}
 		if len(b.Sequences) == count {
-			return malformedf("batch", "it has more than the %d sequences that its attributes promise", count)
+			return malformedf("batch", "more than the %d sequences in its attributes", count)
 		}
 		last += uint64(protowire.DecodeZigZag(d))
 		b.Sequences = append(b.Sequences, last)
@@ -320,7 +320,7 @@ func (o *Opener) Open(msg []byte) (*Batch, error) {
 	case media == mediaProtobuf:
 		err = b.readProtobuf(data, count)
 	case media != mediaJSON:
-		err = malformedf("attributes", "datacontenttype %q is not known", media)
+		err = malformedf("attributes", "unknown datacontenttype %q", media)
 	case !e.inline && !json.Valid(data): // inline data was checked with the message
 		err = malformed("batch", errNotJSON)
 	default:
@@ -330,7 +330,7 @@ func (o *Opener) Open(msg []byte) (*Batch, error) {
 		return nil, err
 	}
 	if len(b.Tasks) != count || len(b.Sequences) != count || b.Sequences[0] != first {
-		return nil, malformedf("batch", "it has %d tasks and %d sequences where its attributes promise %d from %d on",
+		return nil, malformedf("batch", "%d tasks and %d sequences differ from its attributes: %d from sequence %d on",
 			len(b.Tasks), len(b.Sequences), count, first)
 	}
 	return b, nil
@@ -364,7 +364,7 @@ func (o *Opener) decrypt(e *envelope) ([]byte, error) {
 		return e.data, o.plainAllowed()
 	case CipherGCM, CipherEAX:
 	default:
-		return nil, malformedf("attributes", "cipher %q is not known", name)
+		return nil, malformedf("attributes", "unknown cipher %q", name)
 	}
 	if e.inline {
 		return nil, malformed("message", errors.New("sealed data must be in data_base64"))
@@ -395,7 +395,7 @@ func (o *Opener) plainAllowed() error {
 		return &UnknownKeyError{KeyID: id, Err: err}
 	case id != "" || o.keyed.Load():
 		o.keyed.Store(true)
-		return fmt.Errorf("it is not sealed: %w", ErrForged)
+		return fmt.Errorf("not sealed: %w", ErrForged)
 	}
 	return nil
 }

@@ -281,7 +281,7 @@ func (o *Opener) receive(msg []byte, typ, root string, body any, node *string) (
 		return nil, time.Time{}, err
 	}
 	if named != *node || e.attrs.get("subject") != *node {
-		return nil, time.Time{}, malformedf("statement", "it is about %q where its attributes say %q", *node, named)
+		return nil, time.Time{}, malformedf("statement", "name %q differs from %q in its attributes", *node, named)
 	}
 	created, err := parseTime(e.attrs.get("time"))
 	if err != nil {

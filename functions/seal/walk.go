@@ -6,7 +6,7 @@ import (
 	"errors"
 )
 
-var errNotJSON = errors.New("it is not valid JSON of the expected kind")
+var errNotJSON = errors.New("not valid JSON of the expected type")
 
 // The walkers below process JSON that json.Valid has accepted, so they only follow its structure. Decoding a batch with encoding/json alone scans
 // each event six times; this way it is scanned strictly once.

@@ -111,16 +111,16 @@ func (s *Spool) admit(a *appending) error {
 
 func (s *Spool) check(r *Record) error {
 	if r.Lane < 0 || r.Lane >= Lanes {
-		return fmt.Errorf("appending to lane %d: there are lanes 0 to %d", r.Lane, Lanes-1)
+		return fmt.Errorf("appending to lane %d: must be from 0 to %d", r.Lane, Lanes-1)
 	}
 	if len(r.Class) > maxClass {
 		return fmt.Errorf("appending class %.40q…: a name has at most %d bytes", r.Class, maxClass)
 	}
 	if s.byName[r.Class] == nil && len(s.classes) >= maxClasses && !s.rename(r.Class) {
-		return fmt.Errorf("appending class %q: the spool has %d classes with records or drops, and room for no more", r.Class, maxClasses)
+		return fmt.Errorf("appending class %q: the maximum of %d classes have records or drops", r.Class, maxClasses)
 	}
 	if n := s.stored(r); n > s.limits.segmentMax() {
-		return fmt.Errorf("%w: %d bytes, at most %d fit", ErrTooLarge, n, s.limits.segmentMax())
+		return fmt.Errorf("%w: %d bytes exceed the maximum of %d", ErrTooLarge, n, s.limits.segmentMax())
 	}
 	s.class(r.Class).used = s.encoded
 	return nil

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// benchDir is on a disk even where the temporary directory is in memory: SPOOL_BENCH_DIR says where.
+// benchDir returns a directory on a disk, even if the temporary directory is in memory: SPOOL_BENCH_DIR sets it.
 func benchDir(b *testing.B) string {
 	if d := os.Getenv("SPOOL_BENCH_DIR"); d != "" {
 		dir, err := os.MkdirTemp(d, "spool")
@@ -25,7 +25,7 @@ func benchDir(b *testing.B) string {
 	return b.TempDir()
 }
 
-// BenchmarkRawFdatasync is the ceiling: 20 KiB written over blocks that exist, one fdatasync each.
+// BenchmarkRawFdatasync is the ceiling: 20 KiB written over existing blocks, one fdatasync each.
 func BenchmarkRawFdatasync(b *testing.B) {
 	f, err := os.Create(filepath.Join(benchDir(b), "raw"))
 	require.NoError(b, err)
@@ -46,9 +46,8 @@ func BenchmarkRawFdatasync(b *testing.B) {
 	require.NoError(b, f.Close())
 }
 
-// BenchmarkAppend is a flow: records are stored, taken from the ring, and done, as with a link that keeps up. "growing" is an
-// outage: nothing is taken, and every block is a fresh one but for the first 32 MiB. "again" is the next outage, which writes over the
-// blocks of the one before.
+// BenchmarkAppend measures a flow: records are stored, taken from the ring, and done, as with a link that keeps up. "growing" is an outage: no record
+// is taken, and every block but the first 32 MiB is fresh. "again" is the next outage, which overwrites the blocks of the previous one.
 func BenchmarkAppend(b *testing.B) {
 	for _, c := range []struct {
 		size, group, writers int
@@ -112,7 +111,7 @@ func write(b *testing.B, s *Spool, size, group, writers, n int) {
 	wg.Wait()
 }
 
-// empty ends the outage: everything is taken and done, and what it filled is ready to be written over.
+// empty ends the outage: all records are taken and done, and their segments are ready to be overwritten.
 func empty(b *testing.B, s *Spool) {
 	for _, from := range []Source{Live, Backlog} {
 		for got := s.Take(5, "", from, 256, 4<<20, nil); len(got) > 0; got = s.Take(5, "", from, 256, 4<<20, nil) {
@@ -127,7 +126,7 @@ func empty(b *testing.B, s *Spool) {
 	}
 }
 
-// drain takes and ends records as they come, until stopped.
+// drain takes and ends records as they arrive, until stopped.
 func drain(s *Spool, no bool) (stop func()) {
 	quit := make(chan struct{})
 	var wg sync.WaitGroup
@@ -146,8 +145,8 @@ func drain(s *Spool, no bool) (stop func()) {
 	return func() { close(quit); wg.Wait() }
 }
 
-// deviceWrites is what the disk under dir was given by everybody, in bytes. The kernel's count for the process is of no use where
-// a page cache of large folios counts each as a whole.
+// deviceWrites returns the bytes written to the disk under dir by all processes. The kernel's count for the process is useless where a page cache of
+// large folios counts each folio as a whole.
 func deviceWrites(dir string) int64 {
 	var st unix.Stat_t
 	if unix.Stat(dir, &st) != nil {
@@ -232,7 +231,7 @@ func appendAll(b *testing.B, s *Spool, writers, n int) {
 	wg.Wait()
 }
 
-// waitForSpares lets a new spool prepare its first files.
+// waitForSpares waits until a new spool has prepared its first files.
 func waitForSpares(s *Spool) {
 	for ready := false; !ready; time.Sleep(10 * time.Millisecond) {
 		s.mu.Lock()

@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/check/bounds"
 )
 
-// What the configuration accepts.
+// The accepted values of the configuration.
 func TestBounds(t *testing.T) {
 	require.Equal(t, `QuotaMiB 16 to 16777216
 SegmentMiB 0 to 64

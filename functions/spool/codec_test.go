@@ -89,7 +89,7 @@ func TestFatesAgreeWithAMap(t *testing.T) {
 	})
 }
 
-// What a file holds of ranges is refused where they overlap, end before they begin, or wrap around.
+// Ranges read from a file are rejected if they overlap, end before they begin, or wrap around.
 func TestRangesOfFatesAreChecked(t *testing.T) {
 	for name, row := range map[string]struct {
 		numbers []uint64 // distance from the end before, and length, of each
@@ -130,7 +130,7 @@ func TestRangesOfFatesAreChecked(t *testing.T) {
 	require.ErrorIs(t, err, errMalformed)
 }
 
-// A decoder gives zeros from its first error on, and keeps that. A number that claims more than there is reserves nothing.
+// A decoder returns zeros after its first error, and keeps that error. A number larger than the remaining input allocates nothing.
 func TestADecoderGivesZerosAfterAnError(t *testing.T) {
 	for name, read := range map[string]func(d *decoder) any{
 		"uvarint": func(d *decoder) any { return d.uvarint() },
@@ -168,7 +168,7 @@ func TestADecoderGivesZerosAfterAnError(t *testing.T) {
 	}
 }
 
-// drawState is a state of any content.
+// drawState returns an arbitrary state.
 func drawState(t *rapid.T) *savedState {
 	number := rapid.Uint64Range(0, 1<<40)
 	st := &savedState{
@@ -203,8 +203,7 @@ func drawState(t *rapid.T) *savedState {
 	return st
 }
 
-// A state comes back as it was written, and not at all where one byte of it is another or the end is missing. What follows it in its
-// slot is of no meaning.
+// An encoded state decodes to the same state, and fails if one byte is changed or the end is missing. Bytes after it in its slot are ignored.
 func TestAStateComesBackAsItWas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		st := drawState(t)
@@ -221,7 +220,7 @@ func TestAStateComesBackAsItWas(t *testing.T) {
 	})
 }
 
-// One copy of a segment's header is enough, and a flipped bit in each is too much. A lane or a version that there is not is refused.
+// One intact copy of a segment's header is sufficient; a flipped bit in both is too much. Unknown lanes and versions are rejected.
 func TestASegmentHeaderComesBackAsItWas(t *testing.T) {
 	h := segmentHeader{lane: Lanes - 1, flags: 1, rev: 7, id: 8, base: 9, created: -10, epoch: "0123456789abcdef", origin: "fedcba9876543210", keyID: "key-1"}
 	for i := range h.salt {
@@ -259,7 +258,7 @@ func TestASegmentHeaderComesBackAsItWas(t *testing.T) {
 	}
 }
 
-// What is gone of a segment is written down as runs, and read alongside ascending sequences.
+// The gone sequences of a segment are encoded as runs, and read alongside ascending sequences.
 func TestGoneRangesAgreeWithTheEntries(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := segment{segmentHeader: segmentHeader{base: rapid.Uint64Range(1, 1000).Draw(t, "base")}, goneDirty: true}
@@ -291,7 +290,7 @@ func firstOf(b []byte) *byte {
 	return &b[0]
 }
 
-// A block of the history is read where it is whole and of this spool.
+// A block of the history is read if it is intact and belongs to this spool.
 func TestABlockComesBackAsItWas(t *testing.T) {
 	const epoch = "0123456789abcdef"
 	ranges := []fateRange{{1, 2, "done"}, {4, 4, "skipped"}, {9, 30, "done"}}
@@ -343,7 +342,7 @@ func TestABlockComesBackAsItWas(t *testing.T) {
 	require.Empty(t, body)
 }
 
-// incompressible is bytes that no compression makes smaller.
+// incompressible returns bytes that no compression makes smaller.
 func incompressible(n int) []byte {
 	out := make([]byte, 0, n+4)
 	for sum := uint32(1); len(out) < n; {
@@ -353,7 +352,7 @@ func incompressible(n int) []byte {
 	return out
 }
 
-// When a record expires by the spool's clock: not before its time, and at most a tick later.
+// A record expires by the spool's clock: not before its time, and at most a tick later.
 func TestWhenARecordIsDue(t *testing.T) {
 	const now = 5 * tickLength
 	for name, row := range map[string]struct {
@@ -372,7 +371,7 @@ func TestWhenARecordIsDue(t *testing.T) {
 	}
 }
 
-// What is marked as encrypted is opened with a key alone, and only as it was sealed; keys have 32 bytes.
+// A record marked as encrypted opens only with its key and only as it was sealed; keys have 32 bytes.
 func TestAnEncryptedRecordNeedsItsSegmentsKey(t *testing.T) {
 	h := segmentHeader{flags: flagEncrypted, epoch: "0123456789abcdef", keyID: "k"}
 	key := bytes.Repeat([]byte{7}, 32)
@@ -385,9 +384,9 @@ func TestAnEncryptedRecordNeedsItsSegmentsKey(t *testing.T) {
 	}
 	b := sealRecord(nil, &header{seq: 3, class: []byte("c")}, []byte("payload"), aead, 9)
 	_, err = decodeRecord(slices.Clone(b), 9, 3, nil)
-	require.ErrorContains(t, err, "record is encrypted and its segment is not")
+	require.ErrorContains(t, err, "record is encrypted, but its segment is not")
 	_, err = decodeRecord(slices.Clone(b), 9, 4, aead)
-	require.ErrorContains(t, err, "record 3 stands in the place of 4")
+	require.ErrorContains(t, err, "found record 3 in place of 4")
 	r, err := decodeRecord(slices.Clone(b), 9, 3, aead)
 	require.NoError(t, err)
 	require.Equal(t, "payload", string(r.Payload))
@@ -401,7 +400,7 @@ func TestAnEncryptedRecordNeedsItsSegmentsKey(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, found)
 	_, err = findKey(nil, &h)
-	require.ErrorContains(t, err, `it is encrypted with key "k" and no keys are configured`)
+	require.ErrorContains(t, err, `encrypted with key "k", but no keys are configured`)
 	keys.keys["k"] = bytes.Repeat([]byte{8}, 32)
 	_, err = findKey(keys, &h)
 	require.ErrorIs(t, err, errWrongKey)
@@ -447,7 +446,7 @@ func TestSizesFollowTheQuota(t *testing.T) {
 	}
 }
 
-// An index is refused where an entry of it cannot be one of the segment, although its checksum is right.
+// An index is rejected if an entry cannot belong to the segment, even if its checksum is correct.
 func TestAnIndexOfWhatCannotBe(t *testing.T) {
 	for what, c := range map[string]struct {
 		change func(g *segment)

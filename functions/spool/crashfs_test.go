@@ -9,7 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// crashFS runs the spool on a file system that can lose what was not synced, block by block and name by name.
+// crashFS is a file system for the spool that can lose unsynced data, block by block and name by name.
 type crashFS struct {
 	*vfs.MemFS
 	before func() // called before each operation that changes the disk
@@ -94,10 +94,10 @@ func (f crashFile) SyncData() error {
 // At does nothing: nobody moves what lies in memory.
 func (f crashFile) At(string) error { return nil }
 
-// Truncate does nothing, as vfs cannot: a spool must get by without, for a truncation is not durable either.
+// Truncate does nothing, since vfs cannot truncate: the spool must work without it, for a truncation is not durable either.
 func (f crashFile) Truncate(int64) error { return nil }
 
-// Preallocate makes the file as long as it is to become.
+// Preallocate extends the file to its final size.
 func (f crashFile) Preallocate(size int64) error {
 	n, err := f.Size()
 	if err != nil || n >= size {

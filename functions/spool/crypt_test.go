@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ring of keys by id, for tests.
+// testKeys are keys by id.
 type testKeys struct {
 	mu      sync.Mutex
 	current string
@@ -70,7 +70,7 @@ func TestEncryptedAtRestAcrossRotation(t *testing.T) {
 		require.NotContains(t, string(b), "secret", name)
 	}
 
-	// Keys that come late or are wrong cost nothing: the records wait.
+	// Late or wrong keys lose no record: the records wait.
 	keys.set("b", "b")
 	keys.keys["b"] = bytes.Repeat([]byte("x"), 32)
 	s = open(t, dir, encrypted(), WithKeys(keys))
@@ -92,7 +92,7 @@ func TestEncryptionNeedsKeys(t *testing.T) {
 	balanced(t, s)
 }
 
-// The cipher detects an altered record with mended checksums.
+// The cipher detects an altered record with corrected checksums.
 func TestForgedRecordIsSetAside(t *testing.T) {
 	dir, keys := t.TempDir(), new(testKeys).set("a", "a")
 	s, err := Open(dir, encrypted(), WithKeys(keys))
@@ -115,8 +115,8 @@ func TestForgedRecordIsSetAside(t *testing.T) {
 	require.EqualValues(t, 1, balanced(t, s).Dropped[ReasonQuarantined])
 }
 
-// No pair of segment key and nonce is used for two records, over restarts, power cuts, failed commits and reused files: each
-// segment on any disk that ever was has its own salt, and within it a sequence stands once.
+// No pair of segment key and nonce is used for two records, across restarts, power cuts, failed commits and reused files: each segment that ever was
+// on a disk has its own salt, and contains each sequence once.
 func TestNonceNeverRepeats(t *testing.T) {
 	keys := new(testKeys).set("a", "a")
 	disk := crashFS{vfs.NewCrashableMem(), func() {}}

@@ -15,14 +15,14 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// The invariants that a power cut must not break, whatever moment it comes at:
+// The invariants that a power cut at any moment must not break:
 //
 //   - a record whose Append was confirmed, and that was not ended, is there with the same bytes, class, score and times;
-//   - a record that was ended before a Checkpoint returned never comes back;
-//   - nothing is there that was not appended, and nothing twice;
-//   - a sequence that was confirmed or taken is never given to another record;
-//   - appended = done + dropped + held, for the whole and for each class, and nothing counts as damaged;
-//   - the epoch stays the same from the first confirmed record on, until NewEpoch returned another, which stays then.
+//   - a record that was ended before a Checkpoint returned never reappears;
+//   - no record is there that was not appended, and none twice;
+//   - a sequence that was confirmed or taken is never assigned to another record;
+//   - appended = done + dropped + held, in total and for each class, and nothing counts as damaged;
+//   - the epoch stays the same from the first confirmed record on, until NewEpoch returns another, which then stays.
 type cutModel struct {
 	t       testing.TB
 	rng     *rand.Rand
@@ -72,8 +72,8 @@ func (m *cutModel) open() error {
 	return err
 }
 
-// life opens the spool, checks it, and uses it for a while. The power is cut before some operation on the disk; what happens
-// afterwards happens to a disk that is no more.
+// life opens the spool, checks it, and uses it for a while. The power is cut before some operation on the disk; later operations reach a disk that no
+// longer counts.
 func (m *cutModel) life() error {
 	m.ops.Store(1 << 30)
 	if err := m.open(); err != nil {
@@ -101,7 +101,7 @@ func (m *cutModel) operation() {
 	}
 }
 
-// cut takes the disk as the power cut leaves it, and what is known by then.
+// cut takes the disk as the power cut leaves it, and the knowledge at that moment.
 func (m *cutModel) cut() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -207,7 +207,7 @@ func (m *cutModel) takeSome() {
 	}
 }
 
-// endHeld says of some records that were held from their commit on that they are done here, and lets others go.
+// endHeld ends some held records as done locally, and releases others.
 func (m *cutModel) endHeld() {
 	var done, let []uint64
 	m.mu.Lock()
@@ -256,7 +256,7 @@ func (m *cutModel) newEpoch() error {
 	return err
 }
 
-// verify compares what is there with what may be, and takes over what is.
+// verify compares the spool with the model, and updates the model from it.
 func (m *cutModel) verify() error {
 	st := m.s.Stats()
 	sum := st.Done + st.Held
@@ -320,7 +320,7 @@ func (m *cutModel) explain(r Record) error {
 	return fmt.Errorf("record %d (%s) was never appended so", r.Seq, r.Class)
 }
 
-// cutPower runs lives until something breaks.
+// cutPower runs lives until an invariant breaks.
 func cutPower(t testing.TB, seed uint64, cuts int, policy string, without syncPoint) (int, error) {
 	m := newCutModel(t, seed, policy, without)
 	for i := range cuts {
@@ -357,7 +357,7 @@ func TestNoPowerCutLosesWhatWasConfirmed(t *testing.T) {
 	}
 }
 
-// Where commits do not sync, a power cut takes what it takes; the counts say so, and no sequence is given twice.
+// If commits do not sync, a power cut may lose records; the counts show it, and no sequence is assigned twice.
 func TestPowerCutUnderWeakSync(t *testing.T) {
 	for _, policy := range []string{SyncInterval, SyncNone} {
 		seed := rand.Uint64()

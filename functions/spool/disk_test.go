@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The bytes on disk that the spool reports are those of its files, also where the history has another size than is configured now.
+// The spool reports the size of its files as bytes on disk, also if the history has another size than configured now.
 func TestTheBytesOnDiskAreThoseOfTheFiles(t *testing.T) {
 	dir := t.TempDir()
 	files := func() (sum int64) {
@@ -31,7 +31,7 @@ func TestTheBytesOnDiskAreThoseOfTheFiles(t *testing.T) {
 	}
 }
 
-// The tools pass on what ends them: an error of the function that takes the records, and an unreadable segment.
+// The tools return the error that ends them: that of the function that takes the records, or of an unreadable segment.
 func TestToolsEndWithTheErrorOfTheirCaller(t *testing.T) {
 	dir := worn(t)
 	enough := errors.New("enough")

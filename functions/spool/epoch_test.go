@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A new epoch keeps records, sequences and fates, and what is in flight leaves again under it; what is parked stays with its owner.
+// A new epoch keeps records, sequences and fates; records in flight are sent again under it; parked records stay with their owner.
 func TestANewEpochKeepsRecordsAndTakesBackWhatIsInFlight(t *testing.T) {
 	dir := t.TempDir()
 	cfg := encrypted()
@@ -55,7 +55,7 @@ func TestANewEpochKeepsRecordsAndTakesBackWhatIsInFlight(t *testing.T) {
 	require.Equal(t, FateDone, s.Fate(1))
 }
 
-// Where no state can be written there is no new epoch, and nothing has changed.
+// If no state can be written, there is no new epoch, and nothing has changed.
 func TestANewEpochThatCannotBeWrittenIsNone(t *testing.T) {
 	disk := &faultFS{FS: osFS{}}
 	s := open(t, t.TempDir(), DefaultConfig(), WithFS(disk))
@@ -75,7 +75,7 @@ func TestANewEpochThatCannotBeWrittenIsNone(t *testing.T) {
 	require.Equal(t, 1, s.Stats().Leased)
 }
 
-// Where the state is lost after a new epoch, the segments of both are the spool's own, and its history with them.
+// If the state is lost after a new epoch, the segments of both epochs belong to the spool, and so does its history.
 func TestALostStateKeepsTheRecordsOfAllEpochs(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir, DefaultConfig(), small(16<<20, 8<<10, 4<<10))

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// faultFS fails operations as a test says. The hook gets the operation, the file's name and, for writes, how many bytes; with an
-// error of a write it also says how many of them still arrive.
+// faultFS fails operations as a test demands. The hook gets the operation, the file's name and, for writes, the number of bytes; with an error of a
+// write it also returns how many of them are still written.
 type faultFS struct {
 	FS
 	hook atomic.Pointer[func(op, name string, n int) (int, error)]
@@ -20,7 +20,7 @@ type faultFS struct {
 	moved map[string]string // by the name that a file was opened with: a spare becomes a segment while it is open
 }
 
-// now is the name that an open file has.
+// now returns the current name of an open file.
 func (f *faultFS) now(name string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -32,7 +32,7 @@ func (f *faultFS) now(name string) string {
 
 func (f *faultFS) set(hook func(op, name string, n int) (int, error)) { f.hook.Store(&hook) }
 
-// full is a disk without space: nothing can be created, and files cannot grow.
+// full is a disk without space: no file can be created or grow.
 func full(op, _ string, _ int) (int, error) {
 	if op == "create" || op == "preallocate" {
 		return 0, syscall.ENOSPC
@@ -176,7 +176,7 @@ func (f *faultFile) Truncate(size int64) error {
 	return f.File.Truncate(size)
 }
 
-// Close closes the file even if it is to fail.
+// Close closes the file even if it must fail.
 func (f *faultFile) Close() error {
 	_, failed := f.fs.check("close", f.fs.now(f.name), 0)
 	return errors.Join(failed, f.File.Close())

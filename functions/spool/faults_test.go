@@ -18,7 +18,7 @@ import (
 
 func isSegment(name string) bool { return strings.HasSuffix(name, ".seg") }
 
-// A disk that others filled refuses cleanly, takes what is done, and everything drains; then it stores again.
+// A disk filled by other files refuses records cleanly, accepts Done, and drains; then it stores records again.
 func TestFullDiskDrains(t *testing.T) {
 	dir, disk := t.TempDir(), &faultFS{FS: osFS{}}
 	s := open(t, dir, DefaultConfig(), WithFS(disk), small(8<<20, 64<<10, 0))
@@ -47,7 +47,7 @@ func TestFullDiskDrains(t *testing.T) {
 	require.NotZero(t, s.Stats().DiskFull)
 }
 
-// An Append that is larger than the disk leaves the limit at what the disk took of it: once that is gone as much is taken again.
+// An Append larger than the disk's free space leaves the limit at what the disk took of it: once that is drained, as much is accepted again.
 func TestABurstLargerThanTheDiskLeavesTheLimit(t *testing.T) {
 	disk := &faultFS{FS: osFS{}}
 	s := open(t, t.TempDir(), DefaultConfig(), WithFS(disk), small(8<<20, 64<<10, 0))
@@ -75,7 +75,7 @@ func TestABurstLargerThanTheDiskLeavesTheLimit(t *testing.T) {
 	require.Zero(t, balanced(t, s).Held)
 }
 
-// On a full disk the strategies make room in segments that exist.
+// On a full disk the strategies make room in existing segments.
 func TestFullDiskDropsOldest(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.OnFull = DropOldest
@@ -96,7 +96,7 @@ func TestFullDiskDropsOldest(t *testing.T) {
 	require.NotZero(t, st.Dropped[ReasonFull])
 }
 
-// A write or sync that fails is told to those that it concerns, and the next commit begins a new segment.
+// A failed write or sync is reported to the calls it affects, and the next commit begins a new segment.
 func TestFailedCommitHarmsOnlyItself(t *testing.T) {
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestFailedCommitHarmsOnlyItself(t *testing.T) {
 	}
 }
 
-// A disk that turned read-only gives errors to Append, and the backlog is still there to be sent.
+// A disk that turned read-only fails Append, and the backlog can still be sent.
 func TestDiskTurnsReadOnly(t *testing.T) {
 	disk := &faultFS{FS: osFS{}}
 	s := open(t, t.TempDir(), DefaultConfig(), WithFS(disk), small(16<<20, 1<<20, 0))
@@ -163,7 +163,7 @@ func TestOpenOnReadOnlyDisk(t *testing.T) {
 	require.ErrorContains(t, err, dir)
 }
 
-// A sector that cannot be read costs its record; the others of the same read come.
+// An unreadable sector costs its record; the other records of the same read are returned.
 func TestUnreadableSectorCostsOneRecord(t *testing.T) {
 	disk := &faultFS{FS: osFS{}}
 	s := open(t, t.TempDir(), DefaultConfig(), WithFS(disk), small(16<<20, 1<<20, 0))
@@ -183,7 +183,7 @@ func TestUnreadableSectorCostsOneRecord(t *testing.T) {
 	require.Equal(t, ReasonQuarantined, s.Fate(3))
 }
 
-// One process has a directory, also after the lock's file was removed, and gives it back.
+// One process holds a directory, also after the lock file was removed, and releases it.
 func TestOneProcessPerDirectory(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir, DefaultConfig())
@@ -197,8 +197,8 @@ func TestOneProcessPerDirectory(t *testing.T) {
 	open(t, dir, DefaultConfig())
 }
 
-// Whatever one flipped bit in a segment hits, at most one record is lost, it is named, and the counts stay whole. A bit in
-// a record's header costs nothing, for the checksum says which bit it was.
+// At most one record is lost by one flipped bit in a segment, it is named, and the counts stay correct. A bit in a record's header costs nothing,
+// since the checksum identifies it.
 func TestFlippedBitCostsAtMostOneRecord(t *testing.T) {
 	const n = 40
 	for _, indexed := range []bool{true, false} {
@@ -251,7 +251,7 @@ func flipped(t *testing.T, dir string, n, bit int) {
 	require.FileExists(t, filepath.Join(dir, lost.Kept))
 }
 
-// Whole areas of garbage cost what they cover, and the log goes on behind them.
+// Areas of garbage cost the records they cover, and the log continues behind them.
 func TestGarbageInTheMiddleIsSetAside(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir, DefaultConfig(), small(16<<20, 1<<20, 0))
@@ -276,7 +276,7 @@ func TestGarbageInTheMiddleIsSetAside(t *testing.T) {
 	}
 }
 
-// Either slot alone is enough; without both the records are still there, and no sequence is given twice.
+// Either slot alone is sufficient; without both the records are still there, and no sequence is assigned twice.
 func TestDamagedState(t *testing.T) {
 	for _, slots := range [][]string{{"state-a"}, {"state-b"}, {"state-a", "state-b"}} {
 		dir := t.TempDir()
@@ -324,8 +324,7 @@ func TestUnreadableSegmentIsMovedAside(t *testing.T) {
 	require.FileExists(t, filepath.Join(dir, quarantineDir, segmentName(1, 1)))
 }
 
-// A crash between a checkpoint that names the next sequence and the commit that was to use it: those sequences were
-// never used, and a query for them says so.
+// A crash between a checkpoint with the next sequence and the commit that was to use it: those sequences were never used, and a query returns that.
 func TestSequencesThatACrashBurnsAreSkipped(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, DefaultConfig())
@@ -345,7 +344,7 @@ func TestSequencesThatACrashBurnsAreSkipped(t *testing.T) {
 	require.Equal(t, last+4, s.Stats().Next)
 }
 
-// A disk that takes no state is a problem until it takes one, whatever else succeeds meanwhile.
+// A disk that rejects the state is a problem until it accepts one, whatever else succeeds meanwhile.
 func TestAProblemLastsUntilItsOwnWorkSucceeds(t *testing.T) {
 	fs := &faultFS{FS: osFS{}}
 	s := open(t, t.TempDir(), DefaultConfig(), WithFS(fs))
@@ -368,7 +367,7 @@ func TestAProblemLastsUntilItsOwnWorkSucceeds(t *testing.T) {
 	require.Eventually(t, func() bool { return !problem() }, 30*time.Second, time.Millisecond)
 }
 
-// A disk that goes bad fills no log: some damages are told one by one, the others as a number, and all are counted.
+// A failing disk does not flood the log: some damages are reported one by one, the others as a number, and all are counted.
 func TestManyDamagesAreToldAsANumber(t *testing.T) {
 	var told []string
 	s := open(t, t.TempDir(), quiet(64), WithProblems(func(err error) { told = append(told, err.Error()) }))
@@ -386,7 +385,7 @@ func TestManyDamagesAreToldAsANumber(t *testing.T) {
 	require.EqualValues(t, 100, s.Stats().Quarantined)
 }
 
-// An Append of more than is written at once lies on the disk in order, or not at all where any of its writes fails, and later ones are stored.
+// An Append larger than one write is stored in order, or not at all if any of its writes fails, and later ones are stored.
 func TestALargeAppendIsWrittenInPieces(t *testing.T) {
 	for fails := range 4 { // the number of the write that fails, or 0
 		dir, disk := t.TempDir(), &faultFS{FS: osFS{}}
@@ -433,8 +432,8 @@ func TestALargeAppendIsWrittenInPieces(t *testing.T) {
 	}
 }
 
-// A folder that a later version has written is refused and stays as it is, be it the state or one segment of it that has another format. A slot
-// with a flipped bit is not that.
+// A folder written by a later version is rejected and stays unchanged, whether the state or one segment has another format. A slot with a flipped bit
+// does not count as a later format.
 func TestALaterFormatIsRefusedAndKept(t *testing.T) {
 	raise := func(b []byte, at, sum int) {
 		b[at]++
@@ -476,7 +475,7 @@ func TestALaterFormatIsRefusedAndKept(t *testing.T) {
 				return
 			}
 			require.ErrorContains(t, err, c.file)
-			require.ErrorContains(t, err, "it was written by a later version of this program: format 2, this one reads 1")
+			require.ErrorContains(t, err, "written by a later version of this program: format 2, this version reads 1")
 			after, err := os.ReadFile(path)
 			require.NoError(t, err)
 			require.Equal(t, b, after)
@@ -484,7 +483,7 @@ func TestALaterFormatIsRefusedAndKept(t *testing.T) {
 	}
 }
 
-// A segment without a header is set aside whole and reported as that; one that is gone is reported as missing.
+// A segment without a header is quarantined as a whole and reported as that; an absent one is reported as missing.
 func TestASegmentSetAsideIsNotMissing(t *testing.T) {
 	for name, c := range map[string]struct {
 		harm func(path string) error
@@ -522,8 +521,8 @@ func overwrite(path string, at int64, b []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// A file that is no segment of this spool numbers none: with the highest number in its name the next segments would begin anew at 0, over
-// those that are there.
+// A file that is not a segment of this spool does not affect the numbering: with the highest number in its name the next segments would start at 0
+// again and overwrite existing ones.
 func TestAStrayFileNumbersNoSegment(t *testing.T) {
 	for _, stray := range []string{"9-fffffffffffffffe.seg", "0-ffffffffffffffff.seg"} {
 		for _, content := range []string{"", "no segment"} {
@@ -557,7 +556,7 @@ func TestAStrayFileNumbersNoSegment(t *testing.T) {
 	}
 }
 
-// badSector is a disk on which some bytes of the segments cannot be read.
+// badSector is a disk on which some bytes of the segments are unreadable.
 type badSector struct {
 	FS
 	from, to int64
@@ -583,8 +582,8 @@ func (f badFile) ReadAt(b []byte, at int64) (int, error) {
 	return f.File.ReadAt(b, at)
 }
 
-// A start after a crash reads around a sector that cannot be read: that costs the records in it, which are named and counted, and no others. What
-// cannot be read is no torn end of the log.
+// A start after a crash reads around an unreadable sector: that costs the records in it, which are named and counted, and no others. An unreadable
+// part is not a torn end of the log.
 func TestAStartReadsAroundABadSector(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.AckInterval = "1h"
@@ -620,7 +619,7 @@ func TestAStartReadsAroundABadSector(t *testing.T) {
 	}
 }
 
-// A segment under the name of another one is set aside, and not removed as if it held nothing: somebody may have renamed it.
+// A segment under the name of another one is quarantined, and not removed as empty: a user may have renamed it.
 func TestARenamedSegmentIsKept(t *testing.T) {
 	for _, c := range []struct {
 		lost bool
@@ -653,8 +652,8 @@ func TestARenamedSegmentIsKept(t *testing.T) {
 	}
 }
 
-// A segment whose header the disk does not give is set aside whole, and none of its sequences is given again: they may have left. Where no
-// state can be read either, the disk gives nothing, and the start is refused.
+// A segment with an unreadable header is quarantined as a whole, and none of its sequences is assigned again, since they may have been exported. If
+// no state can be read either, the disk is unreadable, and the start fails.
 func TestAStartSetsASegmentWithoutAReadableHeaderAside(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.AckInterval = "1h"
@@ -688,7 +687,7 @@ func TestAStartSetsASegmentWithoutAReadableHeaderAside(t *testing.T) {
 	require.ErrorIs(t, err, syscall.EIO)
 }
 
-// A folder under a name of the spool's leftovers is not the spool's: it is reported and stays.
+// A folder with the name of a leftover file does not belong to the spool: it is reported and stays.
 func TestForeignFoldersStay(t *testing.T) {
 	dir := t.TempDir()
 	foreign := []string{"notes.tmp", "spare-parts"}
@@ -705,8 +704,8 @@ func TestForeignFoldersStay(t *testing.T) {
 	}
 }
 
-// A segment whose header is damaged is set aside also where no state knows its records, and its sequences are not given again. Only a header of
-// zeros shows that its first commit was not finished.
+// A segment with a damaged header is quarantined also if no state knows its records, and its sequences are not assigned again. Only a header of zeros
+// shows that its first commit was incomplete.
 func TestAFreshSegmentWithADamagedHeaderIsSetAside(t *testing.T) {
 	for what, c := range map[string]struct {
 		header []byte
@@ -736,8 +735,7 @@ func TestAFreshSegmentWithADamagedHeaderIsSetAside(t *testing.T) {
 	}
 }
 
-// The number of a segment may come again where the state is lost. What was set aside before stays; the same damage found again makes no second
-// file.
+// A segment's number may be used again if the state is lost. Quarantined files stay; the same damage found again creates no second file.
 func TestTheQuarantineKeepsWhatHasTheSameName(t *testing.T) {
 	dir := t.TempDir()
 	s := newSpool(dir, DefaultConfig(), []Option{small(4<<20, 64<<10, 0)})

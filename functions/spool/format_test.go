@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// What FORMAT.md describes stays byte for byte what it is: spools of the field have to open.
+// The format described by FORMAT.md stays byte for byte: existing spools must open.
 func TestFormatIsGolden(t *testing.T) {
 	g := &segment{
 		segmentHeader: segmentHeader{lane: 7, flags: flagEncrypted, rev: 2, id: 0x1234, base: 1000, created: 1700000000e9, epoch: "0123456789abcdef", origin: "fedcba9876543210", keyID: "key-1"},
@@ -61,7 +61,7 @@ func TestFormatIsGolden(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, string(want), b.String())
 
-	// A compressor may change what it writes, but what it has written stays readable.
+	// A compressor may change its output, but earlier output stays readable.
 	block, err := os.ReadFile("testdata/history.bin")
 	require.NoError(t, err)
 	header, ok := parseBlock(block, g.epoch)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fuzzed is the segment that the structures below belong to.
+// fuzzed is the segment to which the structures below belong.
 func fuzzed() *segment {
 	return &segment{
 		segmentHeader: segmentHeader{id: 1, base: 1, epoch: "0123456789abcdef"}, end: dataStart + 300,
@@ -17,7 +17,7 @@ func fuzzed() *segment {
 	}
 }
 
-// FuzzRecord: any bytes give a record or an error, and what is a record is the same record when it is written again.
+// FuzzRecord: any bytes decode to a record or an error, and a record encodes to the same record again.
 func FuzzRecord(f *testing.F) {
 	for _, class := range []string{"", "c", "a class with a longer name"} {
 		h := header{seq: 1, time: 5, expires: 9, score: 0.25, class: []byte(class)}
@@ -45,7 +45,7 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// FuzzState: likewise of a state slot; the fuzzer gets behind the checksum.
+// FuzzState: likewise for a state slot; the fuzzer gets past the checksum.
 func FuzzState(f *testing.F) {
 	st := savedState{
 		epoch: "e", next: 9, classes: []class{{name: "c", dropped: map[string]uint64{"full": 1}}},
@@ -76,7 +76,7 @@ func FuzzState(f *testing.F) {
 	})
 }
 
-// FuzzHistory: likewise of a slot of the history.
+// FuzzHistory: likewise for a slot of the history.
 func FuzzHistory(f *testing.F) {
 	body, _ := packBlock([]fateRange{{1, 2, "done"}, {4, 4, "skipped"}, {9, 30, "done"}})
 	slot := sealBlock(block{7, 1, 30}, "0123456789abcdef", body)
@@ -101,7 +101,7 @@ func FuzzHistory(f *testing.F) {
 	})
 }
 
-// FuzzIndex: likewise of an index, which a running spool reads too.
+// FuzzIndex: likewise for an index, which a running spool reads too.
 func FuzzIndex(f *testing.F) {
 	g := fuzzed()
 	f.Add(encodeIndex(g, []string{"c", "d"}), false)
@@ -127,7 +127,7 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
-// FuzzSegment: any bytes behind any header are records, damage or a torn end, within the file and in order.
+// FuzzSegment: any bytes after any header are records, damage or a torn end, within the file and in order.
 func FuzzSegment(f *testing.F) {
 	g := fuzzed()
 	b := g.encode()

@@ -15,9 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// absence ends n records as a long absence of the consumer does: of three classes whose records come by turns, each ends in its own
-// way, long after its neighbours, so that hardly two ranges merge. It says what became of each sequence.
-// After each round it calls then.
+// absence ends n records as during a long absence of the consumer: records of three classes alternate, and each ends in its own way, long after its
+// neighbours, so that few ranges merge. It returns the fate of each sequence. After each round it calls then.
 func absence(t testing.TB, s *Spool, n int, rng *rand.Rand, then ...func(map[uint64]string)) map[uint64]string {
 	t.Helper()
 	words := map[string]string{"a": ReasonExpired, "b": ReasonFull, "c": "tooOld"}
@@ -66,7 +65,7 @@ func explained(t testing.TB, s *Spool, fates map[uint64]string) {
 	}
 }
 
-// quiet keeps the keeper from doing what a test wants to do itself.
+// quiet configures a keeper that leaves the work to the test.
 func quiet(history int) Config {
 	cfg := DefaultConfig()
 	cfg.History, cfg.AckInterval = history, "1h"
@@ -97,7 +96,7 @@ func TestTheHistoryExplainsALongAbsence(t *testing.T) {
 	explained(t, s, fates)
 }
 
-// What is too old for the file is forgotten, and nothing else.
+// Only ranges too old for the file are forgotten.
 func TestTheHistoryIsBounded(t *testing.T) {
 	s := open(t, t.TempDir(), quiet(64), small(1<<20, 32<<10, 0))
 	fates := absence(t, s, 3000, rand.New(rand.NewPCG(3, 3)))
@@ -116,7 +115,7 @@ func TestTheHistoryIsBounded(t *testing.T) {
 	require.Less(t, s.next-lowest, uint64(1000))
 }
 
-// A word that comes later counts, wherever the earlier one is kept.
+// A later fate overrides an earlier one, wherever the earlier one is stored.
 func TestALaterWordCounts(t *testing.T) {
 	s := open(t, t.TempDir(), quiet(16), small(16<<20, 64<<10, 0))
 	for round := range 3 {
@@ -134,7 +133,7 @@ func TestALaterWordCounts(t *testing.T) {
 	}
 }
 
-// Blocks that are damaged explain nothing, and harm nothing else.
+// Damaged blocks explain nothing, and affect nothing else.
 func TestADamagedHistoryHarmsOnlyItself(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir, quiet(64), small(16<<20, 64<<10, 0))
@@ -162,7 +161,7 @@ func TestADamagedHistoryHarmsOnlyItself(t *testing.T) {
 	balanced(t, s)
 }
 
-// Neither a disk that is full nor one that fails keeps the spool from working; memory then holds what it can.
+// The spool works on a full or failing disk; memory then holds what it can.
 func TestTheHistoryNeedsNoDisk(t *testing.T) {
 	for name, fault := range map[string]error{"full": syscall.ENOSPC, "broken": errors.New("input/output error")} {
 		t.Run(name, func(t *testing.T) {
@@ -197,8 +196,7 @@ func TestTheHistoryNeedsNoDisk(t *testing.T) {
 	}
 }
 
-// A power cut at whatever moment forgets no word of what had ended before a checkpoint, whatever of the unsynced bytes is lost. Without
-// either sync it would.
+// A power cut at any moment loses no fate from before a checkpoint, whichever unsynced bytes are lost. Without either sync it would.
 func TestTheHistorySurvivesPowerCuts(t *testing.T) {
 	cut := func(without syncPoint, seed uint64) (lost int) {
 		rng := rand.New(rand.NewPCG(seed, 5))
@@ -256,7 +254,7 @@ func TestTheHistorySurvivesPowerCuts(t *testing.T) {
 	}
 }
 
-// A spool made anew in the same folder knows nothing of the sequences of the one before.
+// A new spool in the same folder knows nothing of the previous one's sequences.
 func TestTheHistoryOfAnotherEpochCountsForNothing(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir, quiet(64), small(16<<20, 64<<10, 0))
@@ -279,7 +277,7 @@ func TestTheHistoryOfAnotherEpochCountsForNothing(t *testing.T) {
 	}
 }
 
-// The worst pattern still fits: a block takes as much as its slot has room for, and at least one range.
+// The worst pattern still fits: a block takes as many ranges as its slot has room for, and at least one.
 func TestABlockTakesWhatFits(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 8))
 	var ranges []fateRange
@@ -309,7 +307,7 @@ func TestABlockTakesWhatFits(t *testing.T) {
 	require.Nil(t, body)
 }
 
-// A look reads only the blocks that have sequences of its window, however high the sequences are.
+// A lookup reads only the blocks with sequences of its window, however high the sequences are.
 func TestALookTakesTheBlocksOfItsWindow(t *testing.T) {
 	s := open(t, t.TempDir(), quiet(16), small(16<<20, 64<<10, 0))
 	const first, step = 5000 * historyWindow, 100

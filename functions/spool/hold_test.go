@@ -15,7 +15,7 @@ func held(r Record) Record {
 	return r
 }
 
-// A record appended with Hold cannot be taken until it is released; then it is as fresh as it was.
+// A record appended with Hold cannot be taken until it is released; then it is as fresh as before.
 func TestHeldFromTheCommitOn(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig(), small(16<<20, 1<<20, 1<<20))
 	tagged := held(rec(1, "c", 1000, 1))
@@ -43,7 +43,7 @@ func TestHeldFromTheCommitOn(t *testing.T) {
 	require.Zero(t, balanced(t, s).Held)
 }
 
-// The holder of a record is gone after a crash: it is backlog like all else. What was done here before a checkpoint does not come back.
+// After a crash the holder of a record is gone: the record is backlog. A record done locally before a checkpoint does not reappear.
 func TestHeldIsBacklogAfterACrash(t *testing.T) {
 	dir, crashed := t.TempDir()+"/a", t.TempDir()+"/b"
 	s := open(t, dir, DefaultConfig(), small(16<<20, 1<<20, 1<<20))
@@ -63,7 +63,7 @@ func TestHeldIsBacklogAfterACrash(t *testing.T) {
 	require.Equal(t, []uint64{1, 3, 4}, seqs(s.Take(1, "", Backlog, 9, 1<<20, nil)))
 }
 
-// Held records give no room to others, and leave memory when the ring is full of newer ones.
+// Held records make no room for others, and leave memory when the ring is full of newer ones.
 func TestHeldStaysInAFullSpool(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.OnFull = DropOldest
@@ -80,7 +80,7 @@ func TestHeldStaysInAFullSpool(t *testing.T) {
 	require.Equal(t, rec(0, "c", 4000, 1).Payload, got[0].Payload, "read from disk")
 }
 
-// However many reasons there are, the one that is no loss keeps its name.
+// However many reasons there are, the one that is not a loss keeps its name.
 func TestDoneHereIsNeverAnOtherReason(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig())
 	for i := range maxReasons + 2 {
@@ -94,7 +94,7 @@ func TestDoneHereIsNeverAnOtherReason(t *testing.T) {
 	require.EqualValues(t, 1, st.Dropped[ReasonHere])
 }
 
-// A released record waits from its release on, also once its entry was read again from the index or its segment was rewritten meanwhile: it
+// The wait of a released record counts from its release, also if its entry was read again from the index or its segment was rewritten meanwhile: it
 // makes no outage.
 func TestAReleaseIsRemembered(t *testing.T) {
 	for name, meanwhile := range map[string]func(*Spool, *faultFS){

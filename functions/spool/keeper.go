@@ -242,7 +242,7 @@ func (s *Spool) tellRest(now time.Time) {
 	s.untold -= n
 	s.mu.Unlock()
 	if n > 0 && s.opts.problem != nil {
-		s.opts.problem(fmt.Errorf("%d more damaged places were found in the spool; `offloadctl spool verify` lists what is left, %s has the bytes", n, s.path(quarantineDir)))
+		s.opts.problem(fmt.Errorf("%d more damaged places found in the spool; see `offloadctl spool verify` and the quarantined bytes in %s", n, s.path(quarantineDir)))
 	}
 }
 

@@ -23,8 +23,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child stores, takes and ends records and says so line by line until it is killed: "+seq" once a record is confirmed, "-seq" before
-// it is ended.
+// child stores, takes and ends records, and reports each step in a line until it is killed: "+seq" once a record is confirmed, "-seq" before it is
+// ended.
 func child(dir string) {
 	s, err := Open(dir, DefaultConfig(), small(8<<20, 64<<10, 256<<10))
 	if err != nil {
@@ -46,7 +46,7 @@ func child(dir string) {
 	}
 }
 
-// A process killed at any moment loses nothing that it had confirmed, and its counts add up.
+// A process killed at any moment loses no confirmed record, and its counts add up.
 func TestKilledProcessLosesNothing(t *testing.T) {
 	rounds := 6
 	if n, err := strconv.Atoi(os.Getenv("FAULT_ROUNDS")); err == nil && n > 0 {

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkBacklogMemory lets a backlog grow as in an outage and reports what it costs in memory: the growth of what is in RAM, and the
-// heap in use for each record once garbage is collected. Each case wants a process of its own, as memory once taken is slowly
-// given back: -bench 'BacklogMemory/records=10000' and so on, with -benchtime 1x.
+// BenchmarkBacklogMemory grows a backlog as in an outage and reports its memory: the growth of resident memory, and the heap for each record after a
+// collection. Each case needs a process of its own, since memory is returned slowly: -bench 'BacklogMemory/records=10000' and so on, with -benchtime
+// 1x.
 func BenchmarkBacklogMemory(b *testing.B) {
 	for _, c := range []struct{ records, size, group int }{{10_000, 20 << 10, 1}, {1_200_000, 300, 64}} {
 		b.Run(fmt.Sprintf("records=%d/size=%d", c.records, c.size), func(b *testing.B) {
@@ -62,7 +62,7 @@ func inUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// BenchmarkFetch reads the entries of one segment back, which happens under the lock when its records are first wanted.
+// BenchmarkFetch reads the entries of one segment back, which happens under the lock when its records are first needed.
 func BenchmarkFetch(b *testing.B) {
 	cfg := DefaultConfig()
 	cfg.Sync, cfg.RingMiB = SyncNone, 0

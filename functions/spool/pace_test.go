@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// paced is a spool on a disk whose syncs take a time, in a bubble of synctest.
+// paced returns a spool on a disk with slow syncs, in a bubble of synctest.
 func paced(t *testing.T, interval string, sync time.Duration) *Spool {
 	t.Helper()
 	cfg := DefaultConfig()
@@ -28,7 +28,7 @@ func paced(t *testing.T, interval string, sync time.Duration) *Spool {
 	return s
 }
 
-// Under load commits begin an interval apart, which bounds what the disk has to write; no record waits for longer than that.
+// Under load commits begin an interval apart, which limits the writes to the disk; no record waits longer than that.
 func TestCommitsUnderLoadAreAnIntervalApart(t *testing.T) {
 	for _, c := range []struct {
 		interval  string
@@ -71,7 +71,7 @@ func TestCommitsUnderLoadAreAnIntervalApart(t *testing.T) {
 	}
 }
 
-// After a pause nothing waits for company, and neither does a commit that is full, nor one before a close.
+// A commit is not delayed after a pause, nor if it is full, nor before a close.
 func TestNothingWaitsForCompanyInVain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := paced(t, "1s", 0)

@@ -91,7 +91,7 @@ func (s *Spool) fetch(g *segment) bool {
 	}
 	b, _, err := readAround(g.h, g.end)
 	if err != nil {
-		s.unread = fmt.Errorf("reading segment %s, whose index is not usable either: %w", g.name(), err)
+		s.unread = fmt.Errorf("reading segment %s without a usable index: %w", g.name(), err)
 		s.nudge()
 		return false
 	}

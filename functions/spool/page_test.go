@@ -17,7 +17,7 @@ import (
 	"app-offload/functions/clock"
 )
 
-// pageAll pages out all that may be, as two quiet sweeps would, and says how many segments are out.
+// pageAll pages out every idle segment, as two quiet sweeps would, and returns the number of segments paged out.
 func pageAll(t require.TestingT, s *Spool) (out int) {
 	require.NoError(t, s.writeIndexes())
 	s.pageIdle()
@@ -34,7 +34,7 @@ func pageAll(t require.TestingT, s *Spool) (out int) {
 	return out
 }
 
-// backlogOf fills a spool without a ring, so that all of it is backlog in several segments.
+// backlogOf fills a spool without a ring, so that all records are backlog in several segments.
 func backlogOf(t testing.TB, dir string, n int, opts ...Option) *Spool {
 	s := open(t, dir, DefaultConfig(), append(opts, small(16<<20, 64<<10, 0))...)
 	for i := range n {
@@ -43,7 +43,7 @@ func backlogOf(t testing.TB, dir string, n int, opts ...Option) *Spool {
 	return s
 }
 
-// A spool that pages out at every opportunity answers every question like one that never does.
+// A spool that pages out at every opportunity gives the same answers as one that never does.
 func TestPagingChangesNoAnswer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := DefaultConfig()
@@ -111,7 +111,7 @@ func sameAnswers(t *rapid.T, a, b *Spool) {
 	}
 }
 
-// A restart begins with everything paged out, and what is asked of it is read when it is asked.
+// After a restart all segments are paged out, and read when needed.
 func TestStartReadsNoEntriesIntoMemory(t *testing.T) {
 	dir := t.TempDir()
 	s := backlogOf(t, dir, 400)
@@ -134,7 +134,7 @@ func TestStartReadsNoEntriesIntoMemory(t *testing.T) {
 	require.Len(t, s.TakeNewest(1, "", 1000, 1<<30, nil), 198)
 }
 
-// An index that is gone or damaged when it is wanted is made anew from the segment, and nothing is lost.
+// A missing or damaged index is rebuilt from the segment when needed, and no record is lost.
 func TestLostIndexIsMadeAnew(t *testing.T) {
 	for name, harm := range map[string]func(t *testing.T, dir string){
 		"removed": func(t *testing.T, dir string) { removeAll(t, dir, "*.idx") },
@@ -170,7 +170,7 @@ func flipAll(t *testing.T, dir, glob string, at int) {
 	}
 }
 
-// Where the segment was damaged too, what is lost is one record, counted and named, and its bytes are kept.
+// If the segment was damaged too, one record is lost, counted and named, and its bytes are quarantined.
 func TestDamageFoundWithoutIndexCostsOneRecord(t *testing.T) {
 	dir := t.TempDir()
 	s := backlogOf(t, dir, 200)
@@ -192,7 +192,7 @@ func TestDamageFoundWithoutIndexCostsOneRecord(t *testing.T) {
 	require.FileExists(t, filepath.Join(dir, s.Damages()[0].Kept))
 }
 
-// A disk that cannot be read for a while gives nothing for a while, and loses nothing.
+// A disk that is unreadable for a while returns no records meanwhile, and loses none.
 func TestUnreadableForAWhile(t *testing.T) {
 	disk := &faultFS{FS: osFS{}}
 	s := backlogOf(t, t.TempDir(), 200, WithFS(disk))
@@ -214,7 +214,7 @@ func TestUnreadableForAWhile(t *testing.T) {
 	require.Eventually(t, func() bool { return !told() }, 30*time.Second, time.Millisecond, "the problem is over")
 }
 
-// Without its index a segment of which nothing is left intact is given up as a whole.
+// Without its index, a segment without intact records is retired as a whole.
 func TestSegmentThatTurnsOutEmptyIsRetired(t *testing.T) {
 	dir := t.TempDir()
 	s := backlogOf(t, dir, 200)
@@ -235,8 +235,8 @@ func TestSegmentThatTurnsOutEmptyIsRetired(t *testing.T) {
 	require.NotZero(t, st.Dropped[ReasonQuarantined], strconv.Itoa(int(before.Held-st.Held)))
 }
 
-// The cloud receipts a segment's last records while it is rewritten, at whatever step: the segment is buried and nothing else
-// is lost. The rewrite found no entries any more and took the process down.
+// The cloud receipts a segment's last records during its rewrite, at each step: the segment is buried and nothing else is lost. The rewrite used to
+// panic without entries.
 func TestASegmentMayGoWhileItIsRewritten(t *testing.T) {
 	for _, step := range []string{"create", "write", "sync", "rename", "syncdir"} {
 		t.Run(step, func(t *testing.T) {
@@ -288,7 +288,7 @@ func TestASegmentMayGoWhileItIsRewritten(t *testing.T) {
 	}
 }
 
-// A segment that cannot be read or copied while it is rewritten stays as it is: the error is reported, and no record is lost.
+// A segment that cannot be read or copied during its rewrite stays unchanged: the error is reported, and no record is lost.
 func TestARewriteThatFailsLosesNothing(t *testing.T) {
 	temp := segmentName(0, 1) + ".tmp"
 	for name, fails := range map[string]struct {

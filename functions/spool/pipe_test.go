@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A pipe in the place of a file of the spool does not hold up the start: it is named, and what else is there is kept.
+// A pipe in place of a file of the spool does not block the start: it is named, and all other files stay.
 func TestAPipeDoesNotHoldUpTheStart(t *testing.T) {
 	for _, name := range []string{"1-0000000000000009.seg", "1-0000000000000001.idx", "state-a.tmp", "state-a", "quarantine/1-0000000000000009.seg"} {
 		dir := t.TempDir()

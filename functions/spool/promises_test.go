@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Where commits do not sync, the state on disk is ahead of every sequence that was given, to the very last one before the next reserve.
+// If commits do not sync, the state on disk is ahead of every assigned sequence, to the last one before the next reserve.
 func TestTheStateIsAlwaysAheadOfTheSequencesGiven(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Sync, cfg.SyncInterval, cfg.AckInterval = SyncInterval, "1h", "1h"
@@ -43,7 +43,7 @@ func TestAReleasedRecordIsHeldNoLonger(t *testing.T) {
 	require.True(t, s.ring.empty())
 }
 
-// A record of an equal score displaces none: the one that is there has waited longer.
+// A record does not displace another of equal score: the existing one has waited longer.
 func TestAnEqualScoreDisplacesNone(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.OnFull = DropLowestScore

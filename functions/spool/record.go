@@ -150,7 +150,7 @@ func decodeRecord(b []byte, seed uint32, seq uint64, aead cipher.AEAD) (Record, 
 		return Record{}, fmt.Errorf("payload: %w", err)
 	}
 	if h.seq != seq {
-		return Record{}, fmt.Errorf("record %d stands in the place of %d", h.seq, seq)
+		return Record{}, fmt.Errorf("found record %d in place of %d", h.seq, seq)
 	}
 	payload, err = openPayload(head, payload, &h, aead)
 	if err != nil {
@@ -175,7 +175,7 @@ const (
 )
 
 // errWrongKey reports a key of the right id that did not encrypt the segment.
-var errWrongKey = errors.New("the key of this id is not the one that encrypted the segment")
+var errWrongKey = errors.New("the key with this id did not encrypt the segment")
 
 // segmentCipher derives the cipher of one segment, and the bytes by which its header recognises the key. Each segment has a random salt and so a key
 // of its own, with which each sequence is used once: FORMAT.md explains why no nonce repeats.
@@ -235,7 +235,7 @@ func openPayload(head, payload []byte, h *header, aead cipher.AEAD) ([]byte, err
 		return payload, nil
 	}
 	if aead == nil {
-		return nil, errors.New("record is encrypted and its segment is not")
+		return nil, errors.New("record is encrypted, but its segment is not")
 	}
 	return aead.Open(payload[:0], nonce(h.seq), payload, authenticated(head))
 }
@@ -252,7 +252,7 @@ func findKey(keys Keys, h *segmentHeader) (cipher.AEAD, error) {
 		return nil, nil
 	}
 	if keys == nil {
-		return nil, fmt.Errorf("reading segment %s: it is encrypted with key %q and no keys are configured", h.name(), h.keyID)
+		return nil, fmt.Errorf("reading segment %s: encrypted with key %q, but no keys are configured", h.name(), h.keyID)
 	}
 	key, err := keys.Key(h.keyID)
 	if err != nil {

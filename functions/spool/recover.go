@@ -23,7 +23,7 @@ func Open(dir string, cfg Config, opts ...Option) (*Spool, error) {
 	}
 	s := newSpool(path.Clean(dir), cfg, opts)
 	if cfg.Encrypt && s.opts.keys == nil {
-		return nil, fmt.Errorf("opening spool in %s: Spool.Encrypt is set and there are no keys", dir)
+		return nil, fmt.Errorf("opening spool in %s: Spool.Encrypt is set, but no keys are configured", dir)
 	}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("opening spool in %s: %w", dir, check.Access(err))

@@ -116,7 +116,7 @@ func (r *recovery) segment(id fileID) error {
 	if saved == nil && r.st != nil && id.id < r.st.nextID { // all its records were gone, and the state no longer has it
 		f, err := l.load(id.lane, id.id, &savedSegment{end: dataStart}) // only its header
 		if errors.Is(err, errUnused) && r.misnamed(f) {
-			return r.banish(id, f.size, "by its header the segment is "+f.name())
+			return r.banish(id, f.size, "its header names segment "+f.name())
 		}
 		return r.discard(id)
 	}
@@ -127,7 +127,7 @@ func (r *recovery) segment(id fileID) error {
 	fresh := saved == nil || saved.records == 0 || r.weak
 	switch {
 	case errors.Is(err, errUnused) && r.misnamed(f):
-		return r.banish(id, f.size, "by its header the segment is "+f.name())
+		return r.banish(id, f.size, "its header names segment "+f.name())
 	case fresh && errors.Is(err, errUnused):
 		delete(r.saved, id.id) // its first commit was incomplete, or the header would be there
 		return r.discard(id)
@@ -163,7 +163,7 @@ func (r *recovery) discard(id fileID) error {
 		ignoreMissing(r.fs.Remove(r.path(indexName(id.lane, id.id)))),
 	)
 	if err != nil {
-		return fmt.Errorf("removing segment %s, which holds nothing: %w", segmentName(id.lane, id.id), err)
+		return fmt.Errorf("removing empty segment %s: %w", segmentName(id.lane, id.id), err)
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func (r *recovery) banish(id fileID, size int64, reason string) error {
 		err = r.fs.Rename(r.path(name), r.path(to))
 	}
 	if err != nil {
-		return fmt.Errorf("setting segment %s aside (%s): %w", name, reason, err)
+		return fmt.Errorf("quarantining segment %s (%s): %w", name, reason, err)
 	}
 	r.kept, r.disk = r.kept+size, r.disk+size
 	delete(r.saved, id.id) // or it would also be reported as missing

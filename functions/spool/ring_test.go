@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Without a taker the ring holds little, and as soon as somebody does it may hold all that is configured.
+// The ring holds little while no record is taken, and its full size as soon as one is.
 func TestARestingRingHoldsLittle(t *testing.T) {
 	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
 	now := time.Now()
@@ -44,7 +44,7 @@ func TestARestingRingHoldsLittle(t *testing.T) {
 	require.Greater(t, r.bytes, int64(4<<20), "it was empty: there was nothing to be taken")
 }
 
-// A link that works makes no ring rest, even without a taker; one that ceased to has a pause before it counts as gone.
+// The ring does not rest while the link works, even if no record is taken; after the link stops, a pause passes before it rests.
 func TestARingRestsOnlyWithoutALink(t *testing.T) {
 	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
 	now := time.Now()
@@ -58,7 +58,7 @@ func TestARingRestsOnlyWithoutALink(t *testing.T) {
 	require.Equal(t, r.max/restPart, r.bound(now.Add(restAfter+1)))
 }
 
-// What is held waits for its owner, not for the link: a ring with nothing else in it does not rest, however long it has no taker.
+// Held records wait for their owner, not for the link: a ring with only held records does not rest, however long none is taken.
 func TestWhatIsHeldDoesNotMakeARingRest(t *testing.T) {
 	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
 	now := time.Now()
@@ -76,7 +76,7 @@ func TestWhatIsHeldDoesNotMakeARingRest(t *testing.T) {
 	r.drop(1)
 }
 
-// What a full ring took is given back while it rests, and nothing of it is lost by that.
+// A resting ring frees the memory it took when full, and loses no record by that.
 func TestARestingRingShrinks(t *testing.T) {
 	r := ring{max: 8 << 20, recs: map[uint64]ringRecord{}}
 	now := time.Now()
@@ -97,7 +97,7 @@ func TestARestingRingShrinks(t *testing.T) {
 	require.Contains(t, r.recs, uint64(3999))
 }
 
-// Records that are appended together may share an allocation. One that stays, as its class cannot leave, does not keep the others' bytes in memory.
+// Records appended together may share an allocation. A record that stays, because its class cannot leave, does not keep the others' bytes in memory.
 func TestWhatStaysInTheRingKeepsNoNeighboursInMemory(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Sync = SyncNone

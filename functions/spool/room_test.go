@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fillUp appends records of a lane until one is refused and says how many there are.
+// fillUp appends records of a lane until one is refused, and returns their number.
 func fillUp(t *testing.T, s *Spool, lane int) int {
 	t.Helper()
 	for i := 1; ; i++ {
@@ -66,7 +66,7 @@ func TestStrategiesForAFullSpool(t *testing.T) {
 	}
 }
 
-// However records go, at random places and for long, the bytes on disk stay within the quota, and what is held stays readable.
+// However records end, at random places and for long, the bytes on disk stay within the quota, and held records stay readable.
 func TestQuotaHoldsOverAnyPatternOfDrops(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.OnFull = DropLowestScore
@@ -114,7 +114,7 @@ func TestTooLargeAndOddRecordsAreRefused(t *testing.T) {
 	balanced(t, s)
 }
 
-// Nothing goes for a newcomer that finds no room all the same: neither what is lower than it, nor for one of several records of an Append.
+// No record is dropped for a new one that finds no room anyway: neither a lower one, nor for one of several records of an Append.
 func TestNothingGoesForARecordThatFindsNoRoom(t *testing.T) {
 	for _, how := range []string{DropOldest, DropLowestScore} {
 		cfg := DefaultConfig()
@@ -140,8 +140,8 @@ func TestNothingGoesForARecordThatFindsNoRoom(t *testing.T) {
 	}
 }
 
-// A spool that refuses shows as full, whatever the sizes of its records and however many lanes share it; and one that was sized by the
-// formula of the guide holds what it was to hold.
+// A spool that refuses records shows as full, whatever the sizes of its records and however many lanes share it; a spool sized by the guide's formula
+// holds what it must hold.
 func TestASpoolThatRefusesShowsFull(t *testing.T) {
 	for _, sizes := range [][]int{{2000}, {60_000}, {90_000}, {150_000}, {200, 150_000}, {70_000, 3000}} {
 		for _, lanes := range []int{1, 10} {
@@ -169,7 +169,7 @@ func TestASpoolThatRefusesShowsFull(t *testing.T) {
 	}
 }
 
-// The formula of res/OPERATING.md: a quota of 1.42 times what is to be held, and 3 MiB, holds it, for every quota that is allowed.
+// The formula of res/OPERATING.md: a quota of 1.42 times the data plus 3 MiB holds the data, for every allowed quota.
 func TestTheGuidesFormulaForTheQuotaHolds(t *testing.T) {
 	for held := 1.0; held < 1<<23; held *= 1.07 {
 		cfg := DefaultConfig()
@@ -180,7 +180,7 @@ func TestTheGuidesFormulaForTheQuotaHolds(t *testing.T) {
 	}
 }
 
-// A new class beyond the limit is refused, one that is there is not; a name may have as many bytes as a length of one byte counts.
+// A new class above the limit is refused, an existing one is not; a name may be as long as a length of one byte allows.
 func TestClassesAreBounded(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig(), small(2<<20, 64<<10, 100<<10))
 	s.mu.Lock()
@@ -195,12 +195,12 @@ func TestClassesAreBounded(t *testing.T) {
 	for _, c := range s.classes {
 		c.used = s.encoded // by a record that the state on disk still has
 	}
-	require.ErrorContains(t, put(s, rec(0, "new", 10, 4)), `class "new": the spool has 4096 classes with records or drops, and room for no more`)
+	require.ErrorContains(t, put(s, rec(0, "new", 10, 4)), `class "new": the maximum of 4096 classes have records or drops`)
 	require.EqualValues(t, 3, balanced(t, s).Held)
 }
 
-// A class without records gives its place to a new one, once no state on disk has any of it. What it counted stays in the sums. A class with
-// records, in whatever state, or with drops, stays, also over a restart.
+// A class without records makes room for a new one, once no state on disk contains it. Its counts stay in the sums. A class with records in any
+// state, or with drops, stays, also across a restart.
 func TestClassesWithoutRecordsAreForgotten(t *testing.T) {
 	dir := t.TempDir()
 	opts := small(16<<20, 512<<10, 100<<10)
@@ -248,7 +248,7 @@ func TestClassesWithoutRecordsAreForgotten(t *testing.T) {
 	}
 }
 
-// Offer returns what Append would have told its callback at once: then the callback is never called, and nothing is held.
+// Offer returns the errors that Append would pass to its callback immediately: then the callback is never called, and no record is held.
 func TestOfferReturnsWhatFindsNoRoom(t *testing.T) {
 	s, err := Open(t.TempDir(), DefaultConfig(), small(4<<20, 256<<10, 0))
 	require.NoError(t, err)
@@ -281,7 +281,7 @@ func TestOfferReturnsWhatFindsNoRoom(t *testing.T) {
 	require.ErrorIs(t, s.Offer([]Record{newer}, never), ErrClosed)
 }
 
-// The largest payload that the configuration promises room for is taken, whatever its class and whether it is encrypted.
+// The largest payload that the configuration promises is accepted, whatever its class and whether it is encrypted.
 func TestTheLargestRecordIsTaken(t *testing.T) {
 	cfg := encrypted()
 	cfg.QuotaMiB = 16
@@ -298,7 +298,7 @@ func TestTheLargestRecordIsTaken(t *testing.T) {
 	require.Equal(t, ceased, s.ring.ceased, "it had ceased before")
 }
 
-// After the disk or the quota had no room, the limit rises again by two segments at a time, from what is held, up to the configured one.
+// After the disk or the quota had no room, the limit rises by two segments at a time, from the bytes held up to the configured limit.
 func TestASqueezedLimitRelaxes(t *testing.T) {
 	const quota, segment = 64 << 20, 1 << 20
 	s := open(t, t.TempDir(), DefaultConfig(), small(quota, segment, 1<<20))

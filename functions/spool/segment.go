@@ -71,7 +71,7 @@ func (h *segmentHeader) encode() []byte {
 func laterVersion(b []byte) error {
 	for ; len(b) >= copySize; b = b[copySize:] {
 		if wholeCopy(b[:copySize]) && b[8] != segmentVersion {
-			return fmt.Errorf("%w: format %d, this one reads %d", errLater, b[8], segmentVersion)
+			return fmt.Errorf("%w: format %d, this version reads %d", errLater, b[8], segmentVersion)
 		}
 	}
 	return nil

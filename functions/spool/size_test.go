@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// residentMiB is the memory of the process that is in RAM.
+// residentMiB returns the resident memory of the process.
 func residentMiB(t testing.TB) int {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/status")
@@ -25,7 +25,7 @@ func residentMiB(t testing.TB) int {
 	return 0
 }
 
-// A backlog of 200 MiB costs at most 64 MiB of memory, with the ring at its default.
+// A backlog of 200 MiB uses at most 64 MiB of memory, with the default ring.
 func TestBacklogDoesNotLiveInMemory(t *testing.T) {
 	if raceEnabled || testing.Short() {
 		t.Skip("the race detector needs memory of its own")
@@ -43,7 +43,7 @@ func TestBacklogDoesNotLiveInMemory(t *testing.T) {
 	require.EqualValues(t, 10_000, balanced(t, s).Held)
 }
 
-// A million records are ready in less than two seconds. It writes 160 MiB, so it runs only when asked to: SPOOL_MILLION=1.
+// A spool with a million records opens in less than two seconds. The test writes 160 MiB, so it runs only with SPOOL_MILLION=1.
 func TestMillionRecordsStartInTwoSeconds(t *testing.T) {
 	if os.Getenv("SPOOL_MILLION") == "" {
 		t.Skip("set SPOOL_MILLION=1")

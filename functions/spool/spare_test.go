@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// drainAll ends an outage: everything is taken and done, and forgotten by both slots.
+// drainAll ends an outage: all records are taken and done, and both slots have forgotten them.
 func drainAll(t *testing.T, s *Spool, lane int) {
 	t.Helper()
 	for got := s.Take(lane, "", Backlog, 100, 1<<20, nil); len(got) > 0; got = s.Take(lane, "", Backlog, 100, 1<<20, nil) {
@@ -33,7 +33,7 @@ func spares(t *testing.T, dir string) (n int) {
 	return n
 }
 
-// What an outage filled is kept up to its bound, over a restart too, and the next outage writes over it.
+// Emptied segments are kept up to their limit, also across a restart, and the next outage overwrites them.
 func TestEmptiedSegmentsAreWrittenOver(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir, DefaultConfig(), small(4<<20, 64<<10, 0))
@@ -59,7 +59,7 @@ func TestEmptiedSegmentsAreWrittenOver(t *testing.T) {
 	balanced(t, s)
 }
 
-// Spares never stand in the way of a record that needs a segment of its own size.
+// Spares make way for a record that needs a segment of its own size.
 func TestSparesMakeWayForALargeRecord(t *testing.T) {
 	dir := t.TempDir()
 	cfg := DefaultConfig()
@@ -78,7 +78,7 @@ func TestSparesMakeWayForALargeRecord(t *testing.T) {
 	require.LessOrEqual(t, st.DiskBytes, st.Quota)
 }
 
-// Segments without records are buried before the next regular state where they pile up, or where the next segment has no spare.
+// Segments without records are buried before the next regular state if they pile up, or if the next segment has no spare.
 func TestWhenSegmentsAreBuried(t *testing.T) {
 	for _, c := range []struct {
 		dying, spares int

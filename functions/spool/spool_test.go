@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// small makes segments and bounds small, so that tests reach them with few records.
+// small sets small segments and limits, so that tests reach them with few records.
 func small(quota, segment, ring int64) Option {
 	return func(o *options) {
 		o.resize = func(l *limits) {

@@ -16,8 +16,8 @@ var epochs = regexp.MustCompile(`epoch [0-9a-f]{16}`)
 
 var errBroken = errors.New("the disk is broken")
 
-// used is a spool's folder in which a start has everything to do: segments of two lanes, records done and held, a segment without an
-// index, one of another spool, one without a header, spares of the right and of a wrong size, leftovers and a quarantine.
+// used is a spool's folder in which a start has all its work to do: segments of two lanes, records done and held, a segment without an index, one of
+// another spool, one without a header, spares of the right and of a wrong size, leftovers and a quarantine.
 func used(t *testing.T) (dir string, opts []Option) {
 	dir = t.TempDir()
 	opts = []Option{small(4<<20, 8<<10, 0), func(o *options) { o.rescan = true }}
@@ -55,8 +55,8 @@ func used(t *testing.T) (dir string, opts []Option) {
 	return dir, opts
 }
 
-// A step of a start that fails either keeps the spool from opening, with the step named and no file left open, or costs nothing but
-// what the golden file says. Each step is made to fail, one at a time.
+// A failing step of a start either keeps the spool from opening, with the step named and no file left open, or costs only what the golden file lists.
+// Each step fails once, one at a time.
 func TestEachStepOfAStartMayFail(t *testing.T) {
 	master, opts := used(t)
 	start := func(fail string) (report string, steps []string) {
@@ -118,8 +118,8 @@ func requireGolden(t *testing.T, name, have string) {
 	require.Equal(t, strings.Split(string(want), "\n"), strings.Split(have, "\n"))
 }
 
-// The upkeep of a spool: indexes, states, burials, rewrites, room, and the end. A step of it that fails is reported, costs no record and
-// is made up for: what is held is there when the spool opens again.
+// The upkeep of a spool: indexes, states, burials, rewrites, room, and the end. A failing step is reported, costs no record and is retried: held
+// records are there when the spool opens again.
 func TestEachStepOfUpkeepMayFail(t *testing.T) {
 	master, opts := used(t)
 	work := func(fail string) (report string, steps []string) {
@@ -197,7 +197,7 @@ func TestEachStepOfUpkeepMayFail(t *testing.T) {
 	requireGolden(t, "upkeepfaults.golden", out.String())
 }
 
-// openFiles counts those of this process.
+// openFiles returns the number of open files of this process.
 func openFiles(t *testing.T) int {
 	names, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)

@@ -128,7 +128,7 @@ func decodeState(b []byte) (*savedState, error) {
 		return nil, errDamaged
 	}
 	if v := le.Uint32(b[8:]); v != stateVersion {
-		return nil, fmt.Errorf("%w: format %d, this one reads %d", errLater, v, stateVersion)
+		return nil, fmt.Errorf("%w: format %d, this version reads %d", errLater, v, stateVersion)
 	}
 	d := &decoder{b: b[slotHeader : slotHeader+n]}
 	st := &savedState{gen: le.Uint64(b[16:]), epoch: d.string()}
@@ -209,7 +209,7 @@ func (s *Spool) writeBoth() error {
 var errMalformed = errors.New("malformed")
 
 // errLater reports an intact file of a later format. It is not damaged, so it stays unchanged.
-var errLater = errors.New("it was written by a later version of this program")
+var errLater = errors.New("written by a later version of this program")
 
 func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
@@ -334,11 +334,11 @@ func decodeIndex(b []byte, h *segmentHeader) (*indexed, error) {
 		return nil, errDamaged
 	}
 	if le.Uint32(b[12:]) != h.seed() {
-		return nil, fmt.Errorf("index belongs to another life of the segment: %w", errMalformed)
+		return nil, fmt.Errorf("index belongs to an earlier use of the segment's file: %w", errMalformed)
 	}
 	d := &decoder{b: b[16 : len(b)-4]}
 	if d.uvarint() != h.id || d.uvarint() != uint64(h.rev) {
-		return nil, fmt.Errorf("index belongs to another form of the segment: %w", errMalformed)
+		return nil, fmt.Errorf("index belongs to another revision of the segment: %w", errMalformed)
 	}
 	x := &indexed{end: int64(d.uvarint())} // checked below
 	for n := d.count(1); n > 0 && d.err == nil; n-- {

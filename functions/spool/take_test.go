@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/clock"
 )
 
-// A ring that holds three records of five: the older ones are read from disk, and still leave first, also those that are given back.
+// A ring holds three records of five: the older ones are read from disk and still leave first, also released ones.
 func TestAnOverflowOfTheRingKeepsTheOrder(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig(), small(16<<20, 1<<20, 3*(1000+ringCost)))
 	for i := range 5 {
@@ -31,7 +31,7 @@ func TestAnOverflowOfTheRingKeepsTheOrder(t *testing.T) {
 	require.Equal(t, []uint64{4, 5, 6}, seqs(s.Take(1, "c", Live, 9, 1<<20, nil)))
 }
 
-// Once a record that left the ring has waited for outageAfter, fresh ones pass the backlog until that is empty.
+// Once a record that left the ring has waited for outageAfter, fresh records overtake the backlog until it is empty.
 func TestFreshRecordsPassABacklogThatIsOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := Open("/spool", DefaultConfig(), WithFS(crashFS{vfs.NewCrashableMem(), func() {}}), small(16<<20, 1<<20, 3*(1000+ringCost)))
@@ -53,7 +53,7 @@ func TestFreshRecordsPassABacklogThatIsOld(t *testing.T) {
 	})
 }
 
-// A record that was parked for long waits only since its release: it makes no outage, in which others of its class would be passed.
+// A record that was parked for long waits only since its release: it makes no outage, in which other records of its class would be overtaken.
 func TestAReleasedRecordMakesNoOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := Open("/spool", DefaultConfig(), WithFS(crashFS{vfs.NewCrashableMem(), func() {}}), small(16<<20, 1<<20, 3*(1000+ringCost)))
@@ -74,8 +74,7 @@ func TestAReleasedRecordMakesNoOutage(t *testing.T) {
 	})
 }
 
-// What is left at a start leaves before what is fresh, however long the service was off, unless it is more than the ring would hold, or
-// does not leave for outageAfter.
+// Records present at a start leave before fresh ones, however long the service was off, unless they exceed the ring or do not leave for outageAfter.
 func TestAStartKeepsTheOrderOfAFewRecords(t *testing.T) {
 	for _, c := range []struct {
 		ring    int64
@@ -102,7 +101,7 @@ func TestAStartKeepsTheOrderOfAFewRecords(t *testing.T) {
 	}
 }
 
-// A lease given back returns to where it came from, unless the ring had to let it go meanwhile.
+// A released lease returns the record to its place, unless the ring evicted it meanwhile.
 func TestReleaseRestoresPlaceAndOrder(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig(), small(16<<20, 1<<20, 4*(1000+ringCost)))
 	for i := range 4 {
@@ -155,7 +154,7 @@ func TestWaitSignals(t *testing.T) {
 	require.NoError(t, s.Close(), "twice is once")
 }
 
-// Time to live runs by the spool's clock: records that wait longer go, live, leased and backlog each as they should.
+// Time to live runs by the spool's clock: expired records are dropped, whether live, leased or backlog, each at its time.
 func TestTimeToLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := crashFS{vfs.NewCrashableMem(), func() {}}
@@ -191,13 +190,13 @@ func TestTimeToLive(t *testing.T) {
 	})
 }
 
-// steps are what NTP, a dead battery and an operator do to a wall clock.
+// steps are steps of a wall clock by NTP, a dead battery and an operator.
 var steps = []time.Duration{
 	time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour, 30 * 365 * 24 * time.Hour, -30 * 365 * 24 * time.Hour,
 }
 
-// No step of the wall clock ages a record: not while the spool is open, not over a restart, a crash or a reboot. Time that really
-// goes by does, as far as it is certain.
+// No step of the wall clock ages a record: neither while the spool is open, nor across a restart, a crash or a reboot. Time that really passes does,
+// as far as it is certain.
 func TestNoStepOfTheClockExpiresARecord(t *testing.T) {
 	const ttl = 30 * time.Minute
 	for _, step := range steps {
@@ -237,7 +236,7 @@ func TestNoStepOfTheClockExpiresARecord(t *testing.T) {
 	}
 }
 
-// A state from before boots were noted, or from another machine, says nothing about the time since.
+// A state from before boots were recorded, or from another machine, says nothing about the time since.
 func TestAStateWithoutABootAgesNothing(t *testing.T) {
 	dir, fake := t.TempDir(), clock.NewFake(time.Now())
 	s, err := Open(dir, DefaultConfig(), WithClock(clock.New(fake)))
@@ -259,7 +258,7 @@ func TestAStateWithoutABootAgesNothing(t *testing.T) {
 	require.Len(t, s.Take(1, "", Backlog, 1, 1, nil), 1)
 }
 
-// Under the weaker policies a crash may lose records, and still no sequence is given twice.
+// With the weaker policies a crash may lose records, and still no sequence is assigned twice.
 func TestWeakSyncNeverReusesSequences(t *testing.T) {
 	for _, policy := range []string{SyncInterval, SyncNone} {
 		cfg := DefaultConfig()
@@ -286,7 +285,7 @@ func TestWeakSyncNeverReusesSequences(t *testing.T) {
 	}
 }
 
-// What was taken of a segment is not looked at again: a take costs what it takes, not what was taken before.
+// A take does not search the taken part of a segment again: its cost does not depend on earlier takes.
 func TestATakeBeginsWhereTheLastOneEnded(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig(), small(64<<20, 16<<20, 16<<20))
 	for i := range 100 {

@@ -154,7 +154,7 @@ func newViewer(dir string, opts []Option) (*viewer, error) {
 	v.Kept, _ = o.fs.List(dir + "/" + quarantineDir) // it is missing in most spools
 	slices.Sort(v.Kept)
 	if len(v.ids) == 0 && v.state == nil {
-		return nil, errors.New("there is no spool")
+		return nil, errors.New("no spool found")
 	}
 	return v, nil
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// worn makes a spool with some records done and one payload damaged, the index removed, and gives its directory.
+// worn creates a spool with some records done, one payload damaged, and the index removed. It returns the directory.
 func worn(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -68,7 +68,7 @@ func TestInspectVerifyExportRepair(t *testing.T) {
 	require.EqualValues(t, 1, balanced(t, s).Dropped[ReasonQuarantined])
 }
 
-// Without a state that can be read the tools show what the segments hold, that which was done included.
+// Without a readable state the tools show all records in the segments, including those done.
 func TestToolsWithoutAState(t *testing.T) {
 	for what, change := range map[string]func(path string) error{
 		"missing": os.Remove, "damaged": func(path string) error { return overwrite(path, 40, []byte("XXXX")) },
@@ -98,7 +98,7 @@ func TestToolsBesideARunningSpool(t *testing.T) {
 	_, err = Repair(dir)
 	require.ErrorIs(t, err, ErrLocked)
 	_, err = Inspect(t.TempDir())
-	require.ErrorContains(t, err, "there is no spool")
+	require.ErrorContains(t, err, "no spool found")
 }
 
 func listing(t *testing.T, dir string) map[string]int64 {

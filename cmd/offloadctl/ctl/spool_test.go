@@ -76,7 +76,7 @@ func TestSpoolInspect(t *testing.T) {
 
 	r = call{}.run("spool", "inspect", t.TempDir())
 	require.Equal(t, exitFailed, r.code)
-	require.Contains(t, r.err, "there is no spool")
+	require.Contains(t, r.err, "no spool found")
 }
 
 // A damaged record is named, quarantined, and costs itself alone.

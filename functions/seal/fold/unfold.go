@@ -9,9 +9,9 @@ import (
 )
 
 // ErrTooLarge reports that the unfolded data exceeds the limit.
-var ErrTooLarge = errors.New("the data exceed the limit")
+var ErrTooLarge = errors.New("data exceeds the limit")
 
-var errShort = errors.New("a column ends too early")
+var errShort = errors.New("unexpected end of a column")
 
 // unfolder joins untrusted columns.
 type unfolder struct {
@@ -47,7 +47,7 @@ func Unfold(src []byte, limit int64) ([]byte, error) {
 		}
 	}
 	if len(u.ids)+len(u.digits)+len(u.blobs) > 0 {
-		return nil, errors.New("a column has more than its text asks for")
+		return nil, errors.New("unused data in a column")
 	}
 	return u.out, nil
 }
@@ -139,7 +139,7 @@ func (u *unfolder) blob(mark byte) error {
 
 func (u *unfolder) appendID() error {
 	if len(u.id) != 16 {
-		return errors.New("it repeats an id before the first")
+		return errors.New("repeated id before the first id")
 	}
 	if err := u.room(36); err != nil {
 		return err
