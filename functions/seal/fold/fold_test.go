@@ -91,8 +91,8 @@ func TestEachMarkIsBounded(t *testing.T) {
 		}
 	}
 	for mark, want := range map[string]string{
-		"\xf5": "ends too early", "\xf6": "ends too early", "\xf7": "before the first", "\xf8": "ends too early", "\xfa": "ends too early", "\xfe": "ends too early",
-		"\xff": "ends too early", "\xf8\x01": "ends too early", "\xff\x01": "ends too early", "\xfe\x01": "ends too early",
+		"\xf5": "unexpected end", "\xf6": "ends too early", "\xf7": "before the first", "\xf8": "ends too early", "\xfa": "ends too early", "\xfe": "ends too early",
+		"\xff": "unexpected end", "\xf8\x01": "ends too early", "\xff\x01": "ends too early", "\xfe\x01": "ends too early",
 	} {
 		_, err := Unfold(append(make([]byte, Header), mark...), 1<<20)
 		require.ErrorContains(t, err, want, "%q", mark)
