@@ -24,15 +24,15 @@ import (
 	"app-offload/functions/task"
 )
 
-// verdict is what all that decide must agree on.
+// verdict is the result on which all deciders must agree.
 type verdict struct {
 	EventID, Class, Target, Policy, Reason string
 	Chunk                                  int
 	Score                                  float64
 }
 
-// Service, dry-run and task API decide alike: over random configurations, tasks and node states, and on every rule that stands above the
-// policies, each of which must have decided at least once.
+// Service, dry-run and task API decide alike: over random configurations, tasks and node states, and on every rule above the policies, each of which
+// must have decided at least once.
 func TestDryRunAndServiceDecideAlike(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -85,8 +85,7 @@ func TestDryRunAndServiceDecideAlike(t *testing.T) {
 	require.Positive(t, advised)
 }
 
-// checkAdvice asks the API about a task that is like one of the service's, from which only its data differ.
-// Policy defer goes by what has arrived in between.
+// checkAdvice asks the API about a task like one of the service's, which differs only in its data. Policy defer also depends on arrivals in between.
 func checkAdvice(t *testing.T, s *Service, c *decide.Case, state *host.State) int {
 	if c.Policy == "defer" || c.Task.Class.Name != task.DefaultClass || c.Decision.Reason == decision.NoOperator || c.Decision.Reason == decision.Drawn {
 		return 0
@@ -98,7 +97,7 @@ func checkAdvice(t *testing.T, s *Service, c *decide.Case, state *host.State) in
 	return 1
 }
 
-// drawnConfig is a configuration and the same one as a file.
+// drawnConfig returns a configuration and the same one as a file.
 func drawnConfig(t *testing.T, rng *rand.Rand) (config.Config, string) {
 	c := testConfig(t, nil, []string{"weighted", "deadline", "cost", "bandit", "edge", "cloud", "random", "defer"}[rng.IntN(8)])
 	w := &c.Writable.Policy
@@ -126,7 +125,7 @@ func drawnConfig(t *testing.T, rng *rand.Rand) (config.Config, string) {
 	return c, file
 }
 
-// drawnState is one that the flags of a dry-run can describe.
+// drawnState returns a state that the flags of a dry-run can describe.
 func drawnState(rng *rand.Rand) host.State {
 	return host.State{
 		CPU: float64(rng.IntN(101)), QueueCycles: float64(rng.IntN(2) * rng.IntN(5000)),
@@ -134,7 +133,7 @@ func drawnState(rng *rand.Rand) host.State {
 	}
 }
 
-// drawnEvent has readings that operators read, and now and then one that none does.
+// drawnEvent returns an event whose readings have operators, and sometimes one without.
 func drawnEvent(rng *rand.Rand, n int) []byte {
 	device := fmt.Sprintf("%s-%d", []string{"pump", "secret", "narrow"}[rng.IntN(3)], rng.IntN(200))
 	var readings []string
@@ -150,7 +149,7 @@ func drawnEvent(rng *rand.Rand, n int) []byte {
 		n, n, device, strings.Join(readings, ","))
 }
 
-// dryRun is what the tool says of the feed.
+// dryRun returns the tool's verdicts on the feed.
 func dryRun(t *testing.T, file string, feed []byte, s *host.State) []verdict {
 	link := map[bool]string{true: "up", false: "down"}[s.Link.Up]
 	var out, errs bytes.Buffer

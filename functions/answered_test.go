@@ -16,7 +16,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// oracle answers every record that a cloud has, again and again until the node confirms it.
+// oracle answers every record of a cloud, repeatedly until the node confirms it.
 type oracle struct {
 	*cloud
 	mu        sync.Mutex
@@ -59,7 +59,7 @@ func (o *oracle) confirms(id string) bool {
 	return o.confirmed[id]
 }
 
-// The cloud's answer is on the bus as a local result is, once, also where the process that sent the task is gone.
+// The cloud's answer is published on the bus like a local result, once, also after the process that sent the task has ended.
 func TestTheCloudsAnswerIsOnTheBusOnce(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
@@ -95,7 +95,7 @@ func TestTheCloudsAnswerIsOnTheBusOnce(t *testing.T) {
 	}
 	require.NoError(t, s.Stop())
 
-	// Another life: it has never seen the tasks, and answers come for one that was answered before and one that was not.
+	// Another run: it has never seen the tasks, and answers arrive for one that was answered before and one that was not.
 	other := *one
 	other.EventID = event("pump-1", 2).ID
 	s = open(t, c, pub)
@@ -106,7 +106,7 @@ func TestTheCloudsAnswerIsOnTheBusOnce(t *testing.T) {
 	eventually(t, 10*time.Second, "the answer is confirmed", func() bool { return o.confirms("r-" + other.EventID) })
 	require.Len(t, results(), 2)
 	require.Equal(t, other.EventID, results()[1].Event.Tags["originEventId"])
-	// What comes back from the bus is known as a result.
+	// An event that comes back from the bus is recognised as a result.
 	again := &task.Event{ID: got.Event.Id, Device: "pump-1", Profile: "P", Source: "R_bearing", Encoding: task.JSON, Raw: []byte("{}")}
 	require.False(t, s.kinship.Admit(again, s.rules.Load().Classes))
 	require.NoError(t, s.Stop())

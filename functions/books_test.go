@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// A failed rotation is in the health with its reason until it is mended.
+// A failed rotation is in the health with its reason until it is fixed.
 func TestAFailedRotationIsReported(t *testing.T) {
 	c := testConfig(t, nil, "cloud")
 	c.KeySecret = "keys"
@@ -30,7 +30,7 @@ func TestAFailedRotationIsReported(t *testing.T) {
 	require.Equal(t, status.Fine, s.Health().Severity("keys"))
 }
 
-// A task too large for the spool is dropped under its class, shown everywhere, and no longer after it was acknowledged.
+// A task too large for the spool is dropped under its class, shown everywhere, and no longer after its acknowledgement.
 func TestDroppedTasksAreShownUntilAcknowledged(t *testing.T) {
 	t.Parallel()
 	s, _ := well(t, nil)
@@ -45,7 +45,7 @@ func TestDroppedTasksAreShownUntilAcknowledged(t *testing.T) {
 	require.Equal(t, status.Well, s.Health().State)
 }
 
-// rotated is a secret store whose one secret changes.
+// rotated is a secret store whose only secret changes.
 type rotated struct{ secret map[string]string }
 
 func (r *rotated) GetSecret(string, ...string) (map[string]string, error) { return r.secret, nil }

@@ -14,8 +14,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// Prices that come over the link keep a task here that left before, and send none that must not leave. What is not for this node, not newer or no
-// price changes nothing; switched off, they count no more.
+// Prices received over the link keep a task local that was sent before, and send none that must not leave. A statement for another node, an older
+// one, or an invalid price changes nothing; if disabled, prices no longer count.
 func TestPublishedPricesChangeDecisions(t *testing.T) {
 	b := startBroker(t)
 	c := testConfig(t, b, "cost")

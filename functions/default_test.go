@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// shippedPolicy is what a user has who sets nothing about policies.
+// shippedPolicy is the configuration of a user who sets nothing about policies.
 func shippedPolicy(t *testing.T, b *broker) config.Config {
 	t.Helper()
 	c := testConfig(t, b, "")
@@ -20,14 +20,14 @@ func shippedPolicy(t *testing.T, b *broker) config.Config {
 	return c
 }
 
-// learning is that with the policy that learns.
+// learning is that configuration with the learning policy.
 func learning(t *testing.T, b *broker) config.Config {
 	c := shippedPolicy(t, b)
 	c.Writable.Policy.Default = "bandit"
 	return c
 }
 
-// A gateway without any setting and without a cloud: tasks without deadlines are done, and the account balances.
+// A gateway without settings and without a cloud: tasks without deadlines are done, and the account balances.
 func TestTheDefaultPolicyNeedsNoSetting(t *testing.T) {
 	s := open(t, shippedPolicy(t, nil), &bin{})
 	s.Start()
@@ -39,7 +39,7 @@ func TestTheDefaultPolicyNeedsNoSetting(t *testing.T) {
 	require.NoError(t, s.Stop())
 }
 
-// Learned state is kept without a setting, and a restart continues from it. Learning is not a change of the policy.
+// Learned state is saved without a setting, and a restart continues from it. Learning is not a change of the policy.
 func TestWhatIsLearnedIsKeptWithoutASetting(t *testing.T) {
 	cfg := learning(t, nil)
 	s := open(t, cfg, &bin{})
@@ -61,7 +61,7 @@ func TestWhatIsLearnedIsKeptWithoutASetting(t *testing.T) {
 	require.Zero(t, again.Counts().Balance)
 }
 
-// Where no consumer answers at all, acknowledgements of the broker are the outcomes, if the user has said that they count.
+// Without any consumer, the broker's acknowledgements are the outcomes, if the user has configured them to count.
 func TestABanditLearnsFromAcknowledgements(t *testing.T) {
 	cfg := learning(t, startBroker(t))
 	cfg.Export.Confirm = "puback"
@@ -75,7 +75,7 @@ func TestABanditLearnsFromAcknowledgements(t *testing.T) {
 	eventually(t, time.Minute, "they have taught", func() bool { return taught(s) == status.TaughtCount{Cloud: 50} })
 }
 
-// A consumer that is there and says nothing teaches nothing, and harms nothing: what is cheap is done here as before.
+// A silent consumer teaches nothing and does no harm: cheap tasks are done locally as before.
 func TestTheDefaultPolicyBehindASilentCloud(t *testing.T) {
 	b := startBroker(t)
 	startCloud(t, b, "n1", nil).silent = true

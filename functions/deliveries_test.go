@@ -47,8 +47,8 @@ func serve(t *testing.T, b *broker, node string, s *delivery.Sender) *sync.Map {
 	return states
 }
 
-// A signed model that comes over MQTT takes the place of the one in force while tasks are computed: none fails, and from some task on the answers
-// are those of the new version. One with another signature changes nothing.
+// A signed model delivered over MQTT replaces the current one while tasks are computed: no task fails, and from some task on the answers come from
+// the new version. A model with another signature changes nothing.
 func TestADeliveredModelTakesOverUnderLoad(t *testing.T) {
 	public, private, err := minisign.GenerateKey(rand.Reader)
 	require.NoError(t, err)

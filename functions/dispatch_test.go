@@ -23,7 +23,7 @@ var actionNames = []string{
 	"conclude", "finish", "goLocal", "goCloud", "goHard", "finishFirst", "resend", "dropTooLarge", "dropFull", "dropOverload", "dropFailed", "refuse", "refuseTrack", "leaveTrack",
 }
 
-// The cells that cannot be reached, and why. Nothing else may be missing from the table.
+// The unreachable cells, and why. No other cell may be missing from the table.
 var unreachable = map[string]string{
 	"decided.kept decided.tooLarge decided.tooLargeReadable decided.fullLocal decided.fullDrop decided.unstored": "it was not offered to the spool",
 	"decided.done decided.failed decided.failedStays decided.hard decided.shut":                                  "it was not handed to the local workers",
@@ -37,7 +37,7 @@ var unreachable = map[string]string{
 	"asking.done asking.failed asking.failedStays asking.hard asking.shut":                "likewise",
 }
 
-// Every cell of the table, as a person reads it.
+// Every cell of the table, in readable form.
 var cells = map[string]string{
 	"decided.behind":             "refused: refuse",
 	"decided.overload":           "dropped: dropOverload",
@@ -73,7 +73,7 @@ var cells = map[string]string{
 	"asking.unstored":            "finished: finishFirst",
 }
 
-// TestDispatchTable holds each cell against what it should be, and names each cell that cannot be reached.
+// TestDispatchTable compares each cell with its expected content, and names each unreachable cell.
 func TestDispatchTable(t *testing.T) {
 	why := map[string]string{}
 	for names, reason := range unreachable {
@@ -102,7 +102,7 @@ func TestDispatchTable(t *testing.T) {
 	}
 }
 
-// An event that cannot happen stops the process at once: what is not durable then comes again, where going on might count it twice.
+// An impossible event stops the process immediately: undurable tasks are then redelivered, whereas continuing might count them twice.
 func TestAnImpossibleEventPanics(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
 	for _, st := range []jobState{decided, parked, stored, finished, dropped, refused} {
@@ -110,8 +110,8 @@ func TestAnImpossibleEventPanics(t *testing.T) {
 	}
 }
 
-// TestEveryPathConcludesOnce walks all paths that the table allows. Each ends, concludes its task exactly once, leaves its track exactly
-// as often as it was on it, and asks neither spool nor local workers twice.
+// TestEveryPathConcludesOnce walks all paths of the table. Each ends, concludes its task exactly once, leaves its track exactly as often as it was on
+// it, and asks neither spool nor local workers twice.
 func TestEveryPathConcludesOnce(t *testing.T) {
 	concluding := []action{conclude, finish, finishFirst, dropTooLarge, dropFull, dropOverload, dropFailed, refuse, refuseTrack}
 	paths := 0

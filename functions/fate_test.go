@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// The tasks of one event and class share the fate of the first where that was dropped, and are not dropped where it was not.
+// Tasks of one event and class share the fate of the first if it was dropped, and are not dropped if it was not.
 func TestTasksOfAnEventShareTheirFate(t *testing.T) {
 	class, other := &task.Class{Name: "a"}, &task.Class{Name: "b"}
 	for first, want := range map[shed.Verdict][5]shed.Verdict{ // of verdicts Keep, Other, Reduce, Late, Drop on the next one

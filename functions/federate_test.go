@@ -16,7 +16,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// startFleet answers all nodes at a broker, in rounds without length, and keeps what they say.
+// startFleet answers all nodes at a broker, in rounds of no length, and records their statements.
 func startFleet(t *testing.T, b *broker) (said func() []string) {
 	t.Helper()
 	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
@@ -47,8 +47,8 @@ func startFleet(t *testing.T, b *broker) (said func() []string) {
 	return func() []string { mu.Lock(); defer mu.Unlock(); return append([]string(nil), all...) }
 }
 
-// Three nodes learn that work takes twice as long as predicted and the cloud three times. A fourth begins to take part while it runs, and predicts and
-// believes as they do, until it takes no part any more. What they say has no reading and no device in it.
+// Three nodes learn that work takes twice as long as predicted and the cloud three times. A fourth joins while it runs, and predicts and believes as
+// they do, until it leaves. Their statements contain no reading and no device.
 func TestANodeStartsFromWhatOthersHaveLearned(t *testing.T) {
 	b := startBroker(t)
 	said := startFleet(t, b)

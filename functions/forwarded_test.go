@@ -9,8 +9,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// A class that sends its results has them in the cloud, each once for its source event, also where a crash has that computed again; the
-// account balances, and nothing is computed on them.
+// The results of a class that sends them reach the cloud, each once for its source event, also if a crash causes that to be computed again; the
+// account balances, and the results are not processed further.
 func TestResultsLeaveAsTasksOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)

@@ -15,7 +15,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// tmpfs mounts a disk of so many bytes, which takes root.
+// tmpfs mounts a disk of that size, which requires root.
 func tmpfs(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -39,8 +39,8 @@ func large(device string, n, size int) *task.Event {
 	return ev
 }
 
-// On a disk that is full before the quota is reached the account balances at every look, and after restarts: what the spool refused was
-// never accepted, however often its owner tries again.
+// On a disk that is full before the quota is reached, the account balances at every look and after restarts: a task that the spool refused was never
+// accepted, however often its owner retries.
 func TestTheAccountBalancesOnAFullDisk(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	cfg.Spool.Directory = tmpfs(t, "24m")
@@ -94,7 +94,7 @@ func TestTheAccountBalancesOnAFullDisk(t *testing.T) {
 	}
 }
 
-// In a full spool an event that was cut is stored as a whole or not at all: the cloud would wait for the rest of it.
+// In a full spool a split event is stored as a whole or not at all: the cloud would wait for the missing part.
 func TestAFullSpoolTakesAllOfAnEventOrNothing(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	cfg.Spool.QuotaMiB, cfg.Writable.Policy.BacklogLimit = 16, 1
@@ -127,7 +127,7 @@ func TestAFullSpoolTakesAllOfAnEventOrNothing(t *testing.T) {
 	require.NoError(t, put(small), "there is room for some of it")
 }
 
-// Records go for a newcomer only where that makes room for it: on a full disk, in a full spool, and for several at once.
+// Records are dropped for a new one only if that makes room for it: on a full disk, in a full spool, and for several at once.
 func TestNothingIsDroppedInVain(t *testing.T) {
 	for _, how := range []string{spool.DropOldest, spool.DropLowestScore} {
 		t.Run(how, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestNothingIsDroppedInVain(t *testing.T) {
 	}
 }
 
-// What is refused was not decided: an event that its owner brings again and again counts once, when it is accepted, and its regret with it.
+// A refused task does not count as decided: an event that its owner retries counts once, when it is accepted, and so does its regret.
 func TestARefusedEventThatComesAgainIsOneDecision(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	cfg.Spool.QuotaMiB, cfg.Writable.Policy.BacklogLimit = 16, 1

@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// What may wait for a model holds up nothing of the operators, and each keeps its order.
+// Tasks that wait for a model hold up no task of the operators, and each group keeps its order.
 func TestNothingOfTheOperatorsWaitsForAModel(t *testing.T) {
 	var p Pipeline
 	of := func(device, model string) *job {
@@ -28,7 +28,7 @@ func TestNothingOfTheOperatorsWaitsForAModel(t *testing.T) {
 	p.working.Wait()
 }
 
-// Small records share a buffer. A large one has one of its own size, with as many of those after it as a shared one would hold.
+// Small records share a buffer. A large one has a buffer of its own size, with as many of the following records as a shared one would hold.
 func TestABufferHoldsFewRecords(t *testing.T) {
 	for name, c := range map[string]struct {
 		sizes []int

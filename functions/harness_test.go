@@ -113,7 +113,7 @@ func (c *cloud) tasks() []*task.Task {
 	return append([]*task.Task(nil), c.order...)
 }
 
-// bin takes results and counts them.
+// bin accepts results and counts them.
 type bin struct {
 	mu      sync.Mutex
 	results []local.Result
@@ -133,7 +133,7 @@ func (noSecrets) GetSecret(name string, _ ...string) (map[string]string, error) 
 	return nil, fmt.Errorf("no secret %q", name)
 }
 
-// testLog passes warnings and errors on to the test.
+// testLog passes warnings and errors to the test.
 type testLog struct{ t *testing.T }
 
 func (testLog) Debugf(string, ...any)            {}
@@ -141,7 +141,7 @@ func (testLog) Infof(string, ...any)             {}
 func (l testLog) Warnf(format string, a ...any)  { l.t.Logf("WARN "+format, a...) }
 func (l testLog) Errorf(format string, a ...any) { l.t.Logf("ERROR "+format, a...) }
 
-// testConfig is the default with everything in the test's own folder, and a policy.
+// testConfig is the default configuration with all files in the test's folder, and a policy.
 func testConfig(t *testing.T, b *broker, policy string) config.Config {
 	c := config.Default()
 	c.Node = "n1"
@@ -164,7 +164,7 @@ func open(t *testing.T, c config.Config, pub local.Publisher) *Service {
 	return s
 }
 
-// event is a small event of a device: one float.
+// event returns a small event of a device: one float.
 func event(device string, n int) *task.Event {
 	raw := fmt.Appendf(nil, `{"apiVersion":"v3","id":"%08d-0000-4000-8000-%012d","deviceName":%q,"profileName":"P","sourceName":"S",`+
 		`"origin":%d,"readings":[{"id":"x","origin":%d,"deviceName":%q,"resourceName":"R","profileName":"P","valueType":"Float64","value":"1.5"}]}`,
@@ -186,7 +186,7 @@ func eventually(t *testing.T, within time.Duration, what string, ok func() bool)
 	}
 }
 
-// taskOf is the one task of an event.
+// taskOf returns the only task of an event.
 func taskOf(t *testing.T, s *Service, ev *task.Event) *task.Task {
 	t.Helper()
 	tasks := task.Split(ev, func(string) *task.Class { return s.rules.Load().Class("default") }, nil)

@@ -17,7 +17,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// well is a service whose link is up, to which nothing has happened.
+// well is a service whose link is up and without incidents.
 func well(t *testing.T, change func(*config.Config)) (*Service, *clock.Fake) {
 	t.Helper()
 	b := startBroker(t)
@@ -47,7 +47,7 @@ func good(t *testing.T, s *Service, from, n int) {
 	}
 }
 
-// Most messages quarantined is a warning, some of them a note, and a minute after the last one all is well again.
+// If most messages are quarantined, that is a warning; if some, a note; a minute after the last one all is well again.
 func TestHealthSaysThatMessagesAreQuarantined(t *testing.T) {
 	t.Parallel()
 	s, fake := well(t, nil)
@@ -65,7 +65,7 @@ func TestHealthSaysThatMessagesAreQuarantined(t *testing.T) {
 	require.Equal(t, status.Fine, s.Health().Severity("quarantine"))
 }
 
-// Refused events are a warning while others are taken, and critical while none is.
+// Refused events are a warning while others are accepted, and critical while none is.
 func TestHealthSaysThatEventsAreRefused(t *testing.T) {
 	t.Parallel()
 	s, fake := well(t, func(c *config.Config) { c.Intake.MaxEvents = 1 })
@@ -84,7 +84,7 @@ func TestHealthSaysThatEventsAreRefused(t *testing.T) {
 	require.Equal(t, status.Well, s.Health().State)
 }
 
-// A full spool is critical while events are given back: not while a class drops them, nor once there is room again.
+// A full spool is critical while events are refused: not while a class drops them, nor once there is room again.
 func TestHealthSaysThatTheSpoolIsFull(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{spool.Refuse, spool.DropLowestScore} {
@@ -115,7 +115,7 @@ func TestHealthSaysThatTheSpoolIsFull(t *testing.T) {
 	}
 }
 
-// Each state that can be brought about is told by its reason, with its severity, and by all who show it alike.
+// Each state that can be caused is reported by its reason, with its severity, and by all views alike.
 func TestHealthNamesItsReason(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -147,7 +147,7 @@ func TestHealthNamesItsReason(t *testing.T) {
 	}
 }
 
-// Results of another service on the bus are a note, and so are events that no acknowledgement protects.
+// Results of another service on the bus are a note, and so are events without acknowledgements.
 func TestHealthNotesOtherServices(t *testing.T) {
 	t.Parallel()
 	s, fake := well(t, nil)

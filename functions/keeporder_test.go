@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// A task for the cloud that is held behind local work has no record yet, so what comes after it in its run must not be parked and leave first.
+// A task for the cloud that is queued behind local work has no record yet, so a later task of its run must not be parked and sent first.
 func TestNoTaskIsParkedAfterOneThatIsHeldBehindLocalWork(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Writable.Policy.DeferOrder = true
@@ -34,7 +34,7 @@ func TestNoTaskIsParkedAfterOneThatIsHeldBehindLocalWork(t *testing.T) {
 	inSpool(t, n.Service).require(t, "in the spool")
 }
 
-// Where a room becomes too small, a task that may be processed in any order goes, and none of those before it is lost.
+// If a room becomes too small, a task that may be processed in any order is dispatched, and no earlier one is lost.
 func TestASmallerRoomLosesNoneOfThoseThatKeepTheirOrder(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Writable.Policy.DeferOrder, cfg.Writable.Policy.DeferLongest = true, "2s"
@@ -63,12 +63,12 @@ func TestASmallerRoomLosesNoneOfThoseThatKeepTheirOrder(t *testing.T) {
 	require.Zero(t, n.held())
 }
 
-// unordered is local processing without an operator that remembers what it has seen.
+// unordered is local processing without operators that depend on order.
 type unordered struct{ *infer.Room }
 
 func (unordered) InOrder(*task.Task) bool { return false }
 
-// A task may be processed locally before an earlier one that is parked where its operators need no order, and nowhere else.
+// A task may be processed locally before an earlier parked one only if its operators need no order.
 func TestWhoMayPassAParkedTask(t *testing.T) {
 	for _, c := range []struct {
 		needs func(*task.Task) bool // nil where no order is kept, as then none waits for another

@@ -26,7 +26,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// bottleneck is a MessageBus that takes one result for each token, so that a local worker is as slow as a test wants it.
+// bottleneck is a MessageBus that takes one result for each token, so that the test controls the speed of local workers.
 type bottleneck struct {
 	tokens chan error
 	bin
@@ -39,8 +39,7 @@ func (b *bottleneck) Publish(r local.Result) error {
 	return b.bin.Publish(r)
 }
 
-// narrow is a service whose node and link have a server each, equally slow: who waits for them is bound by the test, which is the
-// exporter as well.
+// narrow is a service whose node and link are two equally slow servers; the test controls them, and is the exporter as well.
 type narrow struct {
 	*Service
 	t    *testing.T
@@ -86,7 +85,7 @@ func openNarrow(t *testing.T, cfg config.Config) *narrow {
 	return n
 }
 
-// submit hands in events of as many devices, each one to a run of its own, and waits until those that are to be away or to wait are durable.
+// submit submits events of as many devices, each as a run of its own, and waits until the tasks to be sent or parked are durable.
 func (n *narrow) submit(events int) {
 	n.t.Helper()
 	for range events {
@@ -110,7 +109,7 @@ func (n *narrow) put(ev *task.Event) {
 	})
 }
 
-// sent takes what is to leave, as the exporter does, and receipts it.
+// sent takes the records to be sent, as the exporter does, and receipts them.
 func (n *narrow) sent() (records []spool.Record) {
 	for _, from := range []spool.Source{spool.Live, spool.Backlog} {
 		records = n.Service.spool.Take(5, "", from, 100, 1<<20, records)
@@ -133,7 +132,7 @@ func (n *narrow) eventually(what string, ok func() bool) {
 	})
 }
 
-// waiting makes sure that in the end so many tasks wait undecided.
+// waiting checks that finally that many tasks are parked.
 func (n *narrow) waiting(tasks int64) {
 	n.t.Helper()
 	n.eventually(fmt.Sprint(tasks, " tasks wait undecided"), func() bool { return n.undecided() == tasks })
@@ -141,12 +140,12 @@ func (n *narrow) waiting(tasks int64) {
 
 func (n *narrow) undecided() int64 { return n.Status().Undecided.Tasks }
 
-// held is how much of the spool the room has taken.
+// held returns how much of the spool the pool occupies.
 func (n *narrow) held() int64 {
 	return n.parker.(parking).Reserved()
 }
 
-// reasons are those of all decisions, by how many there are of each.
+// reasons counts all decisions by reason.
 func (n *narrow) reasons() map[decision.Reason]int {
 	count := map[decision.Reason]int{}
 	for _, e := range n.Decisions(100, nil) {
@@ -155,8 +154,8 @@ func (n *narrow) reasons() map[decision.Reason]int {
 	return count
 }
 
-// With node and link busy tasks wait, durable and undecided, and their events are concluded. Each server that becomes free gets one of
-// them, and in the end every task is done in one place and counted once.
+// With node and link busy, tasks are parked, and their events are concluded. Each server that becomes free gets one of them, and in the end every
+// task is done in one place and counted once.
 func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
 	n := openNarrow(t, lateConfig(t))
 	n.submit(2)
@@ -212,7 +211,7 @@ func TestWhatWaitsIsBoundToWhoeverIsFree(t *testing.T) {
 	}
 }
 
-// The chunks of one burst do not all take the way that is free: each sees those before it.
+// The chunks of one burst do not all take the free path: each decision sees the earlier ones.
 func TestABurstSeesItself(t *testing.T) {
 	n := openNarrow(t, lateConfig(t))
 	var events []*task.Event
@@ -232,7 +231,7 @@ func TestABurstSeesItself(t *testing.T) {
 	n.eventually("all is done", func() bool { n.sent(); c := n.Counts(); return c.Local+c.Receipted == 10 })
 }
 
-// A full room refuses: then a task goes as decided.
+// A full pool refuses: the task then continues as decided.
 func TestAFullRoomDecidesAtOnce(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Writable.Policy.DeferTasks = 2
@@ -244,7 +243,7 @@ func TestAFullRoomDecidesAtOnce(t *testing.T) {
 	require.Equal(t, 5, count[decision.CheaperCloud]+count[decision.CheaperLocal])
 }
 
-// What the policy leaves no choice about does not wait.
+// Tasks for which the policy leaves no choice are not parked.
 func TestWhoNeverWaits(t *testing.T) {
 	cfg := lateConfig(t)
 	own := cfg.Writable.Classes["default"]
@@ -261,7 +260,7 @@ func TestWhoNeverWaits(t *testing.T) {
 	n.waiting(1)
 }
 
-// A task that waits keeps nothing in memory but itself: not the other records of its commit, nor the event that it was cut from.
+// A parked task pins only its own memory: neither the other records of its commit, nor the event that it was cut from.
 func TestWhatWaitsKeepsOnlyItself(t *testing.T) {
 	cfg := lateConfig(t)
 	bulk := cfg.Writable.Classes["default"]
@@ -293,7 +292,7 @@ func padded(ev *task.Event) *task.Event {
 	return ev
 }
 
-// heap is what is in use of it.
+// heap returns the heap in use.
 func heap() int64 {
 	runtime.GC()
 	runtime.GC()
@@ -302,7 +301,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A class may name the policy for itself.
+// A class may choose the policy for itself.
 func TestAClassMayBindLate(t *testing.T) {
 	cfg := lateConfig(t)
 	class := cfg.Writable.Classes["default"]
@@ -313,7 +312,7 @@ func TestAClassMayBindLate(t *testing.T) {
 	n.waiting(2)
 }
 
-// A canary binds late for its share of the devices; what comes of it counts for its arm.
+// A canary binds late for its share of the devices; the outcomes count for its arm.
 func TestACanaryMayBindLate(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Writable.Policy.Default, cfg.Writable.Policy.Canary, cfg.Writable.Policy.CanaryShare = "cloud", "defer", 0.5
@@ -334,7 +333,7 @@ func TestACanaryMayBindLate(t *testing.T) {
 	require.Positive(t, c.Canary.Outcomes)
 }
 
-// Local work that fails on a task that waited sends it, unless its class has come to forbid that: then it is dropped and counted.
+// If local work fails on a task that was parked, the task is sent, unless its class now forbids that: then it is dropped and counted.
 func TestABoundTaskThatFailsHereIsSent(t *testing.T) {
 	for _, neverLeave := range []bool{false, true} {
 		n := openNarrow(t, lateConfig(t))
@@ -368,7 +367,7 @@ func (n *narrow) stay(neverLeave bool) {
 	require.NoError(n.t, n.Reload(w))
 }
 
-// Workers that stop release the tasks bound to them, as the room releases parked tasks. Those that must not leave stay in the spool.
+// Workers that stop release the tasks bound to them, as the pool releases parked tasks. Tasks that must not leave stay in the spool.
 func TestAStopOfTheWorkersSendsWhatIsBound(t *testing.T) {
 	for _, neverLeave := range []bool{false, true} {
 		cfg := lateConfig(t)
@@ -447,7 +446,7 @@ func TestAFullQueueHoldsUpNobodyElse(t *testing.T) {
 	require.EqualValues(t, 8, n.Counts().Local)
 }
 
-// The guards stand above waiting: what the end of the link would keep here if it came now does not wait for the link to come back.
+// The guards override waiting: a task that the guards would keep local if it arrived after the link went down does not wait for the link.
 func TestWhoWaitsIsGuardedWhenTheLinkFalls(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Writable.Policy.DeferLongest = "1h"
@@ -467,7 +466,7 @@ func TestWhoWaitsIsGuardedWhenTheLinkFalls(t *testing.T) {
 	}
 }
 
-// Age does not stand above the guards either.
+// Age does not override the guards either.
 func TestWhoHasWaitedLongestIsGuarded(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Writable.Policy.DeferLongest = "1s"
@@ -480,7 +479,7 @@ func TestWhoHasWaitedLongestIsGuarded(t *testing.T) {
 	require.Equal(t, 4, count[decision.GuardBacklog])
 }
 
-// After a reload each of those that waited sees where those before it have gone.
+// After a reload each parked task sees where earlier ones have gone.
 func TestAReloadDoesNotSendAllOneWay(t *testing.T) {
 	n := openNarrow(t, lateConfig(t))
 	n.submit(22)
@@ -528,7 +527,7 @@ func (n *narrow) fill() {
 	}
 }
 
-// A task that was to be parked behind one that is refused is refused with it, and takes no place.
+// A task that was to be parked behind a refused one is refused with it, and takes no place.
 func TestWhatFollowsARefusedTaskIsNotParked(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Spool.QuotaMiB, cfg.Writable.Policy.DeferOrder = 16, true
@@ -608,7 +607,7 @@ func TestReloadMayShrinkTheRoom(t *testing.T) {
 	require.EqualValues(t, 7, n.Counts().Accepted+n.Counts().InFlight)
 }
 
-// No task stays parked for ever, not even without a link.
+// No task stays parked forever, even without a link.
 func TestWithoutALinkTheLongestWaitEnds(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Writable.Policy.DeferLongest = "1s"
@@ -661,7 +660,7 @@ func TestWhatWaitsSurvivesStopAndCrash(t *testing.T) {
 	}
 }
 
-// The whole of it over a broker, with many callers: the consumer has each task that was not done here, once.
+// Late binding end to end over a broker, with many callers: the consumer receives each task that was not done locally, once.
 func TestLateBindingLosesNothing(t *testing.T) {
 	const callers, each = 8, 150
 	b := startBroker(t)
@@ -701,8 +700,8 @@ func TestLateBindingLosesNothing(t *testing.T) {
 	require.Zero(t, st.Leased)
 }
 
-// Every policy sees what the spool holds for the link at this very moment, whether tasks may be parked or not: neither the records
-// that await a receipt, nor what the link counted half a second ago.
+// Every policy sees the spool's current backlog for the link, whether tasks may be parked or not: neither the records that await a receipt, nor the
+// link's count of half a second ago.
 func TestEveryPolicySeesTheSameFreshLink(t *testing.T) {
 	n := openNarrow(t, lateConfig(t))
 	n.link = func() host.Link {

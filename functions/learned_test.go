@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// taught is how many outcomes of either way the bandit has learned from.
+// taught returns the outcomes from which the bandit has learned, by target.
 func taught(s *Service) status.TaughtCount { return s.Status().Policies.Learned.Outcomes["bandit"] }
 
 func takeIn(t *testing.T, s *Service, device string, n int) {
@@ -27,7 +27,7 @@ func takeIn(t *testing.T, s *Service, device string, n int) {
 	require.NoError(t, s.Receive(receive.Message{ContentType: "application/json", Payload: event(device, n).Raw}))
 }
 
-// jot remembers what is logged.
+// jot records log lines.
 type jot struct {
 	mu    sync.Mutex
 	lines []string
@@ -53,7 +53,7 @@ func (j *jot) with(text string) (found []string) {
 	return found
 }
 
-// A restart goes on with what the bandit and the predictions have learned, also while another policy acts.
+// A restart continues with the learned state of the bandit and the predictions, also while another policy acts.
 func TestRestartKeepsWhatWasLearned(t *testing.T) {
 	cfg := testConfig(t, nil, "edge")
 	s := open(t, cfg, &bin{})
@@ -78,7 +78,7 @@ func TestRestartKeepsWhatWasLearned(t *testing.T) {
 	require.Equal(t, status.TaughtCount{Local: 31}, taught(again))
 }
 
-// What was learned is saved while the service runs, not at an orderly stop alone.
+// Learned state is saved while the service runs, not only at an orderly stop.
 func TestLearnedStateIsSavedEverySoOften(t *testing.T) {
 	cfg := testConfig(t, nil, "edge")
 	cfg.LearnedDirectory, cfg.LearnedInterval = filepath.Join(t.TempDir(), "kept"), "1s"
@@ -92,7 +92,7 @@ func TestLearnedStateIsSavedEverySoOften(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(cfg.Spool.Directory, "learned.json"))
 }
 
-// A file that cannot be taken over is set aside and said, and learning starts anew.
+// An unusable file is moved aside and logged, and learning starts from zero.
 func TestDamagedLearnedStateIsSetAside(t *testing.T) {
 	for name, harm := range map[string]func(raw string) string{
 		"cut":            func(raw string) string { return raw[:len(raw)/2] },
@@ -127,7 +127,7 @@ func TestDamagedLearnedStateIsSetAside(t *testing.T) {
 	}
 }
 
-// Receipts are outcomes, in time or late, and teach those who learn; what the ring has forgotten is counted.
+// Receipts are outcomes, in time or late, from which learners learn; those forgotten by the ring are counted.
 func TestReceiptsAreOutcomes(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	cfg.Writable.Policy.LinkDown, cfg.Writable.Policy.Decisions = "deadline", 10
@@ -149,7 +149,7 @@ func TestReceiptsAreOutcomes(t *testing.T) {
 	require.EqualValues(t, 2, p.Unsettled)
 }
 
-// A record that was read back from disk has lost its tag; its decision is found by its event.
+// A record read back from disk has lost its tag; its decision is found by its event.
 func TestReceiptsOfABacklogAreOutcomes(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
 	takeIn(t, s, "d", 7)
@@ -164,7 +164,7 @@ func TestReceiptsOfABacklogAreOutcomes(t *testing.T) {
 	require.Zero(t, s.Status().Policies.Forgotten)
 }
 
-// A result of the consumer counts rather than its receipt, for as long as results come for the class.
+// A result of the consumer counts instead of its receipt, as long as results arrive for the class.
 func TestResultsAreOutcomes(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	cfg.Writable.Policy.LinkDown = "deadline"
@@ -198,7 +198,7 @@ func TestResultsAreOutcomes(t *testing.T) {
 	require.EqualValues(t, 1, s.Status().Policies.Forgotten)
 }
 
-// Whatever had to go another way than decided has a propensity of 1: the policy's draw had no say in it.
+// A task that took another path than decided has a propensity of 1: the policy's draw had no influence.
 func TestPropensityOfWhatIsOverruled(t *testing.T) {
 	cfg := testConfig(t, nil, "random")
 	cfg.Writable.Policy.LinkDown = "deadline"
@@ -217,7 +217,7 @@ func TestPropensityOfWhatIsOverruled(t *testing.T) {
 	require.Positive(t, reasons[decision.Drawn])
 }
 
-// Work that failed here and then left is a decision for the cloud: its receipt says nothing of this node.
+// Failed local work that was then sent is a decision for the cloud: its receipt says nothing about this node.
 func TestFailedLocalWorkBecomesACloudDecision(t *testing.T) {
 	cfg := testConfig(t, nil, "edge")
 	cfg.Local.Retries = 0
@@ -234,7 +234,7 @@ func TestFailedLocalWorkBecomesACloudDecision(t *testing.T) {
 	require.True(t, e.Outcome.Known, "found by its event")
 }
 
-// The decision log holds decisions with their outcomes, goes on after a restart, and rotates within its bound.
+// The decision log holds decisions with their outcomes, continues after a restart, and rotates within its limit.
 func TestDecisionLog(t *testing.T) {
 	cfg := testConfig(t, nil, "edge")
 	cfg.DecisionLog = filepath.Join(t.TempDir(), "log")

@@ -20,7 +20,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// modelConfig is a node with model bearing of version 1, and a class that names it.
+// modelConfig is a node with version 1 of model bearing, and a class that names it.
 func modelConfig(t *testing.T, b *broker, policy string) config.Config {
 	c := testConfig(t, b, policy)
 	c.Models.Directory = t.TempDir()
@@ -45,7 +45,7 @@ func bearing(device string, n int, values string) *task.Event {
 	}
 }
 
-// submitOne takes an event to its end.
+// submitOne processes an event to its end.
 func submitOne(t *testing.T, s *Service, ev *task.Event) error {
 	t.Helper()
 	end := make(chan error, 1)
@@ -107,7 +107,7 @@ func TestAClassIsComputedByItsModel(t *testing.T) {
 	require.Empty(t, one.Problem)
 }
 
-// What the model cannot read, and all while there is no model, goes to the cloud, and the status says why.
+// Tasks that the model cannot read, and all tasks while there is no model, go to the cloud, and the status says why.
 func TestWhatTheModelCannotComputeGoesToTheCloud(t *testing.T) {
 	for name, c := range map[string]struct {
 		values string
@@ -157,7 +157,7 @@ func TestWhatTheModelCannotComputeGoesToTheCloud(t *testing.T) {
 	}
 }
 
-// linkedTo is a service whose link to a broker is up.
+// linkedTo returns a service whose link to a broker is up.
 func linkedTo(t *testing.T, c config.Config, bus local.Publisher) *Service {
 	t.Helper()
 	s := open(t, c, bus)
@@ -166,7 +166,8 @@ func linkedTo(t *testing.T, c config.Config, bus local.Publisher) *Service {
 	return s
 }
 
-// A hard answer goes out at once as provisional, and the task goes to the cloud; a sure one is final, and so is a hard one beyond the budget.
+// A hard answer is published immediately as provisional, and the task goes to the cloud; a sure answer is final, and so is a hard one above the
+// budget.
 func TestHardExamplesAreOffloadedAfterTheirAnswer(t *testing.T) {
 	b := startBroker(t)
 	cloud := startCloud(t, b, "n1", nil)
@@ -212,7 +213,7 @@ func TestHardExamplesStayWithoutALink(t *testing.T) {
 	require.EqualValues(t, 1, s.Counts().Local)
 }
 
-// A provisional answer becomes final where the spool does not take the task.
+// A provisional answer becomes final if the spool rejects the task.
 func TestAProvisionalAnswerBecomesFinalWhereTheSpoolIsFull(t *testing.T) {
 	for name, onFull := range map[string]string{"local": "local", "drop": "dropOldest", "refuse": "refuse"} {
 		t.Run(name, func(t *testing.T) {
@@ -239,7 +240,7 @@ func TestAProvisionalAnswerBecomesFinalWhereTheSpoolIsFull(t *testing.T) {
 	}
 }
 
-// If the bus is away as well, the sender keeps the task: it is neither done nor dropped.
+// If the bus is down as well, the sender keeps the task: it is neither done nor dropped.
 func TestAProvisionalAnswerIsNotDroppedWhileTheBusIsAway(t *testing.T) {
 	b := startBroker(t)
 	startCloud(t, b, "n1", nil)
@@ -280,7 +281,7 @@ func (s *Service) firstAnswer(t *testing.T, of *task.Task) *answer.Answer {
 	return first
 }
 
-// A class that judges beforehand sends the tasks of a device whose answers were hard without a run, and looks again now and then.
+// A class that judges in advance sends the tasks of a device with hard answers without a run, and tries a run now and then.
 func TestHardExamplesAreJudgedBeforeTheirRun(t *testing.T) {
 	b := startBroker(t)
 	startCloud(t, b, "n1", nil)
@@ -304,7 +305,7 @@ func TestHardExamplesAreJudgedBeforeTheirRun(t *testing.T) {
 	require.Contains(t, decision.Explain(judged[0]), "were hard")
 }
 
-// slowConfig is a node with a model that takes some time, and a class of summaries beside it.
+// slowConfig is a node with a slow model, and a class of summaries beside it.
 func slowConfig(t *testing.T, queue int) config.Config {
 	c := modelConfig(t, nil, "edge")
 	modeltest.Put(t, c.Models.Directory, "slow", "1", modeltest.Slow(t, 512, 200))
@@ -317,8 +318,8 @@ func slowConfig(t *testing.T, queue int) config.Config {
 
 func slowValues() string { return "[" + strings.Repeat("1, ", 511) + "1]" }
 
-// While a model computes and its queue is full, a summary waits for no inference, further tasks go to the cloud, and the state of their
-// decisions has the queue of the models.
+// While a model computes and its queue is full, no summary waits for the inference, further tasks go to the cloud, and the state of their decisions
+// contains the queue of the models.
 func TestNoSummaryWaitsBehindAnInference(t *testing.T) {
 	c := slowConfig(t, 8)
 	c.Writable.Classes["sum"] = func() task.ClassConfig {
@@ -355,7 +356,7 @@ func TestNoSummaryWaitsBehindAnInference(t *testing.T) {
 	require.Greater(t, busy[0].Estimate.LocalTime, run)
 }
 
-// A stop waits for the run under way and sends the waiting tasks to the spool.
+// A stop waits for the current run and sends the waiting tasks to the spool.
 func TestAStopWaitsForOneInferenceOnly(t *testing.T) {
 	s := open(t, slowConfig(t, 30), &bin{})
 	const many = 20
@@ -420,7 +421,7 @@ func TestModelsOfClassesAreReloaded(t *testing.T) {
 	require.Equal(t, "worn", bus.all()[1].Event.Readings[0].Value)
 }
 
-// A new version is a canary first: where its answers differ it is rolled back by itself, and where they do not it takes over.
+// A new version is a canary first: if its answers differ it is rolled back automatically, otherwise it takes over.
 func TestANewVersionOfAModelIsTriedFirst(t *testing.T) {
 	c := modelConfig(t, nil, "edge")
 	c.Models.Canary.Tasks = 20
@@ -463,7 +464,7 @@ func TestANewVersionOfAModelIsTriedFirst(t *testing.T) {
 	require.Equal(t, "3", last.Event.Tags["modelVersion"])
 }
 
-// What was spent on hard examples counts after a restart, too.
+// The spent budget for hard examples survives a restart.
 func TestARestartIsNoNewBudget(t *testing.T) {
 	b := startBroker(t)
 	startCloud(t, b, "n1", nil)
@@ -483,7 +484,7 @@ func TestARestartIsNoNewBudget(t *testing.T) {
 	}
 }
 
-// Under a policy that may bind tasks late each task for a model ends once.
+// With a policy that binds late, each task for a model ends once.
 func TestModelsUnderAPolicyThatBindsLate(t *testing.T) {
 	b := startBroker(t)
 	cloud := startCloud(t, b, "n1", nil)
@@ -525,7 +526,7 @@ func TestModelsUnderAPolicyThatBindsLate(t *testing.T) {
 	t.Logf("final %d, provisional %d, receipted %d", final, provisional, st.Counts.Receipted)
 }
 
-// A trial whose outcome cannot be kept on disk begins anew, and takes effect once it can.
+// A trial whose outcome cannot be saved on disk begins again, and takes effect once it can.
 func TestATrialThatCannotBeSettledBeginsAnew(t *testing.T) {
 	c := modelConfig(t, nil, "edge")
 	c.Models.Canary.Tasks, c.Models.Canary.Slower = 20, 100 // a machine that is busy makes either version slow
@@ -549,7 +550,7 @@ func TestATrialThatCannotBeSettledBeginsAnew(t *testing.T) {
 	require.EqualValues(t, "2", s.Status().Models.Classes[0].Version)
 }
 
-// A task that was decided while its class had a model is computed by it, also where a reload has taken class or model away meanwhile.
+// A task that was decided while its class had a model is computed by it, even if a reload has removed the class or model since.
 func TestATaskOfAModelThatWasTakenAwayIsComputed(t *testing.T) {
 	c := modelConfig(t, nil, "edge")
 	for name, classes := range map[string]func(old task.ClassConfig) map[string]task.ClassConfig{

@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/infer/modeltest"
 )
 
-// reasonsOf are why the service is not well, by code.
+// reasonsOf returns the reasons of the health, by code.
 func reasonsOf(s *Service) map[string]string {
 	codes := map[string]string{}
 	for _, r := range s.Health().Reasons {
@@ -20,7 +20,7 @@ func reasonsOf(s *Service) map[string]string {
 	return codes
 }
 
-// A canary that is slower, or whose runs fail, is rolled back by itself. The answers on the bus are those of the version in force.
+// A canary that is slower, or whose runs fail, is rolled back automatically. The answers on the bus come from the version in force.
 func TestACanaryThatIsSlowOrFailsIsRolledBack(t *testing.T) {
 	for name, one := range map[string]struct {
 		file func(t testing.TB) []byte
@@ -61,7 +61,7 @@ func TestACanaryThatIsSlowOrFailsIsRolledBack(t *testing.T) {
 	}
 }
 
-// Data that leave what a model saw first are reported, while its answers stay as sure as ever; a new version begins anew.
+// A drift of the data from a model's first inputs is reported, while its answers stay as sure as before; a new version begins again.
 func TestDriftOfTheDataIsReported(t *testing.T) {
 	c := modelConfig(t, nil, "edge")
 	c.Models.Canary.Tasks = 0

@@ -20,11 +20,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// secretValue stands in every event that must not leave, and in no other.
+// secretValue is in every event that must not leave, and in no other.
 const secretValue = "8.675309e+17"
 
-// Whatever a device is called, and whatever else stands in the event: of a class that must not leave, no byte is on the wire, in the
-// spool or in the decision log, under a policy that sends all it may.
+// Whatever the device's name and the other content of the event: no byte of a class that must not leave is on the wire, in the spool or in the
+// decision log, under a policy that sends all it may.
 func TestNothingOfAClassThatMustNotLeaveIsOnTheWire(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -86,7 +86,7 @@ func TestNothingOfAClassThatMustNotLeaveIsOnTheWire(t *testing.T) {
 	}
 }
 
-// randomEvent is one of a device with a name such as EdgeX allows, and whether it must stay.
+// randomEvent returns an event of a device with any name that EdgeX allows, and whether it must stay.
 func randomEvent(rng *rand.Rand, n int) (payload []byte, stays bool) {
 	const letters = "ab/ #+.-_$^*?[]\\ü\"é|"
 	name := func() string {

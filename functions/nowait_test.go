@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Late binding is optional: without its folder and the file that joins it to the pipeline, and without the three lines that name its stage,
-// its start and its policy, the service builds and needs nothing of it.
+// Late binding is optional: without its folder and the file that connects it to the pipeline, and without the three lines that name its stage, its
+// start and its policy, the service builds.
 func TestTheServiceBuildsWithoutLateBinding(t *testing.T) {
 	replace := map[string]string{}
 	gone := func(path string) {

@@ -10,8 +10,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// A consumer that starts late, or takes long for its receipts, is no outage, whether or not the ring has room for the waiting records: fresher ones
-// of the device do not pass it.
+// A consumer that starts late, or is slow to send receipts, is no outage, whether or not the ring has room for the waiting records: fresher ones of
+// the device do not overtake them.
 func TestAConsumerThatIsLateOrSlowKeepsTheOrder(t *testing.T) {
 	for _, c := range []struct {
 		name        string

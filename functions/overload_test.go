@@ -21,7 +21,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// overloaded is a service whose local worker and link both stand still, and whose tasks are 10 ms of work.
+// overloaded returns a service whose local worker and link both stand still, and whose tasks are 10 ms of work.
 func overloaded(t *testing.T, policy string, edit func(*config.Config)) *narrow {
 	cfg := lateConfig(t)
 	cfg.Writable.Policy.Default = policy
@@ -37,7 +37,7 @@ func (n *narrow) balances() {
 	require.Zero(n.t, c.Balance, "%+v", c)
 }
 
-// flood submits events of as many devices, and looks at the account after each.
+// flood submits events of as many devices, and checks the account after each.
 func (n *narrow) flood(events int) {
 	n.t.Helper()
 	for range events {
@@ -52,8 +52,8 @@ func byClass(cfg *config.Config, edit func(*task.ClassConfig)) {
 	cfg.Writable.Classes["default"] = class
 }
 
-// Under every policy, tasks that both paths have no time for are dropped, counted with a reason and shown, and the account adds up at each look
-// and after a restart.
+// Under every policy, tasks for which both paths lack time are dropped, counted with a reason and shown, and the account balances at each look and
+// after a restart.
 func TestOverloadIsDroppedAndCounted(t *testing.T) {
 	for _, policy := range []string{"cost", "bandit", "deadline", "defer"} {
 		t.Run(policy, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestOverloadIsDroppedAndCounted(t *testing.T) {
 	}
 }
 
-// stop ends the service while its bus takes everything.
+// stop ends the service while its bus accepts all results.
 func (b *bottleneck) stop(s *Service) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	var giving sync.WaitGroup
@@ -103,7 +103,7 @@ func (b *bottleneck) stop(s *Service) error {
 	return s.Stop()
 }
 
-// By default nothing is dropped, however long it takes.
+// By default no task is dropped, however long it takes.
 func TestNothingIsShedByDefault(t *testing.T) {
 	n := overloaded(t, "bandit", func(c *config.Config) { byClass(c, func(k *task.ClassConfig) { k.Deadline = "1s" }) })
 	n.flood(60)
@@ -111,7 +111,7 @@ func TestNothingIsShedByDefault(t *testing.T) {
 	require.Empty(t, n.Status().Overload.Flows)
 }
 
-// A task in its reduced form is of the class that says what is computed then, and counts as local.
+// A reduced task belongs to the class that defines the reduced work, and counts as local.
 func TestOverloadIsReduced(t *testing.T) {
 	n := overloaded(t, "edge", func(c *config.Config) {
 		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline, k.ReducedClass = task.OverloadReduce, "1s", "small" })
@@ -129,7 +129,7 @@ func TestOverloadIsReduced(t *testing.T) {
 	require.Positive(t, n.Status().Overload.Flows[0].Reduced)
 }
 
-// Parked tasks that no path can finish in time any more are dropped, and their records go.
+// Parked tasks that no path can finish in time are dropped, and so are their records.
 func TestParkedTasksExpireEarly(t *testing.T) {
 	n := overloaded(t, "defer", func(c *config.Config) {
 		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline = task.OverloadExpire, "2s" })
@@ -146,7 +146,7 @@ func TestParkedTasksExpireEarly(t *testing.T) {
 	require.Contains(t, decision.Explain(found[0]), "Dropped: neither path can finish it while its result is of use")
 }
 
-// Parked tasks of a class that drops are dropped once they are late, as long as more come than can be done.
+// Parked tasks of a class that drops are dropped once they are late, while more tasks arrive than can be done.
 func TestLateParkedTasksMakeRoom(t *testing.T) {
 	n := overloaded(t, "defer", func(c *config.Config) {
 		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline = task.OverloadDrop, "100ms" })
@@ -163,7 +163,7 @@ func TestLateParkedTasksMakeRoom(t *testing.T) {
 	require.Len(t, dropped, 1)
 }
 
-// Overload of a class is live: a reload turns it on and off, without a restart.
+// The setting Overload of a class is live: a reload enables and disables it, without a restart.
 func TestOverloadIsLive(t *testing.T) {
 	n := overloaded(t, "cost", func(c *config.Config) { byClass(c, func(k *task.ClassConfig) { k.Deadline = "1s" }) })
 	n.flood(30)
@@ -184,7 +184,7 @@ func TestOverloadIsLive(t *testing.T) {
 	require.EqualValues(t, dropped, n.Status().Overload.Flows[0].Dropped, "what was counted stays")
 }
 
-// An event that is cut is dropped as a whole or not at all: the cloud can do nothing with the rest of it.
+// A split event is dropped as a whole or not at all: a part of it is useless to the cloud.
 func TestAnEventIsGivenUpAsAWhole(t *testing.T) {
 	n := overloaded(t, "cost", func(c *config.Config) {
 		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline, k.ChunkSize = task.OverloadDrop, "600ms", 4 })
@@ -204,7 +204,7 @@ func TestAnEventIsGivenUpAsAWhole(t *testing.T) {
 			concluded.Store(true)
 		})
 		eventually(t, time.Minute, "it is durable or at work", func() bool {
-			// The last chunk may be for the cloud, and held behind an earlier one that is at work here.
+			// The last chunk may be for the cloud, and queued behind an earlier one being processed locally.
 			return concluded.Load() || slices.ContainsFunc(n.Decisions(9, nil), func(e decision.Entry) bool { return e.Decision.Target == decision.Local })
 		})
 	}
@@ -225,7 +225,7 @@ func TestAnEventIsGivenUpAsAWhole(t *testing.T) {
 	}
 }
 
-// reducing is a service whose tasks are reduced, and wait for tokens of the bus.
+// reducing returns a service whose tasks are reduced, and wait for tokens of the bus.
 func reducing(t *testing.T, more ...func(*config.Config)) *narrow {
 	n := overloaded(t, "edge", func(c *config.Config) {
 		byClass(c, func(k *task.ClassConfig) { k.Overload, k.Deadline, k.ReducedClass = task.OverloadReduce, "1s", "small" })
@@ -241,7 +241,7 @@ func reducing(t *testing.T, more ...func(*config.Config)) *narrow {
 	return n
 }
 
-// A reduced task whose local work fails leaves with all of its data, so as a task of its own class, and in the order of that.
+// A reduced task whose local work fails is sent with all of its data, so as a task of its own class, and in that class's order.
 func TestAReducedTaskThatFailsLeavesUnderItsOwnClass(t *testing.T) {
 	n := reducing(t)
 	for range 40 {
@@ -264,7 +264,7 @@ func TestAReducedTaskThatFailsLeavesUnderItsOwnClass(t *testing.T) {
 	require.Zero(t, n.Status().Overload.Flows[0].Reduced, "none was processed in its reduced form")
 }
 
-// What must not leave is dropped where its reduced form fails; a reduced form that must not leave does not hold back data that may.
+// A task that must not leave is dropped if its reduced form fails; a reduced form that must not leave does not hold back data that may.
 func TestTheOwnClassOfAReducedTaskSaysWhetherItMayLeave(t *testing.T) {
 	n := reducing(t, func(c *config.Config) {
 		small := c.Writable.Classes["small"]
@@ -282,7 +282,7 @@ func TestTheOwnClassOfAReducedTaskSaysWhetherItMayLeave(t *testing.T) {
 	require.Empty(t, n.Counts().Dropped)
 }
 
-// Overload counts what became of tasks, so one that is refused and offered again counts once.
+// Overload counts the final fate of tasks, so a task that is refused and retried counts once.
 func TestATaskThatIsRefusedCountsForOverloadOnceItIsAccepted(t *testing.T) {
 	n := reducing(t)
 	require.NoError(t, n.Service.spool.Close())

@@ -15,11 +15,11 @@ import (
 	"app-offload/functions/spool"
 )
 
-// The user of this ID owns nothing.
+// The user with this id owns nothing.
 const unprivileged = 65534
 
-// A file that belongs to another user, such as after one run as root, is not damaged: the start names it, and nothing is set aside or
-// written anew. A spare file is no more than named. Once it is given back all is as it was.
+// A file of another user, such as after one run as root, is not damaged: the start names it, and no file is moved aside or rewritten. A spare file is
+// only named. Once ownership is restored all is as before.
 func TestAFileOfAnotherUserIsNotDamaged(t *testing.T) {
 	if dir := os.Getenv("OFFLOAD_TEST_DIR"); dir != "" { // the process that may not read it
 		cfg := testConfig(t, nil, "cloud")

@@ -23,7 +23,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// stamped is an event whose origin is n ms after a moment of now, so that its readings have a time of their own.
+// stamped returns an event whose origin is n ms after a moment of now, so that its readings have times of their own.
 func stamped(device string, base int64, n int) *task.Event {
 	origin := base + int64(n)*int64(time.Millisecond)
 	raw := fmt.Appendf(nil, `{"apiVersion":"v3","id":"%08d-0000-4000-8000-%012d","deviceName":%q,"profileName":"P","sourceName":"S",`+
@@ -65,7 +65,7 @@ func (o *ordered) require(t *testing.T, where string) {
 	require.Empty(t, o.wrong, "%s, of %d", where, o.n)
 }
 
-// flaky publishes results, but not each n-th.
+// flaky publishes results, but fails each n-th.
 type flaky struct {
 	every int
 	mu    sync.Mutex
@@ -81,8 +81,8 @@ func (f *flaky) Publish(local.Result) error {
 	return nil
 }
 
-// TestOrderIsKeptWhateverPathTasksTake: by chance, because local work fails, because the spool is full, and with events that are refused
-// and offered again; with one worker and with many.
+// TestOrderIsKeptWhateverPathTasksTake: random paths, failing local work, a full spool, and events that are refused and retried; with one worker and
+// with many.
 func TestOrderIsKeptWhateverPathTasksTake(t *testing.T) {
 	for _, row := range []struct {
 		name      string
@@ -175,7 +175,7 @@ func TestOrderIsKeptWhateverPathTasksTake(t *testing.T) {
 	}
 }
 
-// inSpool is the order in which what is left would leave.
+// inSpool returns the order in which the remaining records would leave.
 func inSpool(t *testing.T, s *Service) *ordered {
 	o := &ordered{}
 	for _, from := range []spool.Source{spool.Backlog, spool.Live} {
@@ -190,8 +190,8 @@ func inSpool(t *testing.T, s *Service) *ordered {
 	return o
 }
 
-// submitInOrder feeds slices as the subscriber does: what is refused is offered again, in order, before anything new; in a spool that
-// stays full a few times only.
+// submitInOrder feeds slices as the subscriber does: refused events are retried in order, before any new one; in a spool that stays full only a few
+// times.
 func submitInOrder(t *testing.T, s *Service, rnd *rand.Rand, devices, perDevice, padding int) {
 	base := time.Now().UnixNano()
 	var pending []*task.Event
@@ -237,7 +237,7 @@ func submitInOrder(t *testing.T, s *Service, rnd *rand.Rand, devices, perDevice,
 	require.Zero(t, s.Counts().Balance)
 }
 
-// TestMosquittoOrder: from a real broker, through the service, to the operators and to the cloud.
+// TestMosquittoOrder: from a real broker, through the service, to the operators and the cloud.
 func TestMosquittoOrder(t *testing.T) {
 	for _, row := range []struct {
 		policy           string
@@ -279,7 +279,7 @@ func TestMosquittoOrder(t *testing.T) {
 	}
 }
 
-// listenAt is a consumer that notes the order and receipts.
+// listenAt is a consumer that records the order and sends receipts.
 func listenAt(t *testing.T, url, node string, s *Service, o *ordered) {
 	sealer, err := seal.NewSealer(seal.DefaultConfig(), s.keys)
 	require.NoError(t, err)
@@ -329,8 +329,8 @@ func publishEvents(t *testing.T, url string, devices, perEach int) {
 	}
 }
 
-// TestWhatFollowsARefusedEventIsRefusedUntilThatComesAgain, although there is room by then: its sender could not know yet that it was
-// refused. A sender that does not promise to come again blocks nothing, and other devices go on.
+// TestWhatFollowsARefusedEventIsRefusedUntilThatComesAgain, although there is room by then: its sender did not know of the refusal yet. A sender that
+// does not promise to retry blocks nothing, and other devices continue.
 func TestWhatFollowsARefusedEventIsRefusedUntilThatComesAgain(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	cfg.Spool.QuotaMiB, cfg.Writable.Policy.BacklogLimit = 16, 1

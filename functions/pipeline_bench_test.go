@@ -12,8 +12,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// BenchmarkSubmit is the pipeline from the parsed event to the spool's commit or the worker's answer, without bus and
-// broker: what deciding costs on top of both. Slices are as large as the intake makes them.
+// BenchmarkSubmit measures the pipeline from the parsed event to the spool's commit or the worker's answer, without bus and broker: the cost of
+// deciding on top of both. Slices are as large as the intake makes them.
 func BenchmarkSubmit(b *testing.B) {
 	for _, name := range []string{"cloud", "edge"} {
 		b.Run(name, func(b *testing.B) { benchmarkSubmit(b, name) })
@@ -55,7 +55,7 @@ func (quiet) Infof(string, ...any)  {}
 func (quiet) Warnf(string, ...any)  {}
 func (quiet) Errorf(string, ...any) {}
 
-// empty takes what the spool holds, as an exporter would.
+// empty takes all records of the spool, as an exporter would.
 func empty(s *spool.Spool) {
 	var seqs []uint64
 	for _, q := range s.Queues(nil) {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sysfs is a fake one with a RAPL counter, and cores of 1,000–2,000 MHz.
+// sysfs is a fake sysfs with a RAPL counter, and cores of 1,000–2,000 MHz.
 type sysfs struct {
 	t    *testing.T
 	root string
@@ -33,7 +33,7 @@ func (s sysfs) put(file, text string) {
 	require.NoError(s.t, os.WriteFile(path, []byte(text+"\n"), 0o600))
 }
 
-// Where power is measured, energy is: of the outcome, and of the prediction.
+// If power is measured, energy is too: that of the outcome, and that of the prediction.
 func TestMeasuredEnergyIsTheOutcomes(t *testing.T) {
 	fake := newSysfs(t)
 	cfg := testConfig(t, nil, "edge")

@@ -14,9 +14,9 @@ import (
 	"app-offload/functions/task"
 )
 
-// BenchmarkLocalPrediction measures how far predictions of what the operators take are off, as the mean of |ln(predicted/real)|,
-// so that half and double weigh alike: the model's, which is a regression, and those of a smoothed ratio to the configured
-// work, which the regression replaced. The tasks are arrays of 1–2,000 numbers, log-uniform, on the default operators.
+// BenchmarkLocalPrediction measures the error of predicted operator times, as the mean of |ln(predicted/real)|, so that half and double weigh alike:
+// of the model's regression, and of a smoothed ratio to the configured work, which the regression replaced. The tasks are arrays of 1–2,000 numbers,
+// log-uniform, on the default operators.
 func BenchmarkLocalPrediction(b *testing.B) {
 	model, err := score.New(score.DefaultConfig())
 	require.NoError(b, err)
@@ -50,7 +50,7 @@ func BenchmarkLocalPrediction(b *testing.B) {
 	b.ReportMetric(other/measured, "ratio-error")
 }
 
-// numbers is a task with an array of so many numbers.
+// numbers returns a task with an array of that many numbers.
 func numbers(class *task.Class, n int) *task.Task {
 	text := append([]byte("["), bytes.Repeat([]byte("1.25,"), n)...)
 	text[len(text)-1] = ']'

@@ -29,7 +29,7 @@ func TestTheCanaryCountsWhatTheServiceDecides(t *testing.T) {
 	})
 }
 
-// Work that failed locally goes to the cloud once; where that fails as well, it is not tried locally again, however its class treats a full spool.
+// Failed local work goes to the cloud once; if that fails as well, it is not tried locally again, however its class treats a full spool.
 func TestAFailedTaskIsTriedEachWayOnce(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	cfg.Spool.QuotaMiB = 16
@@ -51,7 +51,7 @@ func TestAFailedTaskIsTriedEachWayOnce(t *testing.T) {
 	require.Zero(t, s.local.Counts().Failed)
 }
 
-// Only a full spool drops for want of room: a broken one refuses, and the events stay with their owners.
+// Only a full spool drops for lack of room: a failing one refuses, and the events stay with their owners.
 func TestABrokenSpoolRefusesAndDropsNothing(t *testing.T) {
 	for _, how := range []string{spool.DropOldest, spool.DropLowestScore, spool.Refuse} {
 		cfg := testConfig(t, nil, "cloud")
@@ -71,7 +71,7 @@ func TestABrokenSpoolRefusesAndDropsNothing(t *testing.T) {
 	}
 }
 
-// A task that is dropped has an outcome: that no result will come.
+// A dropped task has an outcome: no result.
 func TestADroppedTaskHasAnOutcome(t *testing.T) {
 	s := open(t, testConfig(t, nil, "cloud"), &bin{})
 	takeIn(t, s, "d", 1)

@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/decide"
 )
 
-// A change of the configuration takes effect as a whole: whichever part cannot prepare for it, no other part changes.
+// A change of the configuration takes effect as a whole: if any part cannot prepare for it, no other part changes.
 func TestNoHalfOfAReloadTakesEffect(t *testing.T) {
 	s := open(t, testConfig(t, nil, "edge"), &bin{})
 	w := s.Config().Writable
@@ -41,7 +41,7 @@ func TestNoHalfOfAReloadTakesEffect(t *testing.T) {
 	require.Equal(t, "cloud", s.Status().Policies.Acting[""])
 }
 
-// Each part refuses by itself what it cannot take, with its previous state in force.
+// Each part rejects what it cannot accept by itself, with its previous state in force.
 func TestEachPartRefusesWhatItCannotTake(t *testing.T) {
 	s := open(t, testConfig(t, nil, "edge"), &bin{})
 	w := s.Config().Writable

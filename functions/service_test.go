@@ -20,8 +20,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// 64 callers hand in 200,000 tasks at once, a tenth of that under the race detector. Every one reaches the consumer
-// once, and those of a device in order.
+// 64 callers submit 200,000 tasks concurrently, a tenth of that under the race detector. Every task reaches the consumer once, and those of a device
+// in order.
 func TestEveryTaskArrivesOnceAndInOrder(t *testing.T) {
 	const callers, slice = 64, 25
 	each := 3125
@@ -76,7 +76,7 @@ func TestEveryTaskArrivesOnceAndInOrder(t *testing.T) {
 	require.Equal(t, status.Counts{Accepted: all, Receipted: all, Dropped: map[string]int64{}}, s.Counts())
 }
 
-// A stop goes from the source to the sink: who still gives is stopped before who still takes.
+// A stop goes from the source to the sink: producers stop before consumers.
 func TestStopOrder(t *testing.T) {
 	cfg := testConfig(t, nil, "weighted")
 	cfg.DecisionLog = t.TempDir()
@@ -90,7 +90,7 @@ func TestStopOrder(t *testing.T) {
 	require.NoError(t, s.Stop(), "a second stop does nothing")
 }
 
-// While events pour in the service stops, and starts again on the same spool. What it said yes to is there.
+// The service stops under load, and starts again on the same spool. Every accepted event is there.
 func TestStopUnderLoadLosesNothing(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	s := open(t, cfg, &bin{})
@@ -122,7 +122,7 @@ func TestStopUnderLoadLosesNothing(t *testing.T) {
 	require.Equal(t, taken.Load(), counts.Accepted)
 }
 
-// A spool that has no more room: what then happens is the class's choice, and the account shows it.
+// A full spool: the class decides what happens, and the account shows it.
 func TestFullSpool(t *testing.T) {
 	for _, c := range []struct {
 		onFull string
@@ -184,8 +184,8 @@ func TestFullSpool(t *testing.T) {
 	}
 }
 
-// A task that may drop others but finds only such as go before it is the one to go. Were it refused, its event and all
-// behind it would wait for room.
+// A task that may drop others but finds only records that go before it is dropped itself. If it were refused, its event and all behind it would wait
+// for room.
 func TestTheLowestMakesRoomForAll(t *testing.T) {
 	for _, how := range []string{"dropOldest", "dropLowestScore"} {
 		cfg := testConfig(t, nil, "cloud")
@@ -218,7 +218,7 @@ func TestTheLowestMakesRoomForAll(t *testing.T) {
 	}
 }
 
-// A task that can be in no spool costs itself alone, not those that came with it.
+// A task too large for any spool costs only itself, not the tasks that came with it.
 func TestTheTooLargeHarmsOnlyItself(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	cfg.Spool.QuotaMiB = 16
@@ -240,7 +240,7 @@ func TestTheTooLargeHarmsOnlyItself(t *testing.T) {
 	require.Equal(t, status.Counts{Accepted: 3, Spooled: 2, Dropped: map[string]int64{ReasonTooLarge: 1}}, s.Counts())
 }
 
-// A change of the configuration is taken as a whole or not at all.
+// A change of the configuration is applied as a whole or not at all.
 func TestReload(t *testing.T) {
 	s := open(t, testConfig(t, nil, "edge"), &bin{})
 	before := s.Status().Configuration.Version
@@ -269,7 +269,7 @@ func TestReload(t *testing.T) {
 	require.Equal(t, "cloud", e.Policy)
 }
 
-// A message that cannot be parsed harms only itself: it is quarantined with its reason, and the next event is served.
+// A message that cannot be parsed affects only itself: it is quarantined with its reason, and the next event is processed.
 func TestRubbishIsSetAside(t *testing.T) {
 	s := open(t, testConfig(t, nil, "edge"), &bin{})
 	require.Error(t, s.Receive(receive.Message{Topic: "t", ContentType: "application/json", Payload: []byte(`{"event":`)}))
@@ -281,14 +281,14 @@ func TestRubbishIsSetAside(t *testing.T) {
 	require.EqualValues(t, 1, s.Counts().Local)
 }
 
-// The results of our own that core-data's topic brings back to us are not processed again.
+// The service's own results that core-data's topic brings back are not processed again.
 func TestOwnResultsAreNotEvents(t *testing.T) {
 	s := open(t, testConfig(t, nil, "edge"), &bin{})
 	require.NoError(t, s.Receive(receive.Message{Topic: "edgex/events/device/app-offload/P/d/S", ContentType: "application/json", Payload: event("d", 1).Raw}))
 	require.Zero(t, s.Counts().Accepted)
 }
 
-// With the link down, work with a deadline is done here, and the rest waits for the link in the spool.
+// With the link down, work with a deadline is done locally, and the rest waits for the link in the spool.
 func TestLinkDown(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	hurry := task.DefaultClassConfig()
@@ -309,7 +309,7 @@ func TestLinkDown(t *testing.T) {
 	require.Equal(t, decision.Fixed, reasons["patience"])
 }
 
-// Local work that fails goes the other way; where there is none it is dropped, counted, and not redelivered for ever.
+// Failed local work is sent instead; if that is not possible it is dropped, counted, and not redelivered forever.
 func TestLocalFailure(t *testing.T) {
 	for name, neverLeave := range map[string]bool{"to the cloud": false, "dropped": true} {
 		t.Run(name, func(t *testing.T) {
@@ -331,7 +331,7 @@ func TestLocalFailure(t *testing.T) {
 	}
 }
 
-// A crash forgets nothing that was in the spool, and the account adds up whatever the saved part of it says.
+// A crash loses nothing that was in the spool, and the account balances whatever its saved part contains.
 func TestAccountSurvivesDamage(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	s := open(t, cfg, &bin{})
@@ -343,7 +343,7 @@ func TestAccountSurvivesDamage(t *testing.T) {
 	require.EqualValues(t, 1, c.Spooled)
 }
 
-// What no operator can compute on is not "processed here" into nothing: it leaves, unless its class forbids that.
+// Data that no operator can compute on does not vanish as "processed locally": it is sent, unless its class forbids that.
 func TestWhatNobodyComputesOnLeaves(t *testing.T) {
 	text := event("d", 1)
 	text.Readings[0].Type = task.String

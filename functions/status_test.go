@@ -16,7 +16,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// The status counts what came over the bus and what was passed over there, beside what the REST trigger took.
+// The status counts events received and skipped on the bus, besides those of the REST trigger.
 func TestStatusCountsEventsByWhatBecameOfThem(t *testing.T) {
 	b := startBroker(t)
 	require.NoError(t, b.Publish("edgex/events/device/old", event("old", 1).Raw, true, 1))
@@ -74,7 +74,7 @@ func TestStatusOfTheSpool(t *testing.T) {
 	}))
 }
 
-// The times of decisions follow the wall clock when it is stepped.
+// The times of decisions follow the wall clock when it steps.
 func TestDecisionsAreShownByTheWallClock(t *testing.T) {
 	s := openStepped(t)
 	require.NoError(t, s.Receive(receive.Message{ContentType: "application/json", Payload: event("d", 1).Raw}))

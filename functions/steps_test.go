@@ -19,8 +19,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// durations lists every duration of the service that outlives a call, each with a begin that returns the look at it 8 s later, by a
-// wall clock that was set meanwhile. Those of a single room have their tests there.
+// durations lists every duration of the service that outlives a call, each with a begin that returns the look at it 8 s later, by a wall clock that
+// stepped meanwhile. Durations of a single package are tested there.
 var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 	"from a decision to its receipt": func(t *testing.T, s *onFake) func() {
 		e := s.decided(t)
@@ -166,7 +166,7 @@ func TestNoStepOfTheClockFalsifiesADuration(t *testing.T) {
 	}
 }
 
-// Others see the time of day: what was decided before the clock was set lies as far back as it really does.
+// The API shows the time of day: a decision from before the clock was set shows its true age.
 func TestAfterAStepTheTimesOfDecisionsAreTrue(t *testing.T) {
 	s := openStepped(t)
 	e := s.decided(t)
@@ -185,14 +185,14 @@ func TestAfterAStepTheTimesOfDecisionsAreTrue(t *testing.T) {
 	require.Equal(t, one.Received, last.Time)
 }
 
-// onFake is a service whose clock the test moves; its link is away.
+// onFake is a service whose clock the test controls; its link is down.
 type onFake struct {
 	*Service
 	fake *clock.Fake
 	sent int
 }
 
-// took is how long things take in these tests.
+// took is the duration of things in these tests.
 const took = 8 * time.Second
 
 func openStepped(t *testing.T) *onFake {
@@ -215,7 +215,7 @@ func (s *onFake) state() (state host.State) {
 	return state
 }
 
-// decided is a decision for the cloud, made now.
+// decided makes a decision for the cloud, now.
 func (s *onFake) decided(t *testing.T) decision.Entry {
 	t.Helper()
 	s.sent++

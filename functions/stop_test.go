@@ -11,8 +11,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// A task that finds no room in the spool gives the place back that was kept for it, there and among those that wait, and goes on as it
-// was decided.
+// A task that finds no room in the spool releases its reserved place, in the spool and in the pool, and continues as decided.
 func TestATaskThatCannotBeParkedGoesOnAsDecided(t *testing.T) {
 	cfg := lateConfig(t)
 	n := openNarrow(t, cfg)
@@ -29,7 +28,7 @@ func TestATaskThatCannotBeParkedGoesOnAsDecided(t *testing.T) {
 	require.NotEqual(t, decision.Undecided, reason)
 }
 
-// A task that waited for the link does not wait for company in its batch as well.
+// A task that waited for the link does not wait for a full batch as well.
 func TestABoundTaskLeavesAtOnce(t *testing.T) {
 	cfg := lateConfig(t)
 	cfg.Writable.Batch.MaxAge = "1h"

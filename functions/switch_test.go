@@ -18,11 +18,10 @@ import (
 	"app-offload/functions/task"
 )
 
-// shippedWeights are those in the repository.
+// shippedWeights are the weights in the repository.
 const shippedWeights = "../res/policies/ppo.json"
 
-// While events flow the policy is switched over and over, for all and for one class: no event is refused or lost, and each
-// policy decides in its turn.
+// While events flow the policy is switched repeatedly, for all and for one class: no event is refused or lost, and each policy decides in its turn.
 func TestPolicyIsSwitchedWhileEventsFlow(t *testing.T) {
 	b := startBroker(t)
 	c := startCloud(t, b, "n1", nil)
@@ -129,7 +128,7 @@ func TestWrongWeightsKeepTheConfiguration(t *testing.T) {
 	require.Contains(t, s.Status().Policy, "network")
 }
 
-// submit hands in events of as many devices, and waits until each is done or durable.
+// submit submits events of as many devices, and waits until each is done or durable.
 func submit(t *testing.T, s *Service, from, count int) {
 	t.Helper()
 	events := make([]*task.Event, count)
@@ -147,7 +146,7 @@ func submit(t *testing.T, s *Service, from, count int) {
 	left.Wait()
 }
 
-// onTrial has edge as the incumbent and cloud as the canary, with a deadline that the cloud has to keep.
+// onTrial has edge as the incumbent and cloud as the canary, with a deadline that the cloud must meet.
 func onTrial(t *testing.T, b *broker) (*Service, *jot) {
 	t.Helper()
 	cfg := testConfig(t, b, "edge")
@@ -166,8 +165,8 @@ func onTrial(t *testing.T, b *broker) (*Service, *jot) {
 	return s, log
 }
 
-// A canary that sends its share of the devices to a cloud that never answers is rolled back, because nothing comes of its
-// decisions; that is said once, and holds over a restart until Policy is configured anew.
+// A canary that sends its share of the devices to a cloud that never answers is rolled back, because its decisions have no outcome; that is logged
+// once, and survives a restart until Policy is configured again.
 func TestBadCanaryIsRolledBack(t *testing.T) {
 	b := startBroker(t)
 	startCloud(t, b, "n1", nil).silent = true
@@ -208,7 +207,7 @@ func TestBadCanaryIsRolledBack(t *testing.T) {
 	require.Equal(t, "running", again.Status().Policies.Canary.State)
 }
 
-// A canary that does no worse goes on.
+// A canary that does no worse continues.
 func TestGoodCanaryGoesOn(t *testing.T) {
 	b := startBroker(t)
 	startCloud(t, b, "n1", nil)

@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/receive"
 )
 
-// warnings keeps what is logged of messages.
+// warnings records the warnings about messages.
 type warnings struct {
 	testLog
 	lines []string
@@ -24,8 +24,8 @@ func (w *warnings) Warnf(format string, a ...any) {
 	}
 }
 
-// An event that fits no message even in pieces is held, or, where the configuration says so, refused at the door: set aside with its
-// reason, counted, and concluded, so that it comes no second time.
+// An event that fits no message even in pieces is held or, if so configured, refused at the gate: quarantined with its reason, counted, and
+// concluded, so that it is not redelivered.
 func TestWhatCanNeverLeaveIsRefusedAtTheDoor(t *testing.T) {
 	payload := func(tags, text int) []byte {
 		return fmt.Appendf(nil, `{"apiVersion":"v3","id":"00000001-0000-4000-8000-000000000001","deviceName":"d","profileName":"P","sourceName":"S","origin":1750000000000000001,`+

@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// reading is one reading of an event as a device service would write it: a value, or what stands in its place.
+// reading is one reading of an event as a device service would write it: a value, or its substitute.
 type reading struct{ resource, typ, value string }
 
 // eventOf parses an event of these readings, with origins of now.
@@ -58,7 +58,7 @@ func quoted(value string) string {
 
 var number20 = reading{"Temp", "Float32", "20.0"}
 
-// mixed are events of which operators read one part and not the other.
+// mixed are events of which operators read only a part.
 var mixed = map[string][]reading{
 	"a text beside a number":         {number20, {"State", "String", "overflow"}},
 	"a text before a number":         {{"State", "String", "overflow"}, number20},
@@ -73,7 +73,7 @@ var mixed = map[string][]reading{
 	"two numbers and an empty value": {number20, {"Level", "Int16", "3"}, {"Flow", "Int16", ""}},
 }
 
-// unread are values of which no operator can make a number.
+// unread are values that no operator can parse as a number.
 var unread = []reading{
 	{"V", "Float32", "NaN"},
 	{"V", "Float64", "+Inf"},
@@ -118,7 +118,7 @@ var unread = []reading{
 	{"V", "Float64Array", "[1,2"},
 }
 
-// through runs an event through a service under a policy and returns its account.
+// through runs an event through a service with a policy and returns its account.
 func through(t *testing.T, name string, class task.ClassConfig, ev *task.Event) (status.Counts, *Service) {
 	t.Helper()
 	cfg := testConfig(t, nil, name)
@@ -131,7 +131,7 @@ func through(t *testing.T, name string, class task.ClassConfig, ev *task.Event) 
 	return s.Counts(), s
 }
 
-// What no operator reads leaves, whatever the policy, and nothing of it counts as local.
+// Data that no operator reads is sent, whatever the policy, and none of it counts as local.
 func TestNothingIsLostByBeingProcessed(t *testing.T) {
 	for _, one := range policy.List() {
 		name := one.Name
@@ -153,7 +153,7 @@ func TestNothingIsLostByBeingProcessed(t *testing.T) {
 	}
 }
 
-// The whole event arrives where its text could not be read here, and can be joined there.
+// The whole event arrives if its text could not be read locally, and can be joined there.
 func TestWhatIsUnreadArrivesWhole(t *testing.T) {
 	for what, readings := range mixed {
 		t.Run(what, func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestWhatIsUnreadArrivesWhole(t *testing.T) {
 	}
 }
 
-// What the user chose to lose stays: a class that says so, or one that must not leave.
+// The user may choose to lose data: a class that says so, or one that must not leave.
 func TestAClassMayLoseWhatIsUnread(t *testing.T) {
 	dropping := task.ClassConfig{DropUnread: true}
 	staying := task.ClassConfig{NeverLeave: true}
@@ -203,7 +203,7 @@ func TestAClassMayLoseWhatIsUnread(t *testing.T) {
 	}
 }
 
-// Numbers in the notations of device services are read, and the values that are missing in an array are told.
+// Numbers in the notations of device services are read, and missing values in an array are reported.
 func TestNumbersOfDeviceServicesAreRead(t *testing.T) {
 	for _, row := range []struct {
 		reading
@@ -248,7 +248,7 @@ func TestNumbersOfDeviceServicesAreRead(t *testing.T) {
 	}
 }
 
-// With more resources than operators remember, the events of those without room reach the cloud, all of them and in order, whatever a policy draws.
+// With more resources than operators can remember, the events without room reach the cloud, all of them and in order, whatever the policy draws.
 func TestResourcesWithoutRoomLeaveInOrder(t *testing.T) {
 	const devices, room, rounds = 30, 10, 40
 	for _, name := range []string{"edge", "random"} {

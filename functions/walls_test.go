@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Who may import whom: downwards only.
+// The allowed imports: downwards only.
 var walls = map[string][]string{
 	"check": {}, "check/bounds": {},
 	"clock": {},
@@ -58,7 +58,7 @@ var walls = map[string][]string{
 	"badlink": {}, // for tests; what users says keeps it out of the service
 }
 
-// Who may use a library that shapes what uses it. The lab drives brokers as their user would.
+// The allowed users of libraries that shape their users. The lab drives brokers as their user would.
 var users = map[string][]string{
 	"github.com/edgexfoundry/app-functions-sdk-go/": {"functions/edgex", "cmd/app-offload"},
 	"github.com/edgexfoundry/go-mod-bootstrap/":     {"functions/edgex", "cmd/app-offload"},
@@ -72,7 +72,7 @@ var users = map[string][]string{
 	"app-offload/functions/badlink":          {"cmd/offload-lab"},
 }
 
-// Rooms and commands that must build without the SDK, also through what they import: the whole pipeline runs without EdgeX.
+// Packages and commands that must build without the SDK, including their imports: the whole pipeline runs without EdgeX.
 var withoutSDK = []string{"functions", "cmd/offload-lab", "cmd/offload-cloud", "cmd/offloadctl"}
 
 type pkg struct {

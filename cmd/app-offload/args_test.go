@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/version"
 )
 
-// Arguments that the SDK would ignore, with all that follow them, are refused by name; all that it knows are taken.
+// Arguments that the SDK would ignore, with all that follow them, are rejected by name; all known ones are accepted.
 func TestArgumentsAreUnderstoodOrRefused(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -45,7 +45,7 @@ func TestArgumentsAreUnderstoodOrRefused(t *testing.T) {
 	}
 }
 
-// The program itself prints its version and ends, and starts no service on a mistyped word.
+// The program prints its version itself and ends, and starts no service on a mistyped word.
 func TestVersionStartsNoService(t *testing.T) {
 	t.Parallel()
 	for arg, code := range map[string]int{"version": 0, "verison": 2} {

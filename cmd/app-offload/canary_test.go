@@ -25,7 +25,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// logins lets those in who know their password; the test itself comes without one.
+// logins admits clients that know their password; the test itself connects without one.
 type logins struct {
 	mqtt.HookBase
 	passwords map[string]string
@@ -44,17 +44,17 @@ func (l *logins) OnConnectAuthenticate(c *mqtt.Client, pk packets.Packet) bool {
 
 func (l *logins) OnACLCheck(*mqtt.Client, string, bool) bool { return true }
 
-// secrets is a secret store's content by the name of the secret.
+// secrets is a secret store's content by secret name.
 type secrets map[string]map[string]string
 
-// aviary is the service under test with every secret planted, and all that it said.
+// aviary is the service under test with every secret planted, and all its output.
 type aviary struct {
 	*edge
 	birds planted.Flock
 	said  map[string]string // logs and answers, by what they are
 }
 
-// ring opens and seals for the cloud of the test.
+// ring opens and seals for the test's cloud.
 type ring map[string][]byte
 
 func (r ring) Current() (string, []byte, error)    { return "k1", r["k1"], nil }
@@ -76,7 +76,7 @@ func newAviary(t *testing.T) *aviary {
 	return a
 }
 
-// cloud receipts what the keys open.
+// cloud receipts messages that the keys open.
 func (a *aviary) cloud(keys ring) {
 	sealer, err := seal.NewSealer(seal.DefaultConfig(), keys)
 	require.NoError(a.t, err)
@@ -107,8 +107,7 @@ func (a *aviary) cloud(keys ring) {
 	a.t.Cleanup(func() { a.client.Disconnect(100) })
 }
 
-// with runs the program with the secrets until then returns, and keeps all that it said. then gets false where the program ended
-// before it was alive.
+// with runs the program with the secrets until then returns, and keeps all its output. then gets false if the program ended before it was alive.
 func (a *aviary) with(what string, kept secrets, then func(alive bool), env ...string) {
 	a.t.Helper()
 	text := strings.Replace(fmt.Sprintf(common, false, "mqtt", "tcp", a.port), `AuthMode: "none"`, "AuthMode: \"usernamepassword\"\n    SecretName: \"message-bus\"", 1)
@@ -152,7 +151,7 @@ func (a *aviary) with(what string, kept secrets, then func(alive bool), env ...s
 	a.note(what+": log", a.log.String())
 }
 
-// insecure is the shape in which EdgeX keeps secrets in its configuration, for trials.
+// insecure is the form in which EdgeX keeps secrets in its configuration, for tests.
 func insecure(kept secrets) map[string]any {
 	all := map[string]any{}
 	for name, data := range kept {
@@ -161,7 +160,7 @@ func insecure(kept secrets) map[string]any {
 	return all
 }
 
-// ask puts every question there is, those of the SDK included.
+// ask sends every possible request, those of the SDK included.
 func (a *aviary) ask(what string) {
 	root := strings.TrimSuffix(a.api, base)
 	for _, r := range routes() {
@@ -189,8 +188,8 @@ func (a *aviary) request(what, method, url, body string) {
 	a.note(what+": "+method+" "+url, fmt.Sprint(resp.Header)+string(answer))
 }
 
-// withoutInsecureSecrets takes out of the SDK's own /api/v3/config the one place where EdgeX shows secrets: those that somebody wrote into
-// the configuration in clear, under Writable.InsecureSecrets. With a secret store there are none.
+// withoutInsecureSecrets removes from the SDK's own /api/v3/config the one place where EdgeX shows secrets: those written in clear into the
+// configuration, under Writable.InsecureSecrets. With a secret store there are none.
 func withoutInsecureSecrets(t testing.TB, answer []byte) []byte {
 	var doc map[string]any
 	require.NoError(t, json.Unmarshal(answer, &doc))
@@ -219,8 +218,8 @@ func withoutInsecureSecrets(t testing.TB, answer []byte) []byte {
 	return rest
 }
 
-// No secret is in a line of the log, at the most talkative level, nor in an answer of any route: while all is well, over a rotation,
-// and while passwords, keys and the configuration are wrong.
+// No secret appears in the log at the most verbose level, nor in a response of any route: in normal operation, during a rotation, and while
+// passwords, keys and the configuration are wrong.
 func TestNoSecretIsShown(t *testing.T) {
 	t.Parallel()
 	a := newAviary(t)
@@ -242,7 +241,7 @@ func TestNoSecretIsShown(t *testing.T) {
 			sent++
 		}
 		a.send([]byte("rubbish"))
-		// An event whose acknowledgement the last stop cut off comes again: more than were sent is no fault here.
+		// An event whose acknowledgement the last stop cut off is redelivered, so there may be more than were sent.
 		a.await("all is receipted", func() bool { c := a.counts(); return c.Receipted >= int64(sent) && c.Spooled == 0 })
 	}
 	a.with("all is well", secrets{"message-bus": bus, "mqtt-export": export, "offload-keys": one}, delivers)

@@ -20,7 +20,7 @@ import (
 	"app-offload/functions/config"
 )
 
-// keyValues is as much of Consul as a watch asks for: the values below a prefix, once they have changed.
+// keyValues is the part of Consul that a watch uses: the values below a prefix, once they have changed.
 type keyValues struct {
 	mu     sync.Mutex
 	index  int
@@ -57,8 +57,7 @@ func (k *keyValues) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(pairs)
 }
 
-// Through EdgeX's own client, a value in Consul that cannot be read comes as a mistake that is named, and does not hold back what comes
-// after it.
+// Through EdgeX's own client, an unreadable value in Consul is reported as a named mistake, and does not hold back later changes.
 func TestUnreadableValueInConsulIsTold(t *testing.T) {
 	t.Parallel()
 	const below = "edgex/v3/app-offload/Offload/Writable/"

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The consumer of a few lines that the README shows receives from the real service, joins what was cut, and its receipts empty the spool.
+// The short consumer in the README receives from the real service, joins split events, and its receipts empty the spool.
 func TestTheConsumerOfTheREADMEJoinsAndReceipts(t *testing.T) {
 	t.Parallel()
 	const interpreter = "/usr/bin/python3"

@@ -23,7 +23,7 @@ func shippedFile(t *testing.T) map[string]any {
 	return file
 }
 
-// EdgeX takes the type of an override from the value in the shipped file: every key takes every value of its type there.
+// EdgeX takes the type of an override from the value in the shipped file: every key accepts every value of its type there.
 func TestEveryKeyOfTheShippedFileCanBeOverridden(t *testing.T) {
 	given := config.Default()
 	require.NoError(t, config.Walk(&given, func(k config.Key) error {

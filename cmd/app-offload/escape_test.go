@@ -15,11 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// oddNames hold what breaks a topic, as EdgeX allows it in names under Service.EnableNameFieldEscape.
+// oddNames contain characters that break a topic, as EdgeX allows them in names under Service.EnableNameFieldEscape.
 var oddNames = []string{"hall/cam 1#a", "hall/cam+2", "100%", "a%2Fb", "%", "a.b_c~d-e", "/", "#", "+", "厅", "events/device/app-offload/x"}
 
-// With EnableNameFieldEscape device services escape the names in their topics. Classes see the names as they are, results go out under escaped
-// topics of as many levels as ever, from which core-data reads the names back, and the service recognises them as its own.
+// With EnableNameFieldEscape device services escape the names in their topics. Classes see the original names, results are published under escaped
+// topics with the usual number of levels, from which core-data reads the names back, and the service recognises them as its own.
 func TestNamesThatBreakATopicAreEscaped(t *testing.T) {
 	t.Parallel()
 	e := newEdgeAtMosquitto(t, "SERVICE_ENABLENAMEFIELDESCAPE=true", "OFFLOAD_WRITABLE_POLICY_DEFAULT=edge",

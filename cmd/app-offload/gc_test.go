@@ -30,7 +30,7 @@ func TestThrift(t *testing.T) {
 	require.Equal(t, 90, debug.SetGCPercent(90))
 }
 
-// What is configured bounds the memory, unless the user bounds it, and no longer than the service runs.
+// The configured sizes limit the memory, unless the user limits it, and only while the service runs.
 func TestThriftHoldsWhatIsConfigured(t *testing.T) {
 	limit := func() int64 { return debug.SetMemoryLimit(-1) }
 	before := limit()

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Who asks for help gets examples and every option of the SDK, and no service.
+// A request for help prints examples and every option of the SDK, and starts no service.
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, flag := range []string{"-h", "--h", "-help", "--help"} {

@@ -33,14 +33,14 @@ import (
 	"app-offload/functions/seal"
 )
 
-// The tests run the real program: this test binary, told by the environment to be app-offload.
+// The tests run the real program: this test binary, which the environment turns into app-offload.
 const beService = "TEST_BE_APP_OFFLOAD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beService) != "" {
 		main()
 	}
-	// A signal that is caught here has its default in the programs that the tests start, also where nohup runs the tests.
+	// A signal caught here has its default in the programs that the tests start, also if nohup runs the tests.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	os.Exit(m.Run())
 }
@@ -106,7 +106,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// newEdge prepares an edge at a broker inside of the test.
+// newEdge prepares an edge at a broker inside the test.
 func newEdge(t testing.TB, env ...string) *edge {
 	t.Helper()
 	broker := mqtt.New(&mqtt.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
@@ -123,8 +123,8 @@ func newEdge(t testing.TB, env ...string) *edge {
 	return e
 }
 
-// newEdgeAtMosquitto prepares one at a real broker, whose sessions survive what the embedded one's do not: on a client
-// that is killed, the latter now and then forgets messages.
+// newEdgeAtMosquitto prepares an edge at a real broker, whose sessions persist, unlike those of the embedded one, which sometimes loses messages for
+// a killed client.
 func newEdgeAtMosquitto(t *testing.T, env ...string) *edge {
 	t.Helper()
 	const program = "/usr/sbin/mosquitto"
@@ -171,7 +171,7 @@ func freePort(t testing.TB) string {
 	return port
 }
 
-// batch is the cloud: it notes every record and receipts it.
+// batch is the cloud: it records every record and receipts it.
 func (e *edge) batch(_ paho.Client, m paho.Message) {
 	b, err := seal.NewOpener(nil, seal.Limits{}).Open(m.Payload())
 	if err != nil {
@@ -289,7 +289,7 @@ func (e *edge) counts() counts {
 	return status.Counts
 }
 
-// patience is for what has to come, and soon does: a machine may be slow.
+// patience is the time limit for expected events: a machine may be slow.
 const patience = time.Minute
 
 func (e *edge) await(what string, ok func() bool) {
@@ -303,17 +303,17 @@ func (e *edge) await(what string, ok func() bool) {
 	}
 }
 
-// payload is an AddEventRequest with one float.
+// payload returns an AddEventRequest with one float.
 func payload(n int) []byte { return of(n, "d", "1.5") }
 
-// of is one of that device with that value.
+// of returns one of that device with that value.
 func of(n int, device, value string) []byte {
 	return fmt.Appendf(nil, `{"apiVersion":"v3","requestId":"%[1]s","event":{"apiVersion":"v3","id":"%[1]s","deviceName":"%[3]s","profileName":"P",`+
 		`"sourceName":"S","origin":%[2]d,"readings":[{"id":"%[1]s","origin":%[2]d,"deviceName":"%[3]s","resourceName":"R","profileName":"P",`+
 		`"valueType":"Float64","value":"%[4]s"}]}}`, id(n), n+1, device, value)
 }
 
-// enveloped is a payload in the envelope that go-mod-messaging puts around it.
+// enveloped returns a payload in the envelope of go-mod-messaging.
 func enveloped(payload []byte) []byte {
 	return fmt.Appendf(nil, `{"apiVersion":"v3","correlationID":"c","contentType":"application/json","payload":"%s"}`, base64.StdEncoding.EncodeToString(payload))
 }
@@ -329,7 +329,7 @@ func (e *edge) send(message []byte) {
 	}
 }
 
-// Whatever the trigger and the policy: each event arrives where it should, and the account says so.
+// With every trigger and policy each event arrives where it should, and the account shows it.
 func TestTriggersGiveTheSameResult(t *testing.T) {
 	for _, trigger := range []string{"offload", "edgex-messagebus"} {
 		t.Run(trigger, func(t *testing.T) {
@@ -349,8 +349,8 @@ func TestTriggersGiveTheSameResult(t *testing.T) {
 	}
 }
 
-// On a Redis MessageBus, which EdgeX has by default: what is published while the service listens arrives, with our own
-// trigger and with the SDK's, and results go back there.
+// On a Redis MessageBus, EdgeX's default: events published while the service subscribes arrive, with our own trigger and with the SDK's, and results
+// are published there.
 func TestRedisBus(t *testing.T) {
 	const server = "/usr/bin/redis-server"
 	if _, err := os.Stat(server); err != nil {
@@ -409,7 +409,7 @@ func publishRedis(t *testing.T, bus messaging.MessageClient, n int) {
 	require.NoError(t, bus.Publish(m, "edgex/events/device/svc/P/d/S"))
 }
 
-// Without any bus: an event posted to the HTTP trigger is done or durable when the answer comes.
+// Without any bus: an event posted to the HTTP trigger is done or durable when the response arrives.
 func TestHTTPTrigger(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, "TRIGGER_TYPE=http", "OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud")
@@ -423,7 +423,7 @@ func TestHTTPTrigger(t *testing.T) {
 	require.Less(t, e.stop(), 8*time.Second)
 }
 
-// Results of local work are published on the bus for core-data, and do not come back to this service; a stop publishes open windows.
+// Results of local work are published on the bus for core-data, and do not return to this service; a stop publishes open windows.
 func TestResultsGoToTheBus(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=edge")
@@ -442,7 +442,7 @@ func TestResultsGoToTheBus(t *testing.T) {
 	require.Equal(t, []string{"edgex/events/device/app-offload/P/d/R_summary"}, results())
 }
 
-// kill -9 in the middle: with the acknowledging trigger on a broker that remembers, not one event is lost.
+// kill -9 under load: with the acknowledging trigger on a broker with persistent sessions, no event is lost.
 func TestKilledWhileEventsPourIn(t *testing.T) {
 	t.Parallel()
 	e := newEdgeAtMosquitto(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud")
@@ -469,7 +469,7 @@ func TestKilledWhileEventsPourIn(t *testing.T) {
 	require.Less(t, e.stop(), 8*time.Second)
 }
 
-// kill -9 while tasks wait undecided: each event is stored in the cloud, or its result is on the MessageBus, or both.
+// kill -9 while tasks are parked: each event is stored in the cloud, or its result is on the MessageBus, or both.
 func TestKilledWhileTasksWait(t *testing.T) {
 	t.Parallel()
 	e := newEdgeAtMosquitto(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=defer", "OFFLOAD_WRITABLE_POLICY_DEFERAHEAD=0s", "OFFLOAD_LOCAL_WORKERS=1",
@@ -502,7 +502,7 @@ func TestKilledWhileTasksWait(t *testing.T) {
 	require.Less(t, e.stop(), 8*time.Second)
 }
 
-// done counts the events that have arrived, or whose device has a result.
+// done returns the number of events that arrived, or whose device has a result.
 func (e *edge) done() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -516,7 +516,7 @@ func (e *edge) done() int {
 	return done
 }
 
-// SIGTERM under load: out in time, and what was accepted and has not left is there at the next start.
+// SIGTERM under load: the program ends in time, and accepted data that has not left is there at the next start.
 func TestTerminatedUnderLoad(t *testing.T) {
 	t.Parallel()
 	e := newEdgeAtMosquitto(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud")
@@ -538,8 +538,7 @@ func TestTerminatedUnderLoad(t *testing.T) {
 	require.Zero(t, e.counts().Balance)
 }
 
-// A stop does not wait for a MessageBus that is gone, as go-mod-messaging's client would for ever; nor does the client
-// that has published results.
+// A stop does not wait for an absent MessageBus, as go-mod-messaging's client would forever; nor does the client that has published results.
 func TestStopsWithoutTheMessageBus(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=edge", "OFFLOAD_LOCAL_OPERATORS=summary window=100ms")
@@ -558,7 +557,7 @@ func TestStopsWithoutTheMessageBus(t *testing.T) {
 	require.Less(t, e.stop(), 8*time.Second)
 }
 
-// A configuration with mistakes ends the start, and the log names them all.
+// An invalid configuration ends the start, and the log names all mistakes.
 func TestMistakesAreNamed(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, "OFFLOAD_NODE=a/b", "OFFLOAD_SPOOL_QUOTAMIB=1", "OFFLOAD_WRITABLE_POLICY_DEFAULT=luck")

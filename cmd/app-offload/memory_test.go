@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/config"
 )
 
-// largest are messages of about 21 MB, the largest that are taken by default, of shapes that cost the most: six of each come at once.
+// largest are messages of about 21 MB, the largest accepted by default, of the most expensive shapes: six of each arrive together.
 var largest = map[string]func(reading func(kind, value string) map[string]any, ev map[string]any){
 	"texts of 3 MB": func(reading func(kind, value string) map[string]any, ev map[string]any) {
 		ev["readings"] = repeated(5, func() any { return reading("String", strings.Repeat("x", 3<<20)) })
@@ -78,7 +78,7 @@ func largestMessage(t *testing.T, fill func(reading func(kind, value string) map
 	return fmt.Appendf(nil, `{"apiVersion":"v3","correlationID":"c","contentType":"application/json","payload":"%s"}`, base64.StdEncoding.EncodeToString(payload))
 }
 
-// A container of the size that the documentation gives is not killed for any message that the service takes.
+// A container of the documented size is not killed by any message that the service accepts.
 func TestTheLargestMessagesFitTheDocumentedMemory(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil || testing.Short() {
 		t.Skip("long, and only where the kernel keeps the highest use of memory")
@@ -117,7 +117,7 @@ func TestTheLargestMessagesFitTheDocumentedMemory(t *testing.T) {
 	}
 }
 
-// peak is the most memory that a process had resident, in KiB.
+// peak returns the peak resident memory of a process, in KiB.
 func peak(t *testing.T, pid int) (kib int) {
 	status, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(pid), "status"))
 	require.NoError(t, err)

@@ -78,7 +78,7 @@ func TestMetricsFollowTheConventions(t *testing.T) {
 	}
 }
 
-// Each metric has the value of its own field of the status: those that full leaves at 0 are numbered by their path.
+// Each metric has the value of its own field of the status: fields that full leaves at 0 are numbered by their path.
 func TestMetricsAreTheStatus(t *testing.T) {
 	st := full()
 	number("", reflect.ValueOf(&st).Elem())
@@ -95,7 +95,7 @@ func TestMetricsAreTheStatus(t *testing.T) {
 	golden.Require(t, "metrics.golden", lines.String())
 }
 
-// number gives numbers that are 0 one of their own.
+// number sets zero numbers to distinct values.
 func number(path string, v reflect.Value) {
 	own := float64(crc32.ChecksumIEEE([]byte(path))%9000 + 1000)
 	switch v.Kind() {
@@ -124,7 +124,7 @@ func number(path string, v reflect.Value) {
 	}
 }
 
-// A sensor that is not there is no series, and no zero that would look like a measurement.
+// An absent sensor has no series, and no zero that would look like a measurement.
 func TestWhatIsUnknownIsLeftOut(t *testing.T) {
 	st := full()
 	st.Node.Temperature, st.Node.Watts, st.Node.Battery = math.NaN(), math.NaN(), math.NaN()
@@ -134,7 +134,7 @@ func TestWhatIsUnknownIsLeftOut(t *testing.T) {
 	}
 }
 
-// EdgeX finds a metric by the beginning of its name, so that none may be the beginning of another, the SDK's included.
+// EdgeX finds a metric by the prefix of its name, so no name may be a prefix of another, the SDK's included.
 func TestEdgeXNamesAreNoPrefixes(t *testing.T) {
 	names := []string{
 		"MessagesReceived", "InvalidMessagesReceived", "HttpExportSize", "MqttExportSize", "PipelineMessagesProcessed",
@@ -150,7 +150,7 @@ func TestEdgeXNamesAreNoPrefixes(t *testing.T) {
 	}
 }
 
-// The shipped configuration switches every metric on by its name, and names none that does not exist.
+// The shipped configuration enables every metric by its name, and names no unknown one.
 func TestShippedConfigurationNamesEveryMetric(t *testing.T) {
 	raw, err := os.ReadFile("../../functions/config/testdata/head.yaml")
 	require.NoError(t, err)
@@ -176,7 +176,7 @@ func TestShippedConfigurationNamesEveryMetric(t *testing.T) {
 	require.Equal(t, want, have, "mend the list in functions/config/testdata/head.yaml, then run make docs:\n%s", strings.Join(want, ": true\n")+": true")
 }
 
-// manager is EdgeX's registry without EdgeX.
+// manager is a fake of EdgeX's registry.
 type manager struct {
 	edgex.MetricsManager
 	items map[string]any
@@ -194,7 +194,7 @@ func (m *manager) Register(name string, item any, tags map[string]string) error 
 
 func (m *manager) Unregister(name string) { delete(m.items, name) }
 
-// EdgeX gets the same numbers: counters as counters, everything else with fractions; what has gone goes.
+// EdgeX gets the same numbers: counters as counters, everything else with fractions; series that are gone are removed.
 func TestTelemetryFollowsTheStatus(t *testing.T) {
 	m := &manager{items: map[string]any{}, tags: map[string]map[string]string{}}
 	telemetry, st := newTelemetry(m), full()
@@ -218,7 +218,7 @@ func TestTelemetryFollowsTheStatus(t *testing.T) {
 	require.ErrorContains(t, telemetry.update(&st), "OffloadShadowDecisions", "the first problem")
 }
 
-// While the bus is away there is nothing that EdgeX would try to publish; afterwards everything is there again, with its counts.
+// While the bus is down there are no series for EdgeX to publish; afterwards all are there again, with their counts.
 func TestTelemetryPausesWithoutABus(t *testing.T) {
 	m := &manager{items: map[string]any{}, tags: map[string]map[string]string{}}
 	telemetry, st := newTelemetry(m), full()
@@ -232,7 +232,7 @@ func TestTelemetryPausesWithoutABus(t *testing.T) {
 	require.Equal(t, int64(6), m.items["OffloadDecisions.cost.cloud.vibration"].(gometrics.Counter).Count())
 }
 
-// A scrape answers in Prometheus' text format.
+// A scrape is answered in Prometheus' text format.
 func TestScrape(t *testing.T) {
 	h, err := metricsHandler(full)
 	require.NoError(t, err)
@@ -243,7 +243,7 @@ func TestScrape(t *testing.T) {
 	require.Contains(t, rec.Body.String(), "\napp_offload_tasks_balance 0\n")
 }
 
-// Grafana's dashboard asks for nothing that does not exist, and shows the account.
+// Grafana's dashboard uses only existing metrics, and shows the account.
 func TestGrafanaAsksForWhatExists(t *testing.T) {
 	raw, err := os.ReadFile("../../res/grafana/app-offload.json")
 	require.NoError(t, err)
@@ -262,7 +262,7 @@ func TestGrafanaAsksForWhatExists(t *testing.T) {
 	}
 }
 
-// On a real broker: EdgeX's telemetry comes on its topic with the numbers of the running service, labels as tags.
+// On a real broker: EdgeX's telemetry arrives on its topic with the numbers of the running service, labels as tags.
 func TestTelemetryOnTheBus(t *testing.T) {
 	t.Parallel()
 	e := newEdgeAtMosquitto(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud", "WRITABLE_TELEMETRY_INTERVAL=1s")
@@ -321,7 +321,7 @@ func TestNothingIsLoggedPerMessage(t *testing.T) {
 	require.LessOrEqual(t, strings.Count(strings.TrimPrefix(e.log.String(), before), "\n"), 3)
 }
 
-// telemetryOf opens an envelope with a metric, and writes its tags behind its name.
+// telemetryOf opens an envelope with a metric, and appends its tags to its name.
 func telemetryOf(message []byte) (string, float64, error) {
 	var envelope struct{ Payload []byte }
 	if err := json.Unmarshal(message, &envelope); err != nil {

@@ -10,9 +10,8 @@ import (
 	"app-offload/cmd/internal/browsertest"
 )
 
-// BenchmarkPage loads the page of a running service again and again, as somebody does who looks now and then, while events
-// come in. It reports the median and the slowest of when the first byte was there and when the first paint was done, which has
-// the numbers of that moment, and the bytes that all of the page took.
+// BenchmarkPage loads the page of a running service repeatedly, like an occasional user, while events arrive. It reports the median and the slowest
+// time to the first byte and to the first paint, which has the current numbers, and the bytes of the whole page.
 func BenchmarkPage(b *testing.B) {
 	browser := browsertest.New(b)
 	e := newEdge(b, "OFFLOAD_WRITABLE_POLICY_DEFAULT=random", "OFFLOAD_LOCAL_OPERATORS=summary window=1s")

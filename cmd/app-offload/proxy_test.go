@@ -22,7 +22,7 @@ import (
 	"app-offload/cmd/offloadctl/ctl"
 )
 
-// asTool is this program, called by the tool's name, as an image has it.
+// asTool returns this program, called by the tool's name, as in the image.
 func asTool(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -34,7 +34,7 @@ func asTool(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Called by the other name the service is the tool, which asks the service that runs.
+// Called by the other name the program is the tool, which queries the running service.
 func TestTheProgramIsTheToolByItsName(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)
@@ -51,7 +51,7 @@ func TestTheProgramIsTheToolByItsName(t *testing.T) {
 	}
 }
 
-// secured puts what EdgeX's secure mode does before a running service: a request without the token gets nothing.
+// secured acts like EdgeX's secure mode in front of a running service: a request without the token is rejected.
 func (e *edge) secured(token *atomic.Pointer[string]) string {
 	e.t.Helper()
 	target, err := url.Parse(strings.TrimSuffix(e.api, base))
@@ -68,8 +68,8 @@ func (e *edge) secured(token *atomic.Pointer[string]) string {
 	return gate.URL
 }
 
-// In secure mode the page comes through `offloadctl ui`: with live numbers and explanations, without the token in it, and it
-// goes on by itself when a token has run out and the next one is in the file.
+// In secure mode the page comes through `offloadctl ui`: with live numbers and explanations, without the token in it, and it continues by itself when
+// a token has expired and the next one is in the file.
 func TestPageInSecureMode(t *testing.T) {
 	t.Parallel()
 	b := browsertest.New(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// idleNode is a machine that does nothing, whatever this one does: predictions are then those of the defaults.
+// idleNode fakes an idle machine, whatever the real one does: predictions are then the default ones.
 func idleNode(t *testing.T) (env string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -26,7 +26,7 @@ func idleNode(t *testing.T) (env string) {
 	return "OFFLOAD_HOST_PROCFSROOT=" + dir
 }
 
-// python runs a script against the service, with Debian's interpreter and nothing but its standard library.
+// python runs a script against the service, with Debian's interpreter and only its standard library.
 func (e *edge) python(args ...string) (stdout string, err error) {
 	e.t.Helper()
 	const interpreter = "/usr/bin/python3"
@@ -45,7 +45,7 @@ func (e *edge) python(args ...string) (stdout string, err error) {
 	return out.String() + problems.String(), err
 }
 
-// The well-known script runs with only its import changed: what fits stays here, what would be late leaves.
+// The well-known script runs with only its import changed: tasks that fit stay local, tasks that would be late leave.
 func TestPythonClient(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, idleNode(t), "OFFLOAD_WRITABLE_SCORE_MCYCLESPERKB=0.024") // 0.4 ms a KB, on which the script's numbers rest

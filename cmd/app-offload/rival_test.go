@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A second client with this service's id at the bus is named as such, instead of two that end each other's connections without a word.
+// A second client with this service's id at the bus is reported as such; otherwise the two would keep ending each other's connections without an
+// explanation.
 func TestSecondClientWithTheSameIDIsNamed(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)

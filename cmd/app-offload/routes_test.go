@@ -16,7 +16,7 @@ import (
 	"app-offload/functions/edgex"
 )
 
-// res/openapi.yaml and the routes are the same list, and the probes alone are open.
+// res/openapi.yaml and the routes are the same list, and only the probes are open.
 func TestOpenAPIDescribesTheRoutes(t *testing.T) {
 	raw, err := os.ReadFile("../../res/openapi.yaml")
 	require.NoError(t, err)
@@ -44,7 +44,7 @@ func TestOpenAPIDescribesTheRoutes(t *testing.T) {
 	}
 }
 
-// The whole API against the running program: good questions, bad ones, and what they are told.
+// The whole API of the running program: valid requests, invalid ones, and the responses.
 func TestAPI(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=weighted", "OFFLOAD_WRITABLE_POLICY_WEIGHTEDPRESET=article")
@@ -92,7 +92,7 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-// answer is what the API says to a request, without a service behind it: what is understood is not asked for here.
+// answer returns the API's response to a request, without a service behind it: only rejected requests need none.
 func answer(t *testing.T, g guard, method, target, contentType, body string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	req := httptest.NewRequest(method, "http://localhost:59740"+target, strings.NewReader(body))
@@ -124,7 +124,7 @@ func TestRequestIsBounded(t *testing.T) {
 	require.Contains(t, rec.Body.String(), "the body has more than 65536 bytes")
 }
 
-// A task that was not understood is no task of size 0: the answer names the key, and the one that was meant.
+// A misread task is not a task of size 0: the response names the key, and suggests the intended one.
 func TestTaskIsUnderstoodOrRefused(t *testing.T) {
 	const plain = "application/json"
 	for _, c := range []struct{ contentType, body, says string }{
@@ -161,7 +161,7 @@ func TestTaskIsUnderstoodOrRefused(t *testing.T) {
 	}
 }
 
-// No route passes over a parameter that it does not know, or cannot read.
+// No route ignores a parameter that it does not know, or cannot parse.
 func TestParametersAreUnderstoodOrRefused(t *testing.T) {
 	for _, c := range []struct{ method, target, says string }{
 		{"GET", "/decisions?devise=press-1", `unknown parameter \"devise\"; did you mean device?`},
@@ -195,7 +195,7 @@ func TestParametersAreUnderstoodOrRefused(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, rec.Code)
 }
 
-// A page of another site, whatever name it made point here, gets no answer on any route; the service's names and all addresses do.
+// A page of another site, under whatever name that resolves here, gets no answer on any route; the service's names and all addresses do.
 func TestOtherSitesGetNoAnswer(t *testing.T) {
 	plain := newGuard(edgex.BusConfig{ServiceHost: "edgex-app-offload", ServiceKey: "app-offload-2"}, []string{"Gateway-7.plant.example"}, false)
 	for _, c := range []struct {
@@ -242,7 +242,7 @@ func TestOtherSitesGetNoAnswer(t *testing.T) {
 	}
 }
 
-// The id of a request is that of its answer, also of one that is refused; a request without one gets one.
+// The id of a request is returned with its response, also if it is rejected; a request without one gets a new one.
 func TestAnswersCarryTheCorrelationID(t *testing.T) {
 	for _, header := range [][]string{{}, {"Host", "evil.example"}} {
 		rec := answer(t, guard{}, "GET", "/status?x=1", "", "", append(header, "X-Correlation-ID", "abc-1")...)
@@ -251,7 +251,7 @@ func TestAnswersCarryTheCorrelationID(t *testing.T) {
 	}
 }
 
-// Whether Consul holds the configuration is decided by the SDK's own rules.
+// The SDK's own rules decide whether Consul holds the configuration.
 func TestUsesProvider(t *testing.T) {
 	for _, c := range []struct {
 		args []string

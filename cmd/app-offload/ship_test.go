@@ -16,8 +16,8 @@ import (
 	"app-offload/functions/seal"
 )
 
-// upstream has of EdgeX's docker-compose-no-secty.yml what ours touches: its project, its network, and the names and ports that
-// are taken there. The broker is not in the default file, but in the one with MQTT as the bus.
+// upstream is the part of EdgeX's docker-compose-no-secty.yml that ours touches: its project, its network, and the names and ports in use. The broker
+// is not in the default file, but in the one with MQTT as the bus.
 const upstream = `
 name: edgex
 networks:
@@ -44,7 +44,7 @@ services:
   ui: {image: edgexfoundry/edgex-ui:3.1.0, container_name: edgex-ui-go, networks: {edgex-network: null}, ports: ["4000:4000"]}
 `
 
-// guarded are the services that the stack with security has besides, with the settings that our file adds to.
+// guarded are the additional services of the stack with security, with the settings that our file extends.
 const guarded = `
 volumes: {edgex-init: {}}
 services:
@@ -70,7 +70,7 @@ func load(t *testing.T, files ...types.ConfigFile) *types.Project {
 	return p
 }
 
-// The compose file holds alone and merged with EdgeX's, where it joins the network and takes no name or port in use.
+// The compose file is valid alone and merged with EdgeX's, where it joins the network and uses no taken name or port.
 func TestComposeJoinsTheStack(t *testing.T) {
 	own, theirs := file(t, "docker-compose.yml"), types.ConfigFile{Filename: "no-secty.yml", Content: []byte(upstream)}
 	alone, before := load(t, own), load(t, theirs)
@@ -88,7 +88,7 @@ func TestComposeJoinsTheStack(t *testing.T) {
 	require.True(t, slices.ContainsFunc(edge.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Type == "volume" && v.Target == "/spool" }))
 }
 
-// requireNothingTwice holds that each name and each port of the host is taken once.
+// requireNothingTwice checks that each name and each host port is used once.
 func requireNothingTwice(t *testing.T, p *types.Project) {
 	t.Helper()
 	owner := map[string]string{}
@@ -104,7 +104,7 @@ func requireNothingTwice(t *testing.T, p *types.Project) {
 	}
 }
 
-// With security the service waits for the secret store, has its token and its secrets, and EdgeX's services know of it.
+// With security the service waits for the secret store, has its token and its secrets, and EdgeX's services know it.
 func TestComposeJoinsTheSecureStack(t *testing.T) {
 	merged := load(t, types.ConfigFile{Filename: "no-secty.yml", Content: []byte(upstream)}, types.ConfigFile{Filename: "secure.yml", Content: []byte(guarded)},
 		file(t, "docker-compose.yml"), file(t, "res/compose/secure.yml"))
@@ -129,7 +129,7 @@ func TestComposeJoinsTheSecureStack(t *testing.T) {
 	require.Contains(t, *merged.Services["security-secretstore-setup"].Environment["EDGEX_ADD_KNOWN_SECRETS"], "message-bus[app-offload]")
 }
 
-// Every variable in the compose file reaches a key: one that does not would be silently ignored.
+// Every variable in the compose file reaches a key: others would be silently ignored.
 func TestComposeSetsOnlyKeysThatExist(t *testing.T) {
 	raw := append(file(t, "docker-compose.yml").Content, file(t, "res/compose/secure.yml").Content...)
 	raw = append(raw, file(t, "res/kubeedge/edge.yaml").Content...)
@@ -143,7 +143,7 @@ func TestComposeSetsOnlyKeysThatExist(t *testing.T) {
 	}
 }
 
-// KubeEdge's router has a rule for each class that is shipped: it knows no wildcards, and a class without one would never arrive.
+// KubeEdge's router has a rule for each shipped class: it has no wildcards, and a class without a rule would never arrive.
 func TestKubeEdgeRoutesEveryClass(t *testing.T) {
 	rules := string(file(t, "res/kubeedge/router.yaml").Content)
 	for class := range config.Default().Writable.Classes {
@@ -152,7 +152,7 @@ func TestKubeEdgeRoutesEveryClass(t *testing.T) {
 	require.Contains(t, rules, seal.GoneTopic("edge-1"))
 }
 
-// The image holds what the compose file starts, and runs as the user whose spool it is.
+// The image contains what the compose file starts, and runs as the user who owns the spool.
 func TestDockerfileShipsWhatComposeStarts(t *testing.T) {
 	raw, err := os.ReadFile("../../Dockerfile")
 	require.NoError(t, err)

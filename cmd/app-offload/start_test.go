@@ -55,7 +55,7 @@ func TestASignalStopsTheServiceInEveryPhaseOfItsStart(t *testing.T) {
 	}
 }
 
-// A start that is refused ends with code 1 and the reason as its last word, also where there is no registry to leave.
+// A start that fails ends with code 1 and the reason as its last line, also without a registry to leave.
 func TestARefusedStartGivesItsReason(t *testing.T) {
 	shipped, err := os.ReadFile("../../res/configuration.yaml")
 	require.NoError(t, err)
@@ -87,7 +87,7 @@ func port(l net.Listener) string {
 	return port
 }
 
-// A running service takes a SIGHUP as a SIGTERM.
+// A running service treats a SIGHUP as a SIGTERM.
 func TestAHangUpIsAnOrderlyStop(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, "OFFLOAD_WRITABLE_POLICY_DEFAULT=edge")

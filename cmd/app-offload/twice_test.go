@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A start on the MQTT bus has nothing to say about metrics that were registered twice.
+// A start on the MQTT bus logs nothing about metrics registered twice.
 func TestAStartRegistersNoMetricTwice(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)

@@ -17,7 +17,7 @@ import (
 	"app-offload/cmd/internal/browsertest"
 )
 
-// feed publishes events of several devices all the time, and now and then a malformed message.
+// feed continuously publishes events of several devices, and sometimes a malformed message.
 func (e *edge) feed(t testing.TB) {
 	t.Helper()
 	stop := make(chan struct{})
@@ -39,7 +39,7 @@ func (e *edge) feed(t testing.TB) {
 	t.Cleanup(func() { close(stop); running.Wait() })
 }
 
-// publishOf puts one of some kinds of events on the bus, without waiting for the broker.
+// publishOf publishes one of several kinds of events on the bus, without waiting for the broker.
 func (e *edge) publishOf(n int) {
 	device := []string{"press-1", "press-2", "oven-north", "conveyor-belt-17"}[n%4]
 	value := fmt.Sprintf("%.2f", 20+5*math.Sin(float64(n)/50))
@@ -49,8 +49,8 @@ func (e *edge) publishOf(n int) {
 	}
 }
 
-// The page on the running system: its numbers are real and change, a decision explains itself, it holds at each width and in
-// both schemes of colour, it serves keyboard and screen reader, and it says when link or service are gone and back.
+// The page on the running system: its numbers are real and change, a decision explains itself, it works at each width and in both colour schemes,
+// with keyboard and screen reader, and it reports when link or service are down and back.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	b := browsertest.New(t)
@@ -86,7 +86,7 @@ func pageShowsNumbers(t *testing.T, b *browsertest.Browser) {
 	t.Logf("first paint after %.0f ms", browsertest.Eval[float64](b, "performance.getEntriesByName('first-contentful-paint')[0].startTime"))
 }
 
-// pageExplains goes from the list to the explanation, which is the API's.
+// pageExplains follows a decision from the list to its explanation, which is the API's.
 func pageExplains(t *testing.T, b *browsertest.Browser, e *edge) {
 	t.Helper()
 	b.Click("#hold")
@@ -169,7 +169,7 @@ func pageHoldsAtEachWidth(t *testing.T, b *browsertest.Browser) {
 	b.Look(1600, "light")
 }
 
-// pageTellsWhatIsGone takes the service away and brings it back, then the broker, which is bus and cloud in one.
+// pageTellsWhatIsGone stops and restarts the service, then the broker, which is bus and cloud in one.
 func pageTellsWhatIsGone(t *testing.T, b *browsertest.Browser, e *edge) {
 	t.Helper()
 	e.kill()

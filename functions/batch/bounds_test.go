@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/check/bounds"
 )
 
-// What the configuration accepts.
+// The accepted values of the configuration.
 func TestBounds(t *testing.T) {
 	require.Equal(t, `MaxCount 1 to 100000
 MaxKiB 1 to 65536

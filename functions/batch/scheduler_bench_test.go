@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/spool"
 )
 
-// counter is a spool of which some classes have records and others had some before; what is taken comes back.
+// counter is a spool in which some classes have records and others had some before; taken records return.
 type counter struct {
 	queues []spool.Queue
 	one    []spool.Record
@@ -21,7 +21,7 @@ func (c *counter) Take(int, string, spool.Source, int, int, []spool.Record) []sp
 func (c *counter) TakeNewest(int, string, int, int, []spool.Record) []spool.Record { return c.one }
 func (c *counter) Wait() <-chan struct{}                                           { return nil }
 
-// BenchmarkNext measures one decision with as many classes that have records.
+// BenchmarkNext measures one decision with that many classes with records.
 func BenchmarkNext(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

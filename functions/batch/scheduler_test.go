@@ -17,7 +17,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// shelf is a spool in memory: records by source, and what was leased, dropped.
+// shelf is a spool in memory: records by source, and what was leased and dropped.
 type shelf struct {
 	mu      sync.Mutex
 	held    map[spool.Source][]spool.Record
@@ -121,7 +121,7 @@ func newScheduler(t *testing.T, s *shelf, change func(*Config), cs ...*task.Clas
 	return sched
 }
 
-// most waits a virtual day: long enough for whatever is going to happen.
+// most waits a virtual day: long enough for any event.
 func most(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
 	t.Cleanup(cancel)
@@ -161,7 +161,7 @@ func TestNextWaitsForCountBytesOrAge(t *testing.T) {
 	}
 }
 
-// Records that are large by themselves gain nothing from company, and wait for none.
+// Large records gain nothing from a larger batch, and do not wait.
 func TestLargeRecordsWaitForNoCompany(t *testing.T) {
 	for name, tc := range map[string]struct {
 		sizes   []int
@@ -190,7 +190,7 @@ func TestLargeRecordsWaitForNoCompany(t *testing.T) {
 	}
 }
 
-// What was hastened does not wait for company; what comes later does.
+// Hastened records do not wait for a full batch; later ones do.
 func TestHastenMakesWhatWaitsDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -225,7 +225,7 @@ func TestAgeCountsFromTheFirstRecordThatWaits(t *testing.T) {
 		require.Equal(t, 200*time.Millisecond, time.Since(began))
 		require.Len(t, b.Records, 3)
 
-		// What comes after the batch waits anew.
+		// Records after the batch wait anew.
 		time.Sleep(time.Second)
 		began = time.Now()
 		s.put(spool.Live, 5, "a", 1, 10)
@@ -384,7 +384,7 @@ func TestIdlingEarnsNothing(t *testing.T) {
 	})
 }
 
-// What the spool hands out is in time: its clock knows the age of a record, and a wall clock that was set does not.
+// Records that the spool returns are not expired: its clock knows a record's age, and a wall clock that stepped does not.
 func TestNoWallClockExpiresARecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -402,8 +402,8 @@ func TestNoWallClockExpiresARecord(t *testing.T) {
 	})
 }
 
-// A backlog leaves oldest first, or newest first where the class says so; fresh records leave in order in any case. Sequences may lie further
-// apart than an int of 32 bits counts, as behind a state that was lost.
+// A backlog leaves oldest first, or newest first if the class says so; fresh records leave in order in any case. Sequences may be further apart than
+// a 32-bit int, as after a loss of the state.
 func TestTheOrderOfAClass(t *testing.T) {
 	const leap = 3 << 31
 	for _, row := range []struct {

@@ -16,7 +16,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// However long the second party waited, what it is owed is bounded: it never has more than two of its largest batches in a row.
+// However long the second party waited, its credit is bounded: it never has more than two of its largest batches in a row.
 func TestABurstIsBounded(t *testing.T) {
 	s := newSplit(0.5, 1000)
 	for range 1000 {
@@ -31,7 +31,7 @@ func TestABurstIsBounded(t *testing.T) {
 	require.Equal(t, 2, burst)
 }
 
-// A batch larger than the cap is paid for by a full credit, so that it has its turn at all.
+// A batch larger than the cap is paid for by a full credit, so that it gets a turn.
 func TestAHugeBatchHasItsTurn(t *testing.T) {
 	s := newSplit(0.1, 1000)
 	for range 100 {
@@ -42,7 +42,7 @@ func TestAHugeBatchHasItsTurn(t *testing.T) {
 	require.False(t, s.second(1))
 }
 
-// Over any time in which both have something the second gets its share, less a batch, also where the batches of the two differ.
+// Over any period in which both parties have records the second gets its share, less a batch, also if their batches differ.
 func TestTheSecondGetsItsShare(t *testing.T) {
 	for _, share := range []float64{0.1, 0.3, 0.5, 0.9} {
 		for _, size := range [][2]int{{700, 700}, {1000, 700}, {700, 1000}, {1000, 1000}, {1, 1000}, {1000, 1}} {
@@ -62,7 +62,7 @@ func TestTheSecondGetsItsShare(t *testing.T) {
 	}
 }
 
-// MaxKiB bounds a batch whatever the link would carry.
+// MaxKiB limits a batch whatever the link could carry.
 func TestTheLinkNeverMakesBatchesLargerThanMaxKiB(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -75,7 +75,7 @@ func TestTheLinkNeverMakesBatchesLargerThanMaxKiB(t *testing.T) {
 	})
 }
 
-// wakes calls Next, lets it fall asleep, changes its terms, and returns how long it then slept.
+// wakes calls Next, lets it fall asleep, changes its settings, and returns how long it then slept.
 func wakes(t *testing.T, sched *Scheduler, change func()) (b *Batch, slept time.Duration, err error) {
 	t.Helper()
 	done := make(chan struct{})
@@ -91,7 +91,7 @@ func wakes(t *testing.T, sched *Scheduler, change func()) (b *Batch, slept time.
 	return b, slept, err
 }
 
-// What changes the terms of Next wakes it: a drain, haste, and a class that is no longer excluded.
+// A change of Next's settings wakes it: a drain, haste, and a class that is no longer excluded.
 func TestASleepingNextHearsOfNewTerms(t *testing.T) {
 	for name, change := range map[string]func(*Scheduler){
 		"a drain": (*Scheduler).Drain, "haste": (*Scheduler).Hasten,
@@ -153,7 +153,7 @@ func aDrainWaits(t *testing.T, lanes []int) {
 	})
 }
 
-// A class earns nothing while it is excluded, but its fresh records grow older.
+// A class earns no credit while it is excluded, but its fresh records age.
 func TestAnExcludedClassEarnsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -186,7 +186,7 @@ func TestAnExcludedClassEarnsNothing(t *testing.T) {
 	})
 }
 
-// A Next that was cancelled leases nothing, although a batch is due.
+// A cancelled Next leases nothing, even if a batch is due.
 func TestACancelledNextTakesNothing(t *testing.T) {
 	s := newShelf()
 	sched := newScheduler(t, s, nil)
@@ -198,7 +198,7 @@ func TestACancelledNextTakesNothing(t *testing.T) {
 	require.Len(t, s.held[spool.Backlog], 3)
 }
 
-// Classes that no configuration knows any more come and go without end, and those with something waiting are remembered meanwhile.
+// Classes that left the configuration come and go without end, and those with records are remembered meanwhile.
 func TestWhatIsRememberedOfClassesIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -221,14 +221,14 @@ func TestWhatIsRememberedOfClassesIsBounded(t *testing.T) {
 	})
 }
 
-// A configuration that is refused makes no scheduler.
+// An invalid configuration creates no scheduler.
 func TestNewRefusesWhatReloadRefuses(t *testing.T) {
 	_, err := New(Config{}, newShelf(), classes{})
 	require.ErrorContains(t, err, "batch configuration: ")
 	require.ErrorContains(t, err, "Batch.MaxKiB")
 }
 
-// order takes n batches and writes down who they are of.
+// order takes n batches and returns their classes.
 func order(t *testing.T, sched *Scheduler, n int, refill func()) (who string) {
 	t.Helper()
 	for range n {
@@ -242,7 +242,7 @@ func order(t *testing.T, sched *Scheduler, n int, refill func()) (who string) {
 	return who
 }
 
-// What is owed pays for the batch that would leave: all records, or as many as a batch holds.
+// The credit pays for the batch that would leave: all records, or as many as a batch holds.
 func TestADebtIsPaidByTheBatchThatWaits(t *testing.T) {
 	for name, row := range map[string]struct {
 		backlog int // records of 100 bytes
@@ -265,7 +265,7 @@ func TestADebtIsPaidByTheBatchThatWaits(t *testing.T) {
 	}
 }
 
-// A class that has sent more than its share owes it to the others also after a pause. One without a weight counts as one of weight 1.
+// A class that has sent more than its share owes it to the others also after a pause. A class without a weight has weight 1.
 func TestADebtOutlastsAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -290,7 +290,7 @@ func TestADebtOutlastsAPause(t *testing.T) {
 	})
 }
 
-// The oldest fresh records of all lanes say when the next batch is due.
+// The oldest fresh records of all lanes determine when the next batch is due.
 func TestTheOldestRecordsOfAllLanesAreDueFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -311,7 +311,7 @@ func TestTheOldestRecordsOfAllLanesAreDueFirst(t *testing.T) {
 	})
 }
 
-// What a batch had no room for, or what a batch of the backlog left behind, does not wait anew.
+// Records for which a batch had no room, or which a batch of the backlog left behind, do not wait anew.
 func TestWhatIsLeftBehindDoesNotWaitAnew(t *testing.T) {
 	for name, put := range map[string]func(s *shelf){
 		"by a full batch":           func(s *shelf) { s.put(spool.Live, 5, "a", 15, 10) },
@@ -337,7 +337,7 @@ func TestWhatIsLeftBehindDoesNotWaitAnew(t *testing.T) {
 	}
 }
 
-// hastening changes the terms when Next is about to sleep.
+// hastening changes the settings when Next is about to sleep.
 type hastening struct {
 	*shelf
 	change func()
@@ -351,7 +351,7 @@ func (h *hastening) Wait() <-chan struct{} {
 	return nil
 }
 
-// Terms that change just before Next sleeps wake it all the same.
+// A change just before Next sleeps wakes it as well.
 func TestNoChangeOfTermsIsMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &hastening{shelf: newShelf()}
@@ -369,7 +369,7 @@ func TestNoChangeOfTermsIsMissed(t *testing.T) {
 	})
 }
 
-// A lower lane earns its turn while it waits, and nothing before.
+// A lower lane earns its turn only while it waits.
 func TestALaneEarnsNothingBeforeItWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -386,7 +386,7 @@ func TestALaneEarnsNothingBeforeItWaits(t *testing.T) {
 	})
 }
 
-// One record that waits is enough for its lane to earn a turn, and a class has the order of a new configuration at once.
+// One waiting record is enough for its lane to earn a turn, and a class immediately has the order of a new configuration.
 func TestOneRecordEarnsItsTurnAndNewTermsHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
@@ -406,7 +406,7 @@ func TestOneRecordEarnsItsTurnAndNewTermsHold(t *testing.T) {
 	})
 }
 
-// A debt is never more than nothing: what the second party sends while the first has nothing is free.
+// Credit is never negative: bytes that the second party sends while the first has none are free.
 func TestWhatTheSecondSendsAloneIsFree(t *testing.T) {
 	s := newSplit(0.5, 100)
 	s.served(true, 1000)
@@ -420,7 +420,7 @@ func TestWhatTheSecondSendsAloneIsFree(t *testing.T) {
 	}
 }
 
-// The age of the records of a class counts anew after there were none.
+// The age of a class's records counts anew after there were none.
 func TestAgeCountsAnewAfterNothingWaited(t *testing.T) {
 	q, clocks := &queue{}, &[sourceCount][spool.Lanes]float64{}
 	for second, live := range []int{1, 2, 0, 0, 3, 1} {

@@ -155,7 +155,7 @@ func TestLimitsThatAreToldAreObeyed(t *testing.T) {
 // The message about a silent consumer names the remedy, by what is known of the consumer.
 func TestSilenceSaysWhatToDo(t *testing.T) {
 	x, _ := idle(t, newShelf(t), nil)
-	require.Contains(t, x.silence(), "no receipt has come for 2s; all records are kept: start offload-cloud for node \"gw1\"")
+	require.Contains(t, x.silence(), "no receipt has arrived for 2s; all records are kept: start offload-cloud for node \"gw1\"")
 	x.announced(&seal.Announcement{Consumer: "c1"})
 	require.Contains(t, x.silence(), "consumer=\"c1\" has announced itself at this broker; start offload-cloud if it is not running; otherwise check that the broker's access rules let this node read offload/v1/gw1/receipt")
 }

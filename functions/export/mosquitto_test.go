@@ -262,7 +262,7 @@ func TestMosquittoDeniesTheReceiptTopic(t *testing.T) {
 	}
 	until(t, "log and status name the topic", func() bool {
 		st := r.Stats()
-		return r.log.with("WARN", "no receipt has come", "let this node read "+topic) > 0 && st.ReceiptsSilent && strings.Contains(st.Silence, topic)
+		return r.log.with("WARN", "no receipt has arrived", "let this node read "+topic) > 0 && st.ReceiptsSilent && strings.Contains(st.Silence, topic)
 	})
 	require.Zero(t, r.Stats().SetAside)
 	allow("")

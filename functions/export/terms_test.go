@@ -243,7 +243,7 @@ func TestHoldsAreListedAndLoggedOnce(t *testing.T) {
 		want := []line{
 			{"malformed", "a", `record 4 of class "a" cannot be sealed`, 1},
 			{"oversized", "a", `record 5 of class "a" is held: 9 bytes as a message or payload exceed the broker's limit of 8 bytes`, 1},
-			{"refused", "b", `on every message of class "b", and has taken none yet`, 2},
+			{"refused", "b", `on every message of class "b", and has accepted none yet`, 2},
 			{"seal", "", "still no key", 0},
 			{"too_large", "a", `record 1 of class "a" is held: the broker closes the connection on its message of 500 bytes, the largest it has accepted has 400`, 2},
 			{"unreceipted", "mute", `class "mute" gets no receipts while others do`, 0},

@@ -20,7 +20,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// jot remembers what is logged.
+// jot records log lines.
 type jot struct {
 	mu    sync.Mutex
 	lines []string
@@ -36,7 +36,7 @@ func (j *jot) Infof(format string, a ...any)  { j.add(format, a...) }
 func (j *jot) Warnf(format string, a ...any)  { j.add(format, a...) }
 func (j *jot) Errorf(format string, a ...any) { j.add(format, a...) }
 
-// open follows decisions under rules that default to policy cloud.
+// open returns a Feedback under rules that default to policy cloud.
 func open(t *testing.T, edits ...func(*policy.Config)) *Feedback {
 	t.Helper()
 	c := config.Default()
@@ -53,7 +53,7 @@ func open(t *testing.T, edits ...func(*policy.Config)) *Feedback {
 	return f
 }
 
-// decided adds a decision of this moment for the cloud.
+// decided adds a current decision for the cloud.
 func (f *Feedback) decided(edits ...func(*decision.Entry)) decision.Entry {
 	e := decision.Entry{
 		Time: f.clock.Now(), EventID: "e", Of: 1, Class: "default", Size: 100, Policy: "cloud", Version: f.rules().Version(),
@@ -66,7 +66,7 @@ func (f *Feedback) decided(edits ...func(*decision.Entry)) decision.Entry {
 	return e
 }
 
-// A decision that was counted as overdue is not counted again, neither by a later sweep nor when the ring forgets it or its outcome comes.
+// A decision counted as overdue is not counted again, neither by a later sweep nor when the ring forgets it or its outcome arrives.
 func TestAnOverdueDecisionCountsOnce(t *testing.T) {
 	f := open(t, func(c *policy.Config) { c.Canary, c.CanaryShare = "edge", 0.9 })
 	e := f.decided(func(e *decision.Entry) { e.Arm = decision.Incumbent })
@@ -132,7 +132,7 @@ func TestWhatWaitedOutAnOutageTeachesNothing(t *testing.T) {
 	}
 }
 
-// The time of a task that was processed locally before it left is not that of its way to the cloud, and teaches nothing of it.
+// The time of a task that was processed locally before it left is not that of its path to the cloud, and teaches nothing about it.
 func TestWhatWasLocalFirstTeachesNothingOfTheCloud(t *testing.T) {
 	for _, row := range []struct {
 		why    decision.Reason
@@ -153,7 +153,7 @@ func TestWhatWasLocalFirstTeachesNothingOfTheCloud(t *testing.T) {
 	}
 }
 
-// What waited out an outage says nothing of the next task.
+// Tasks that waited out an outage say nothing about the next task.
 func TestOutagesTeachNothing(t *testing.T) {
 	f := open(t)
 	before := f.decided()
@@ -176,7 +176,7 @@ func TestOutagesTeachNothing(t *testing.T) {
 	require.InDelta(t, 1, cloud, 0)
 }
 
-// Regret is what the decision is predicted to cost more, never less than nothing: a good decision makes up for no bad one.
+// Regret is the predicted extra cost of a decision, never negative: a good decision does not make up for a bad one.
 func TestRegretIsNeverNegative(t *testing.T) {
 	r, state := open(t).rules(), &host.State{Cores: 2}
 	judge := r.Judge()
@@ -188,7 +188,7 @@ func TestRegretIsNeverNegative(t *testing.T) {
 	require.False(t, math.IsInf(regretOf(judge, bad, state), 0))
 }
 
-// The stamps of a decision are shown as times of day, by the wall clock as it stands when someone looks.
+// The times of a decision are shown as times of day, by the current wall clock.
 func TestStampsAreShownByTheWallClock(t *testing.T) {
 	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
 	f := open(t)

@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/decision"
 )
 
-// obstruct puts a folder that is not empty in the place of a file: it can be neither read, written nor replaced.
+// obstruct puts a non-empty folder in the place of a file: it can be neither read, written nor replaced.
 func obstruct(t *testing.T, path string) (clear func()) {
 	t.Helper()
 	require.NoError(t, os.RemoveAll(path))
@@ -22,7 +22,7 @@ func obstruct(t *testing.T, path string) (clear func()) {
 	return func() { require.NoError(t, os.RemoveAll(path)) }
 }
 
-// What was learned and cannot be read keeps the service from starting; what cannot be saved is said in the status, until it is.
+// Learned state that cannot be read keeps the service from starting; if it cannot be saved, the status says so until it can.
 func TestLearnedStateThatCannotBeReadOrSaved(t *testing.T) {
 	f := open(t)
 	other := &learned{path: filepath.Join(t.TempDir(), learnedFile)}
@@ -45,7 +45,7 @@ func TestLearnedStateThatCannotBeReadOrSaved(t *testing.T) {
 	require.NoFileExists(t, path, "it may be another process's")
 }
 
-// A decision log that cannot be read is an error, and not an empty one, which would be cut to nothing.
+// An unreadable decision log is an error, and not an empty log, which would be truncated.
 func TestADecisionLogThatCannotBeReadIsKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), decisionFile)
 	require.NoError(t, os.WriteFile(path, []byte("one\n"), 0o600))
@@ -58,7 +58,7 @@ func TestADecisionLogThatCannotBeReadIsKept(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A half line at the end, as a crash leaves it, is cut off; a file without any whole line is cut to nothing.
+// A partial line at the end, as a crash leaves it, is cut off; a file without any whole line is truncated to nothing.
 func TestTheDecisionLogGoesOnAfterWholeLines(t *testing.T) {
 	for text, want := range map[string]int64{"": 0, "half": 0, "one\n": 4, "one\nhalf": 4, "one\ntwo\n": 8, "\n": 1} {
 		l := &decisionLog{dir: t.TempDir()}
@@ -92,7 +92,7 @@ func TestADecisionLogThatCannotBeOpenedIsNamed(t *testing.T) {
 	require.Nil(t, l.status())
 }
 
-// A log that cannot be rotated drops and counts, and goes on once it can be.
+// A log that cannot be rotated drops and counts, and continues once it can be.
 func TestADecisionLogThatCannotBeRotatedDrops(t *testing.T) {
 	l := &decisionLog{dir: t.TempDir(), limit: 1}
 	require.NoError(t, l.open())
@@ -112,7 +112,7 @@ func TestADecisionLogThatCannotBeRotatedDrops(t *testing.T) {
 	require.NoError(t, l.file.Close())
 }
 
-// A close that may not wait says how many records are lost.
+// A close that may not wait reports how many records are lost.
 func TestADecisionLogThatIsNotWrittenInTimeIsNamed(t *testing.T) {
 	l := &decisionLog{queue: make(chan decision.Entry, 2), ended: make(chan struct{})}
 	l.queue <- decision.Entry{}
@@ -125,7 +125,7 @@ func TestADecisionLogThatIsNotWrittenInTimeIsNamed(t *testing.T) {
 	require.NoError(t, l.close(t.Context()), "closing twice")
 }
 
-// A file larger than any that is written, and one that cannot be set aside, are named in the log, and learning starts anew.
+// A file larger than any that is written, and one that cannot be moved aside, are named in the log, and learning starts from zero.
 func TestLearnedStateThatIsNotTaken(t *testing.T) {
 	for _, stuck := range []bool{false, true} {
 		f, dir := open(t), t.TempDir()

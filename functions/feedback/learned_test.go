@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// A state that one policy refuses does not keep the others from theirs.
+// State that one policy rejects does not affect the others.
 func TestForeignPolicyStateHarmsOnlyItself(t *testing.T) {
 	f := open(t)
 	f.Observe(&task.Task{Class: f.rules().Class("default"), Of: 1, Nominal: 100, Complexity: 20}, 2)
@@ -29,7 +29,7 @@ func TestForeignPolicyStateHarmsOnlyItself(t *testing.T) {
 	require.InEpsilon(t, want, have, 1e-9)
 }
 
-// What a service has learned is taught to another policy of the same kind, and to no other.
+// The learned state of a service restores another policy of the same kind, and no other.
 func TestTeachTakesTheServicesFile(t *testing.T) {
 	made := func(name string) policy.Policy {
 		p, err := policy.New(name, policy.DefaultConfig())
@@ -51,7 +51,7 @@ func TestTeachTakesTheServicesFile(t *testing.T) {
 	require.ErrorContains(t, Teach(fresh, bytes.Replace(file, []byte(`"Count":1`), []byte(`"Count":2`), 1)), "checksum")
 }
 
-// What was learned is not put together with what other nodes have learned where a restart has changed the predictions.
+// Learned state is not combined with that of other nodes if a restart has changed the predictions.
 func TestStatisticsBeginAnewUnderAnotherLayout(t *testing.T) {
 	f := open(t)
 	for range 30 {

@@ -11,8 +11,8 @@ import (
 	"app-offload/functions/decision"
 )
 
-// A disk that takes no records costs each of them, counted as dropped, and one line of the log; once it takes some again, the
-// next failure is reported again.
+// A disk that rejects records costs each of them, counted as dropped, and one line of the log; once it accepts some again, the next failure is
+// reported again.
 func TestRecordsThatCannotBeWrittenAreCountedAndReportedOnce(t *testing.T) {
 	var log jot
 	l := &decisionLog{dir: t.TempDir(), limit: 1 << 20, log: &log}

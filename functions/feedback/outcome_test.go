@@ -24,8 +24,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// An outcome meets its deadline if it came within it, what was waited before the decision included. A clock that went back makes no
-// outcome come before its decision.
+// An outcome meets its deadline if it arrives within it, the wait before the decision included. A clock that stepped back makes no outcome precede
+// its decision.
 func TestAnOutcomeMeetsItsDeadline(t *testing.T) {
 	for _, row := range []struct {
 		deadline, waited, took time.Duration
@@ -43,10 +43,10 @@ func TestAnOutcomeMeetsItsDeadline(t *testing.T) {
 	}
 }
 
-// caseOf is the case of a decision that was added.
+// caseOf returns the case of an added decision.
 func caseOf(e *decision.Entry) *decide.Case { return &decide.Case{ID: e.ID, Decision: e.Decision} }
 
-// The energy of local work is what the node measured for the time it took, or else as predicted; a second result teaches nothing.
+// The energy of local work is the measured one for its time, or else the predicted one; a second result teaches nothing.
 func TestLocalWorkIsSettledOnce(t *testing.T) {
 	for watts, joules := range map[float64]float64{0: 7, 4: 2} {
 		f := open(t)
@@ -74,8 +74,8 @@ func TestLocalWorkIsSettledOnce(t *testing.T) {
 	require.EqualValues(t, 1, f.Status().Forgotten)
 }
 
-// A receipt settles a decision, found by its tag or by what its record holds, unless the consumer sends results of the class: then the
-// result does. A result that came first stands.
+// A receipt settles a decision, found by its tag or by the content of its record, unless the consumer sends results of the class: then the result
+// does. A result that arrived first stands.
 func TestReceiptsAndResultsSettleDecisions(t *testing.T) {
 	f := open(t)
 	event := func(id string) decision.Entry {
@@ -111,7 +111,7 @@ func TestReceiptsAndResultsSettleDecisions(t *testing.T) {
 	require.Equal(t, 12.0, st.Joules)
 }
 
-// A second receipt of a decision changes nothing of its outcome; nor does one that comes after the result.
+// A second receipt of a decision does not change its outcome; nor does one after the result.
 func TestASecondReceiptChangesNothing(t *testing.T) {
 	f := open(t)
 	e := f.decided(func(e *decision.Entry) { e.Estimate.CloudEnergy = 3 })
@@ -125,7 +125,7 @@ func TestASecondReceiptChangesNothing(t *testing.T) {
 	require.EqualValues(t, 3, f.Status().Joules)
 }
 
-// A decision that the ring forgets before its outcome is shown to the trial of the canary all the same, as one that took so long.
+// A decision that the ring forgets before its outcome is still passed to the trial of the canary, with the time so far.
 func TestForgottenDecisionsCountForTheTrial(t *testing.T) {
 	f := open(t, func(c *policy.Config) { c.Canary, c.CanaryShare = "edge", 0.9 })
 	e := f.decided(func(e *decision.Entry) { e.Arm, e.Deadline = decision.Incumbent, time.Nanosecond })
@@ -148,7 +148,7 @@ func TestForgottenDecisionsCountForTheTrial(t *testing.T) {
 	require.EqualValues(t, 1, c.Incumbent.Misses, "it was late")
 }
 
-// Without a decision there is no regret.
+// Without decisions there is no regret.
 func TestNoDecisionsHaveNoRegret(t *testing.T) {
 	st := open(t).Status()
 	require.Zero(t, st.Regret)
@@ -158,7 +158,7 @@ func TestNoDecisionsHaveNoRegret(t *testing.T) {
 	require.Equal(t, map[string]string{"": "cloud"}, st.Acting, "no class names another")
 }
 
-// A task for which no result will come has failed; one that was dropped teaches nothing at all.
+// A task without a result has failed; a dropped one teaches nothing at all.
 func TestFailedAndShedTasks(t *testing.T) {
 	f := open(t)
 	failed, shed := f.decided(), f.decided()
@@ -176,7 +176,8 @@ func TestFailedAndShedTasks(t *testing.T) {
 	require.Zero(t, st.Forgotten)
 }
 
-// After a result so many receipts of its class wait for theirs; then receipts count by themselves again. The classes remembered are bounded.
+// After a result, receipts of its class wait for their results for a while; then receipts count by themselves again. The number of classes remembered
+// is limited.
 func TestResultsAreExpectedForAWhile(t *testing.T) {
 	a := newAnswers()
 	require.False(t, a.expected("c"))
@@ -196,8 +197,8 @@ func TestResultsAreExpectedForAWhile(t *testing.T) {
 	require.Len(t, a.left, maxAnswers)
 }
 
-// Decisions are counted by policy, class and target, with the regret they are predicted to cost; one that is withdrawn counts no more. Beyond
-// a bound they are counted without a line of their own.
+// Decisions are counted by policy, class and target, with their predicted regret; a withdrawn one no longer counts. Above a limit they are counted
+// without a line of their own.
 func TestDecisionsAreCounted(t *testing.T) {
 	f, s := open(t), &host.State{Cores: 2}
 	r := f.rules()
@@ -245,7 +246,7 @@ func TestDecisionsAreCounted(t *testing.T) {
 	require.Len(t, f.tally.prediction, maxTally)
 }
 
-// Means are those of all outcomes, and of the latest ones once there are many.
+// Means cover all outcomes, and the latest ones once there are many.
 func TestPredictionsAreHeldAgainstOutcomes(t *testing.T) {
 	var p prediction
 	for _, one := range [][2]float64{{1, 2}, {3, 1}, {2, 6}} {
@@ -262,7 +263,7 @@ func TestPredictionsAreHeldAgainstOutcomes(t *testing.T) {
 	require.Equal(t, []status.PredictionStatus{{Class: "c", Target: "cloud", Count: 1, Predicted: 4, Actual: 2, Error: 1}}, f.Status().Prediction)
 }
 
-// A decision that comes later than its task, or stands although its task was to wait, is noted and counted with what it then is.
+// A decision made later than its task's arrival, or kept although its task was to be parked, is recorded and counted as it then is.
 func TestLateDecisionsAreNotedAndCounted(t *testing.T) {
 	f, s := open(t), &host.State{Cores: 2}
 	r := f.rules()
@@ -286,7 +287,7 @@ func TestLateDecisionsAreNotedAndCounted(t *testing.T) {
 	require.Greater(t, list[0].ID, list[1].ID)
 }
 
-// What may not be what was written is set aside with a line in the log, and learning starts anew; what was written comes back.
+// A file with unexpected content is moved aside with a line in the log, and learning starts from zero; a valid one is restored.
 func TestWhatWasLearnedIsReadOrSetAside(t *testing.T) {
 	good := open(t, func(c *policy.Config) { c.Canary, c.CanaryShare = "edge", 0.5 })
 	good.Observe(&task.Task{Class: good.rules().Class("default"), Of: 1, Nominal: 100, Complexity: 20}, 2)
@@ -336,7 +337,7 @@ func TestWhatWasLearnedIsReadOrSetAside(t *testing.T) {
 	require.Equal(t, want, have)
 }
 
-// What is learned is saved every so often and at the stop, and a problem is logged once until it is over. After the stop nothing is written.
+// Learned state is saved at intervals and at the stop, and a problem is logged once until it is over. After the stop nothing is written.
 func TestLearnedIsSavedEverySoOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, log := open(t), &jot{}

@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/score"
 )
 
-// An outage is a link that was gone for five seconds without a break; it is over with the last look at which it was gone.
+// An outage is a link that was down for five seconds without a break; it ends with the last observation at which it was down.
 func TestWhatCountsAsAnOutage(t *testing.T) {
 	for name, row := range map[string]struct {
 		looks string // one each second: + up, - gone
@@ -36,7 +36,7 @@ func TestWhatCountsAsAnOutage(t *testing.T) {
 	}
 }
 
-// Of a log only whole lines are kept, however long the half one is that a crash left, up to the longest line there may be.
+// Only whole lines of a log are kept, however long the partial one that a crash left, up to the longest possible line.
 func TestAHalfLineIsCut(t *testing.T) {
 	line := strings.Repeat("x", 1000) + "\n"
 	for text, want := range map[string]int{
@@ -59,7 +59,7 @@ func TestAHalfLineIsCut(t *testing.T) {
 	}
 }
 
-// Only what went to the cloud and came back says how long that way takes.
+// Only tasks that went to the cloud and returned teach the time of that path.
 func TestWhoTeachesTheWayToTheCloud(t *testing.T) {
 	for name, row := range map[string]struct {
 		target decision.Target
@@ -80,7 +80,7 @@ func TestWhoTeachesTheWayToTheCloud(t *testing.T) {
 	}
 }
 
-// What is overdue has cost the trial what it took until then, and has missed its deadline.
+// An overdue decision has cost the trial its time until then, and has missed its deadline.
 func TestAnOverdueDecisionCostsWhatItTook(t *testing.T) {
 	f := open(t, func(c *policy.Config) { c.Canary, c.CanaryShare = "edge", 0.9 })
 	e := f.decided(func(e *decision.Entry) { e.Arm, e.Deadline = decision.Incumbent, time.Second })
@@ -97,7 +97,7 @@ func TestAnOverdueDecisionCostsWhatItTook(t *testing.T) {
 	require.EqualValues(t, 1, c.Incumbent.Outcomes, "once")
 }
 
-// An answer is waited for after as many receipts without one as answers are patient, counted anew with each answer, and by class.
+// A class expects results for a fixed number of receipts without one, counted anew with each result, and by class.
 func TestHowLongAnswersAreExpected(t *testing.T) {
 	a := newAnswers()
 	require.False(t, a.expected("a"), "none has come")

@@ -43,7 +43,7 @@ func forwarder(results string, stored *[]*task.Task, full error) (*Forwarder, lo
 	return f, f.Named(f), b
 }
 
-// A result goes where its class says; what the spool does not take goes to the bus in any case.
+// A result goes where its class says; a result that the spool rejects goes to the bus in any case.
 func TestResultsGoWhereTheirClassSays(t *testing.T) {
 	for _, c := range []struct {
 		results     string
@@ -80,7 +80,7 @@ func TestResultsGoWhereTheirClassSays(t *testing.T) {
 	require.Equal(t, map[string]int64{"large": 1, "refused": 0}, f.Counts().Unsent)
 }
 
-// The task is a class of its own, names its source event, and is the same when it is made again.
+// The task has a class of its own, names its source event, and is the same when it is created again.
 func TestAResultMadeAgainIsTheSameTask(t *testing.T) {
 	var stored []*task.Task
 	_, p, b := forwarder(task.ResultsBoth, &stored, nil)

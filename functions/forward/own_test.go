@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// The ids of a result follow from its content alone, and stay the same from version to version: the cloud knows a repetition by them.
+// The ids of a result follow from its content alone, and stay the same across versions: the cloud recognises a repetition by them.
 func TestTheIDsOfAResultStay(t *testing.T) {
 	r := summary("1.5")
 	r.Event.Readings = append(r.Event.Readings, r.Event.Readings[0])
@@ -17,7 +17,7 @@ func TestTheIDsOfAResultStay(t *testing.T) {
 	require.Equal(t, []string{"7a4a9432-8daa-5660-a127-d66131310d42", "43248359-177c-52e0-a8e7-679fbc32fa18", "2f042d19-59bf-59f0-a75c-92bcfc8bb63c"}, []string{r.Event.Id, r.Event.Readings[0].Id, r.Event.Readings[1].Id})
 }
 
-// The class of results is that of the data, unless there is one of its own; it never asks for local work.
+// The class of results is that of the data, unless it has one of its own; it never asks for local work.
 func TestTheClassOfResults(t *testing.T) {
 	for _, c := range []struct {
 		of, own *task.Class

@@ -12,8 +12,8 @@ import (
 	"app-offload/functions/status"
 )
 
-// Drops are counted by class and reason with their first and last time, an acknowledgement ends them all and outlasts a restart, and what
-// is dropped afterwards is new.
+// Drops are counted by class and reason with their first and last time, an acknowledgement ends them all and survives a restart, and later drops are
+// new.
 func TestDropsAreAlarmsUntilAcknowledged(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
@@ -60,7 +60,7 @@ func TestDropsAreAlarmsUntilAcknowledged(t *testing.T) {
 	require.EqualValues(t, 2, d.Status().Unacknowledged, "a new spool counts from 0")
 }
 
-// A file that cannot be read makes every drop new, and is no reason not to start.
+// An unreadable file makes every drop new, and does not prevent a start.
 func TestUnreadableDropsAreUnacknowledged(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, dropsFile), []byte(`[{"class":`), 0o600))

@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// obstruct puts a folder that is not empty in the place of a file: it can be neither read, written nor replaced.
+// obstruct puts a non-empty folder in the place of a file: it can be neither read, written nor replaced.
 func obstruct(t *testing.T, path string) (clear func()) {
 	t.Helper()
 	require.NoError(t, os.RemoveAll(path))
@@ -20,7 +20,7 @@ func obstruct(t *testing.T, path string) (clear func()) {
 	return func() { require.NoError(t, os.RemoveAll(path)) }
 }
 
-// A file that is there and cannot be read keeps the service from starting, since it would be written anew.
+// A file that exists but cannot be read keeps the service from starting, since it would be overwritten.
 func TestFilesThatCannotBeReadAreErrors(t *testing.T) {
 	dir := t.TempDir()
 	for name, read := range map[string]func() error{
@@ -40,7 +40,7 @@ func TestFilesThatCannotBeReadAreErrors(t *testing.T) {
 	}
 }
 
-// A flipped bit anywhere in the account is found, or changes nothing of what is read. A file without a checksum is of an earlier version.
+// A flipped bit anywhere in the account is detected, or does not change what is read. A file without a checksum is from an earlier version.
 func TestAFlippedBitFalsifiesNoAccount(t *testing.T) {
 	dir, want := t.TempDir(), Saved{Local: 1234, Dropped: map[string]int64{"tooLarge": 5}}
 	path := filepath.Join(dir, ledgerFile)
@@ -63,7 +63,7 @@ func TestAFlippedBitFalsifiesNoAccount(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
-// The same of the drops.
+// The same for the drops.
 func TestAFlippedBitFalsifiesNoDrops(t *testing.T) {
 	dir := t.TempDir()
 	d, err := OpenDrops(dir)
@@ -94,7 +94,7 @@ func TestAFlippedBitFalsifiesNoDrops(t *testing.T) {
 	require.Equal(t, []status.Drop{{Class: "vibration", Reason: "full", Count: 7, Unacknowledged: 2}}, got.Status().List)
 }
 
-// A file of valid JSON without content is damaged: nothing saves such a file.
+// A file of valid JSON without content is damaged: such a file is never saved.
 func TestAnEmptyAccountIsDamaged(t *testing.T) {
 	dir := t.TempDir()
 	for _, content := range []string{"", "{}", "null", `{"counts":{}}`, `{"saved":[]}`, `{"saved":{"local":"x"}}`} {
@@ -114,7 +114,7 @@ func TestAnEmptyAccountIsDamaged(t *testing.T) {
 	require.Empty(t, d.Status().List, "nothing of what could be read of it")
 }
 
-// Neither a file that cannot be written nor one that cannot take its name is taken for saved, and the next try saves it.
+// Neither a file that cannot be written nor one that cannot be renamed counts as saved, and the next try saves it.
 func TestFilesThatCannotBeSavedAreErrors(t *testing.T) {
 	dir, l := t.TempDir(), New(Saved{}, SpoolCounts{})
 	d, err := OpenDrops(dir)
@@ -141,7 +141,7 @@ func TestFilesThatCannotBeSavedAreErrors(t *testing.T) {
 	}
 }
 
-// What has not changed is not written.
+// Unchanged drops are not written.
 func TestDropsAreSavedWhenTheyChange(t *testing.T) {
 	dir := t.TempDir()
 	d, err := OpenDrops(dir)
@@ -163,7 +163,7 @@ func TestDropsAreSavedWhenTheyChange(t *testing.T) {
 	require.NoFileExists(t, d.path, "nothing was newly acknowledged")
 }
 
-// The latest drop stands first, one of an unknown time last; of equal times the larger one, then by name.
+// The latest drop is first, one with an unknown time last; of equal times the larger one, then by name.
 func TestDropsAreListedLatestFirst(t *testing.T) {
 	at := func(s int) *time.Time { v := time.Unix(int64(s), 0); return &v }
 	d := &Drops{}
@@ -190,7 +190,7 @@ func TestDropsAreListedLatestFirst(t *testing.T) {
 	require.Equal(t, -1, compareTimes(at(1), at(2)))
 }
 
-// Drops of one reason in two classes, and of one class for two reasons, are different ones.
+// Drops of one reason in two classes, and of one class for two reasons, are distinct.
 func TestDropsAreToldApart(t *testing.T) {
 	d, err := OpenDrops(t.TempDir())
 	require.NoError(t, err)
@@ -204,7 +204,7 @@ func TestDropsAreToldApart(t *testing.T) {
 	require.Equal(t, map[string]uint64{"a full": 1, "b full": 2, "a expired": 1}, counts)
 }
 
-// A spool that begins anew is noted, also before anything of it is dropped.
+// A recreated spool is detected, also before anything of it is dropped.
 func TestASpoolThatBeginsAnewIsNoted(t *testing.T) {
 	d, err := OpenDrops(t.TempDir())
 	require.NoError(t, err)

@@ -10,8 +10,8 @@ import (
 	"app-offload/functions/status"
 )
 
-// Any sequence of movements leaves an account that adds up, as long as the spool did what it was told; a spool that
-// lost or invented a record shows as a balance of exactly that.
+// Any sequence of movements leaves a balanced account, as long as the spool works correctly; a spool that lost or invented a record shows as a
+// balance of exactly that.
 func TestLedgerBalances(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s SpoolCounts
@@ -60,8 +60,8 @@ func TestLedgerBalances(t *testing.T) {
 	})
 }
 
-// The spool counts a commit a moment before the ledger does. On a busy machine the moment may be long; the counts read in
-// between still balance. A task that was never in flight cannot be such a commit.
+// The spool counts a commit a moment before the ledger does. On a busy machine the moment may be long; the counts read in between still balance. A
+// task that was never in flight cannot be such a commit.
 func TestLedgerBalancesBeforeItHears(t *testing.T) {
 	l := New(Saved{}, SpoolCounts{Appended: 3, Held: 3})
 	l.Enter(5)
@@ -74,14 +74,14 @@ func TestLedgerBalancesBeforeItHears(t *testing.T) {
 	require.Equal(t, status.Counts{Accepted: 7, Spooled: 7, InFlight: 1, Dropped: map[string]int64{}}, ask(7))
 }
 
-// What waited and was then done here counts as local, and as no drop; also after a start, which finds it in the spool's counts alone.
+// A parked task done locally counts as local, not as a drop; also after a start, which finds it only in the spool's counts.
 func TestDoneHereAfterAllIsLocal(t *testing.T) {
 	s := SpoolCounts{Appended: 5, Done: 1, Held: 2, Dropped: map[string]int64{spool.ReasonHere: 2}}
 	c := New(Saved{Local: 3}, s).Counts(func() SpoolCounts { return s })
 	require.Equal(t, status.Counts{Accepted: 8, Local: 5, Receipted: 1, Spooled: 2, Dropped: map[string]int64{}}, c)
 }
 
-// A start after a crash opens with an account that adds up, whatever was saved last.
+// A start after a crash opens a balanced account, whatever was saved last.
 func TestLedgerReopens(t *testing.T) {
 	s := SpoolCounts{Appended: 10, Done: 4, Held: 5, Dropped: map[string]int64{"expired": 1}}
 	l := New(Saved{Local: 7, Dropped: map[string]int64{"failed": 2}}, s)
@@ -93,7 +93,7 @@ func TestLedgerReopens(t *testing.T) {
 	require.Equal(t, Saved{Local: 7, Dropped: map[string]int64{"failed": 2}}, l.Saved())
 }
 
-// What a spool says of itself opens an account that adds up, and each movement changes what it says it does.
+// A spool's statistics open a balanced account, and each movement changes what it should.
 func TestTheAccountOfASpool(t *testing.T) {
 	st := spool.Stats{Appended: 9, Done: 3, Held: 4, Dropped: map[string]uint64{"expired": 2}}
 	s := Of(st)
@@ -115,7 +115,7 @@ func TestTheAccountOfASpool(t *testing.T) {
 	require.Equal(t, Saved{Local: 1, Dropped: map[string]int64{"refused": 1}}, saved)
 }
 
-// A snapshot that does not add up is taken again, but not for ever.
+// An unbalanced snapshot is taken again, but not forever.
 func TestAnAccountThatDoesNotAddUpIsTakenAgain(t *testing.T) {
 	l, asked := New(Saved{}, SpoolCounts{Appended: 2, Held: 2}), 0
 	counts := func(good int) func() SpoolCounts {
@@ -133,7 +133,7 @@ func TestAnAccountThatDoesNotAddUpIsTakenAgain(t *testing.T) {
 	require.Equal(t, 20, asked)
 }
 
-// Of the drops by class those are left out that were done here after all.
+// Drops by class exclude tasks processed locally after all.
 func TestDroppedByClass(t *testing.T) {
 	require.Equal(t, map[string]map[string]uint64{"a": {"full": 2}}, DroppedByClass(map[string]spool.ClassStats{
 		"a": {Dropped: map[string]uint64{"full": 2, spool.ReasonHere: 1}},

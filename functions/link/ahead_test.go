@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Bytes that have left are not ahead of the next task: the oldest message drains at the rate of goodput, and the bytes of one round
-// trip have left. A stalled link drains no more than that.
+// Bytes that have left are not ahead of the next task: the oldest message drains at the rate of goodput, and the bytes of one round trip have left. A
+// stalled link drains no more than that.
 func TestTheOldestMessageDrainsWhileItIsNotAcknowledged(t *testing.T) {
 	l, now := New(), time.Unix(1000, 0)
 	life := l.Open()
@@ -48,7 +48,7 @@ func TestTheOldestMessageDrainsWhileItIsNotAcknowledged(t *testing.T) {
 	require.Zero(t, l.Leaves(now))
 }
 
-// How much larger messages are than their records is known from small ones too, and follows large ones soon.
+// The growth of messages over their records is measured on small ones too, and soon follows large ones.
 func TestGrowthIsMeasuredOnSmallMessages(t *testing.T) {
 	l, now := New(), time.Unix(1000, 0)
 	life := l.Open()

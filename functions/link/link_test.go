@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Message is one message on a link that carries rate bytes a second with the given round trip.
+// message sends one message on a link with that rate in bytes a second and that round trip.
 func message(l *Link, life uint64, size int, rate float64, trip time.Duration) {
 	began := time.Now()
 	alone := l.Start(life, size, size, began)
@@ -50,7 +50,7 @@ func TestGoodputOfABusyLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New()
 		life := l.Open()
-		// Four messages are always on their way: the round trip is hidden, the bandwidth is not.
+		// Four messages are always in flight: the round trip is hidden, the bandwidth is not.
 		var starts []time.Time
 		for range 4 {
 			starts = append(starts, time.Now())
@@ -74,7 +74,7 @@ func TestGoodputOfABusyLink(t *testing.T) {
 	})
 }
 
-// Messages that overlap by no more than a round trip leave the link idle between them, which says nothing of what it carries.
+// Messages that overlap by no more than a round trip leave the link idle between them, which says nothing about its rate.
 func TestMessagesThatOverlapByARoundTrip(t *testing.T) {
 	const rate, trip = 1e6, 40 * time.Millisecond
 	seconds := func(bytes int) time.Duration { return time.Duration(float64(bytes) / rate * 1e9) }
@@ -135,7 +135,7 @@ func TestBatchesAreMeasuredInMessageBytes(t *testing.T) {
 	require.EqualValues(t, 3, l.State().BacklogTasks)
 }
 
-// What the link takes for an acknowledgement follows from what was measured.
+// The time allowed for an acknowledgement follows from the measurements.
 func TestALinkIsLateByItsOwnMeasure(t *testing.T) {
 	l := New()
 	require.Equal(t, unmeasuredTakes, l.Takes(1000), "nothing is known yet")
@@ -148,7 +148,7 @@ func TestALinkIsLateByItsOwnMeasure(t *testing.T) {
 	require.InDelta(t, 6, (l.Takes(100_000) - usualDelay).Seconds(), 0.01)
 }
 
-// A link that becomes slow is known as such at once, and a burst of acknowledgements after a wait says nothing of speed.
+// A link that becomes slow shows immediately, and a burst of acknowledgements after a wait says nothing about speed.
 func TestGoodputFollowsTheLink(t *testing.T) {
 	l := New()
 	life, now := l.Open(), time.Now()
@@ -207,8 +207,7 @@ func TestQuantilesOfGoodput(t *testing.T) {
 	require.InEpsilon(t, 1e3, l.State().Goodput10, 0.05, "a stall of 50 s is many stretches")
 }
 
-// A round trip measured behind a queue does not make the queue longer: neither is more put on the link for it, nor does the link
-// look faster.
+// A round trip measured behind a queue does not lengthen the queue: it neither puts more on the link, nor makes the link look faster.
 func TestQueueingIsNoDistance(t *testing.T) {
 	l, now := New(), time.Unix(1000, 0)
 	life := l.Open()
@@ -229,7 +228,7 @@ func TestQueueingIsNoDistance(t *testing.T) {
 	require.Equal(t, 900*time.Millisecond, l.BaseTrip(), "the way is longer by now")
 }
 
-// Room for a message is what the last ones took and a quarter more, not what records would take that do not compress.
+// The room for a message is the size of recent ones plus a quarter, not that of incompressible records.
 func TestRoomForAMessageFollowsItsGrowth(t *testing.T) {
 	l := New()
 	require.Equal(t, 150_000+1024, l.Message(100_000), "nothing is measured")
@@ -238,7 +237,7 @@ func TestRoomForAMessageFollowsItsGrowth(t *testing.T) {
 	require.Equal(t, 25_000+1024, l.Message(100_000))
 }
 
-// What was known before counts like a measurement, and a copy goes its own way.
+// A known goodput counts like a measurement, and a copy is independent.
 func TestALinkThatIsKnownAndItsCopy(t *testing.T) {
 	l, now := New(), time.Unix(1000, 0)
 	life := l.Open()
@@ -255,7 +254,7 @@ func TestALinkThatIsKnownAndItsCopy(t *testing.T) {
 	require.Zero(t, l.State().InflightBytes)
 }
 
-// However fast acknowledgements come, by a clock that stands still meanwhile, the goodput is a number.
+// However fast acknowledgements arrive, by a clock that stands still meanwhile, the goodput is a number.
 func TestGoodputIsANumberOnAClockThatStands(t *testing.T) {
 	for _, size := range []int{1, smallMessage, foldBytes} {
 		l, now := New(), time.Unix(1000, 0)
@@ -271,8 +270,8 @@ func TestGoodputIsANumberOnAClockThatStands(t *testing.T) {
 	}
 }
 
-// A message whose transmission takes less than round trips differ by says only how much the link carries at least: taking a round trip off
-// leaves noise. Once the transmission can be told from it, or shows the link to be faster than was known, it counts.
+// A message whose transmission takes less than the variation of round trips gives only a lower bound of the goodput: subtracting a round trip leaves
+// noise. Once the transmission can be told from it, or shows a faster link than known, it counts.
 func TestGoodputIsNotTheNoiseOfTheRoundTrip(t *testing.T) {
 	l := New()
 	life := l.Open()
@@ -301,7 +300,7 @@ func TestGoodputIsNotTheNoiseOfTheRoundTrip(t *testing.T) {
 	require.Greater(t, l.State().Goodput, 50e6, "a link that has become faster is known as such")
 }
 
-// A link that stood still although small messages alone had been measured is not taken for as fast as before by the next small one.
+// After a stall, a link measured only by small messages is not taken for as fast as before by the next small one.
 func TestAStallOutlastsTheNextSmallMessage(t *testing.T) {
 	l := New()
 	life := l.Open()
@@ -321,7 +320,7 @@ func TestAStallOutlastsTheNextSmallMessage(t *testing.T) {
 	require.Less(t, l.State().Goodput, 0.6*before)
 }
 
-// A connection is up from Open to Close, and what is booked under the number of an earlier one changes nothing.
+// A connection is up from Open to Close, and reports under the number of an earlier one change nothing.
 func TestAnEarlierConnectionIsNotMeasured(t *testing.T) {
 	l, now := New(), time.Unix(1000, 0)
 	require.False(t, l.State().Up)
@@ -373,7 +372,7 @@ func TestWhenAMeasurementEnds(t *testing.T) {
 	}
 }
 
-// A stall halves what is remembered as well: the next measurement, at the rate that is left, changes nothing.
+// A stall also halves the remembered sums: the next measurement, at the remaining rate, changes nothing.
 func TestAStallOutlastsTheNextMeasurement(t *testing.T) {
 	l, now := New(), time.Unix(1000, 0)
 	life := l.Open()
@@ -385,7 +384,7 @@ func TestAStallOutlastsTheNextMeasurement(t *testing.T) {
 	require.InDelta(t, 5e5, l.State().Goodput, 1)
 }
 
-// Small messages that are measured before any large one fade with busy time, as large ones do.
+// Small messages measured before any large one decay with busy time, as large ones do.
 func TestSmallMeasurementsFade(t *testing.T) {
 	l, now := New(), time.Unix(1000, 0)
 	life := l.Open()
@@ -398,7 +397,7 @@ func TestSmallMeasurementsFade(t *testing.T) {
 	require.InDelta(t, (1000*kept+1000)/(kept+3), l.State().Goodput, 1e-9)
 }
 
-// A link that compresses is late by the records' own size: a message may turn out larger than the last ones.
+// A link with compression is late by the records' own size: a message may turn out larger than recent ones.
 func TestGrowthBelowOneMakesNoLinkLateSooner(t *testing.T) {
 	for message, want := range map[int]time.Duration{1000: time.Second, 50_000: time.Second, 100_000: 2 * time.Second} {
 		l, now := New(), time.Unix(1000, 0)

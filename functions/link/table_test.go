@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A new connection measures as if nothing had been under way on the one before: what was measured is kept, and no more.
+// A new connection measures as if nothing had been in flight on the previous one: the measurements are kept, and no more.
 func TestANewConnectionBeginsWithNothingUnderWay(t *testing.T) {
 	now := time.Unix(1000, 0)
 	links := [2]*Link{New(), New()}
@@ -47,8 +47,8 @@ func TestANewConnectionBeginsWithNothingUnderWay(t *testing.T) {
 	}
 }
 
-// A message that travelled alone measures the bandwidth where it took longer than round trips differ by: twice the difference between the
-// mean and the shortest, and a quarter of the shortest at least. Below that it is a bound.
+// A message that travelled alone measures the bandwidth if it took longer than the variation of round trips: twice the difference between the mean
+// and the shortest, and at least a quarter of the shortest. Below that it is a bound.
 func TestWhatMeasuresTheBandwidth(t *testing.T) {
 	const trip = 40 * time.Millisecond
 	for _, row := range []struct {
@@ -82,7 +82,7 @@ func TestWhatMeasuresTheBandwidth(t *testing.T) {
 	}
 }
 
-// The quantiles are those of the latest stretches, the lower one where two are as near.
+// The quantiles are those of the latest stretches, the lower one if two are equally near.
 func TestTheQuantilesOfTheRate(t *testing.T) {
 	var r rates
 	tenth, half := r.quantiles(7)
@@ -108,7 +108,7 @@ func TestTheQuantilesOfTheRate(t *testing.T) {
 	require.InDelta(t, 1e6/(rateStretch*10*rateStretches), tenth, 1e-9)
 }
 
-// A message of records says how much they grow, the smallest one too; one without records, as a probe, says nothing.
+// A message of records, even the smallest, shows their growth; one without records, such as a probe, does not.
 func TestWhatSaysHowMuchRecordsGrow(t *testing.T) {
 	l, now := New(), time.Unix(1000, 0)
 	life := l.Open()

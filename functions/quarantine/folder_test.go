@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The folder keeps the latest within its bound: what was there before counts, files of others do not, and a file that is gone already is no error.
+// The folder keeps the latest files within its limit: existing files count, foreign files do not, and a missing file is not an error.
 func TestTheFolderKeepsTheLatest(t *testing.T) {
 	dir := t.TempDir()
 	foreign := filepath.Join(dir, "00000-notes.txt")
@@ -63,7 +63,7 @@ func TestTheFolderKeepsTheLatest(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// Payloads wait for the disk within a bound of bytes and of number, and what is turned away is counted and takes no room.
+// Payloads wait for the disk within a limit of bytes and number; rejected ones are counted and take no room.
 func TestWhatWaitsForTheDiskIsBooked(t *testing.T) {
 	f := &folder{maxBytes: 1 << 20, maxQueued: 0, queue: make(chan Rejected, 2)}
 	entry := Rejected{Payload: []byte("x")}
@@ -83,7 +83,7 @@ func TestWhatWaitsForTheDiskIsBooked(t *testing.T) {
 	require.Error(t, f.err)
 }
 
-// A full disk keeps nothing of a payload, which nothing would count or remove.
+// A full disk keeps no part of a payload, which would neither be counted nor removed.
 func TestAFullDiskKeepsNoPartOfAPayload(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
@@ -103,7 +103,7 @@ func TestAFullDiskKeepsNoPartOfAPayload(t *testing.T) {
 	require.Len(t, left, len(f.files))
 }
 
-// As much may wait for the disk as memory keeps, and not less than a default.
+// As many bytes may wait for the disk as memory keeps, and at least a default.
 func TestWhatMayWaitForTheDisk(t *testing.T) {
 	for kib, want := range map[int]int64{1: folderBytes, folderBytes >> 10: folderBytes, 2 * folderBytes >> 10: 2 * folderBytes} {
 		q, err := New(Bounds{Entries: 1, KiB: kib, Dir: t.TempDir(), DirMiB: 1})

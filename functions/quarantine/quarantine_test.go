@@ -16,10 +16,10 @@ import (
 	"app-offload/functions/intake/parse"
 )
 
-// usual are the bounds by default.
+// usual are the default bounds.
 func usual() Bounds { return Bounds{Entries: 100, KiB: 1024, DirMiB: 16} }
 
-// A device that sends rubbish is told of once, by reason, and not with each message.
+// A device that sends invalid payloads is reported once for each reason, and not with each message.
 func TestQuarantineNotifiesOncePerReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, err := New(usual())
@@ -130,7 +130,7 @@ func TestQuarantineFolderIsBounded(t *testing.T) {
 	require.True(t, strings.HasSuffix(entries[0].Name(), "-bad_id.rejected.json"))
 }
 
-// The queue for a slow disk is bounded in bytes, not only in number; one payload always fits.
+// The queue for a slow disk is limited in bytes, not only in number; one payload always fits.
 func TestWhatWaitsForTheFolderIsBoundedInBytes(t *testing.T) {
 	f := &folder{maxQueued: 1000, queue: make(chan Rejected, folderQueue)}
 	f.offer(Rejected{Payload: make([]byte, 1500)})

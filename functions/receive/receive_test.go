@@ -25,7 +25,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// sink takes events, concludes each with err, and remembers them.
+// sink takes events, concludes each with err, and records them.
 type sink struct {
 	err    error
 	after  time.Duration
@@ -44,7 +44,7 @@ func (s *sink) Submit(events []*task.Event, done func(i int, err error)) {
 	}
 }
 
-// notes keeps the warnings.
+// notes records the warnings.
 type notes struct {
 	noLog
 	warned []string
@@ -61,7 +61,7 @@ func (noLog) Infof(string, ...any)  {}
 func (noLog) Warnf(string, ...any)  {}
 func (noLog) Errorf(string, ...any) {}
 
-// receiver hands events on at once, and skips what comes on the topic "own".
+// receiver passes events on immediately, and skips messages on the topic "own".
 func receiver(t *testing.T, to *sink, change func(*intake.Config)) *Receiver {
 	t.Helper()
 	return receiverTo(t, to, noLog{}, change)
@@ -114,7 +114,7 @@ func TestEachMessageEndsInOnePlace(t *testing.T) {
 	require.Len(t, r.Quarantined(), 3)
 }
 
-// A slice of messages larger than what may be under way at once passes in parts, instead of waiting for itself.
+// A slice of messages larger than the limit in flight passes in parts, instead of waiting for itself.
 func TestASliceLargerThanTheGatePasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &sink{after: time.Second}
@@ -131,7 +131,7 @@ func TestASliceLargerThanTheGatePasses(t *testing.T) {
 	})
 }
 
-// What a stop leaves no time for is counted, since a bus without acknowledgement does not bring it again.
+// Messages for which a stop leaves no time are counted, since a bus without acknowledgements does not redeliver them.
 func TestWhatTheStopLeavesIsCounted(t *testing.T) {
 	to := &sink{}
 	r := receiver(t, to, nil)
@@ -142,14 +142,14 @@ func TestWhatTheStopLeavesIsCounted(t *testing.T) {
 	require.Empty(t, to.events)
 }
 
-// fixed is a source with a problem that does not change.
+// fixed is a source with a constant problem.
 type fixed struct{ problem string }
 
 func (fixed) Start(context.Context)      {}
 func (fixed) Stop(context.Context) error { return nil }
 func (f fixed) Problem() string          { return f.problem }
 
-// No source is no problem, one that is expected is until it is there, and from then on it speaks for itself.
+// No source is not a problem; an expected one is until it is there, and from then on it reports its own.
 func TestTheSourceSaysWhetherEventsComeIn(t *testing.T) {
 	r := receiver(t, &sink{}, nil)
 	require.Empty(t, r.Problem())
@@ -170,8 +170,8 @@ func TestTheSourceSaysWhetherEventsComeIn(t *testing.T) {
 	require.Error(t, err)
 }
 
-// What comes over an MQTT bus is counted as that of any other, with what only such a bus shows; it is skipped by the receiver's rule, and
-// the subscriptions are remembered in the receiver's file.
+// Events received over an MQTT bus are counted like those of any other, with the counters specific to such a bus; they are skipped by the receiver's
+// rule, and the subscriptions are stored in the receiver's file.
 func TestAnMQTTBusIsCounted(t *testing.T) {
 	server := broker.New(&broker.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, server.AddHook(&auth.AllowHook{}, nil))
@@ -209,7 +209,7 @@ func TestAnMQTTBusIsCounted(t *testing.T) {
 	require.Contains(t, src.Problem(), "not connected")
 }
 
-// A source that is connected and has no subscription yet says so.
+// A source that is connected and not subscribed yet reports that.
 func TestASourceWithoutSubscription(t *testing.T) {
 	for want, c := range map[string]intake.SubscriberCounts{
 		"not connected to the MQTT MessageBus":      {},
@@ -220,7 +220,7 @@ func TestASourceWithoutSubscription(t *testing.T) {
 	}
 }
 
-// A folder for the quarantine that cannot be had keeps the receiver from opening, and something else than an event is the caller's error.
+// An unusable quarantine folder keeps the receiver from opening, and a message that is not an event is the caller's error.
 func TestWhatCannotBeOpenedOrRead(t *testing.T) {
 	cfg := intake.DefaultConfig()
 	cfg.QuarantineDir = filepath.Join(t.TempDir(), "file")
@@ -231,7 +231,7 @@ func TestWhatCannotBeOpenedOrRead(t *testing.T) {
 	require.Error(t, receiver(t, &sink{}, nil).Receive(Message{Topic: "x", ContentType: "application/json", Payload: []byte("{")}))
 }
 
-// A warning says of what was quarantined whether it is not an event, or one that fits no message.
+// A warning says whether a quarantined message is not an event, or one that fits no message.
 func TestTheWarningSaysWhatWasQuarantined(t *testing.T) {
 	for reason, want := range map[string]string{parse.ReasonMalformed: "is not an event", parse.ReasonUnsendable: "holds an event that fits no message"} {
 		var log notes
@@ -243,7 +243,7 @@ func TestTheWarningSaysWhatWasQuarantined(t *testing.T) {
 	}
 }
 
-// Messages that have arrived go on together, as far as there is room: a slice is one commit. A message that is skipped does not split it.
+// Messages that arrived together are passed on together, as far as there is room: a slice is one commit. A skipped message does not split it.
 func TestMessagesOfOneReaderGoOnTogether(t *testing.T) {
 	to := &sink{}
 	r := receiver(t, to, nil)

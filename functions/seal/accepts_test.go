@@ -9,14 +9,14 @@ import (
 	"app-offload/functions/check/bounds"
 )
 
-// What the configuration accepts.
+// The accepted values of the configuration.
 func TestWhatTheConfigurationAccepts(t *testing.T) {
 	require.Equal(t, `CompressionLevel 1 to 4
 MaxMessageKiB 4 to 262144
 MaxDataMiB 1 to 1024`, bounds.Of(DefaultConfig()))
 }
 
-// A key that nothing would be sealed with is most likely a mistake, and an id that cannot be printed is one.
+// A key that would seal nothing is most likely a mistake, and an unprintable id is one.
 func TestWhichKeyIDsAreAccepted(t *testing.T) {
 	for _, row := range []struct {
 		id, cipher, want string
@@ -41,7 +41,7 @@ func TestWhichKeyIDsAreAccepted(t *testing.T) {
 	}
 }
 
-// The largest record leaves room for what a message says beside it, is never less than 1 KiB, and fits what a consumer unpacks.
+// The largest record leaves room for the message's other content, is never less than 1 KiB, and fits what a consumer unpacks.
 func TestTheLargestRecord(t *testing.T) {
 	for _, row := range []struct{ message, data, want int }{
 		{1024, 64, 1024<<10*3/4 - 8<<10}, {4, 64, 1 << 10}, {12, 64, 1 << 10}, {13, 64, 13<<10*3/4 - 8<<10}, {262144, 1, 1 << 20 * 3 / 4}, {2048, 2, 2048<<10*3/4 - 8<<10},
@@ -52,7 +52,7 @@ func TestTheLargestRecord(t *testing.T) {
 	}
 }
 
-// An event is readable up to the depth that both directions allow.
+// An event is readable up to the nesting that both directions allow.
 func TestHowDeepAReadableEventIs(t *testing.T) {
 	deep := func(arrays int) []byte { return []byte("\xa1\x61a" + strings.Repeat("\x81", arrays) + "\x00") }
 	require.Equal(t, `{"a":[0]}`, string(readableCBOR(deep(1))))

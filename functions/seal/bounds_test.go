@@ -15,7 +15,7 @@ import (
 const receiptAttributes = `"specversion":"1.0","type":"offload.receipt.v1","id":"r","source":"/offload/v1/cloud/n","subject":"n","time":"2026-01-02T03:04:05Z",` +
 	`"datacontenttype":"application/json","cipher":"none"`
 
-// allocated is how many bytes f allocates.
+// allocated returns the bytes that f allocates.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -69,7 +69,7 @@ func TestRangesAreCountedWhileTheyAreRead(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A statement of 70 MB is refused by its size, whatever is in it.
+// A statement of 70 MB is rejected by its size, whatever its content.
 func TestALargeStatementIsRefusedUnread(t *testing.T) {
 	o := NewOpener(nil, Limits{})
 	msg := []byte("{" + strings.Repeat(" ", 70<<20) + "}")
@@ -87,7 +87,7 @@ func TestALargeStatementIsRefusedUnread(t *testing.T) {
 	}
 }
 
-// What an error quotes of a message is short, in every place that quotes: such texts are kept and shown.
+// Quotations of a message in errors are short everywhere: such texts are kept and shown.
 func TestErrorsAreShort(t *testing.T) {
 	long := strings.Repeat("\x7f", 1<<20)
 	quoted := fmt.Sprintf("%q", strings.Repeat("x", 1<<20))
@@ -143,7 +143,7 @@ func TestNegativeConsumerLimitsAreRefused(t *testing.T) {
 	}
 }
 
-// The name of an attribute that only a later format knows may have up to 64 bytes.
+// The name of an attribute unknown to this format may have up to 64 bytes.
 func TestNamesOfAttributesAreBounded(t *testing.T) {
 	open := func(name string) error {
 		msg := "{" + receiptAttributes + `,"contentencoding":"none","` + name + `":"x","data":{"node":"n","epoch":"e","safe":[[1,2]],"gaps":[]}}`
@@ -157,7 +157,7 @@ func TestNamesOfAttributesAreBounded(t *testing.T) {
 	require.ErrorContains(t, wrong, "attributes")
 }
 
-// A limit is the largest size that is allowed, be it configured or a consumer's.
+// A limit is the largest allowed size, whether configured or a consumer's.
 func TestALimitItselfIsAllowed(t *testing.T) {
 	for consumer, want := range map[int64]int{0: 1 << 10, 100: 100, 1 << 10: 1 << 10, 2 << 10: 1 << 10} {
 		c := below(1<<10, "Seal.MaxMessageKiB", consumer)
@@ -166,7 +166,7 @@ func TestALimitItselfIsAllowed(t *testing.T) {
 	}
 }
 
-// Base64, in which no sequence repeats, still gets shorter by what it wastes.
+// Base64 without repetitions still gets shorter by its redundancy.
 func TestBase64IsPacked(t *testing.T) {
 	c, err := newCompressor(CompressionZstd, false, 1)
 	require.NoError(t, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever single byte of a sealed message changes, it is refused: attributes and payload are one.
+// A sealed message with any changed byte is rejected: attributes and payload are one.
 func TestAnyFlippedByteIsRefused(t *testing.T) {
 	for _, v := range variants() {
 		if v.cipher == CipherNone || !v.fold || v.compression != CompressionZstd || v.key != "k32" {
@@ -51,7 +51,7 @@ func TestAnyFlippedByteOfAStatementIsRefused(t *testing.T) {
 	require.Error(t, err, "it is no other statement")
 }
 
-// refuseFlips tries every single bit and some other changes at each place.
+// refuseFlips tries every single bit and some other changes at each position.
 func refuseFlips(t *testing.T, msg []byte, open func([]byte) error) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -71,7 +71,7 @@ func refuseFlips(t *testing.T, msg []byte, open func([]byte) error) {
 	}
 }
 
-// Each attribute on its own is held by the seal, with another legal value, left out, or added.
+// The seal protects each attribute: with another valid value, omitted, or added.
 func TestNoAttributeCanBeExchanged(t *testing.T) {
 	msg, err := mustSealer(t, variant{FormJSON, CipherGCM, "k32", CompressionZstd, true}.config()).Seal(nil, goldenBatch())
 	require.NoError(t, err)
@@ -111,7 +111,7 @@ func requireRefused(t *testing.T, o *Opener, members map[string]json.RawMessage)
 	require.Error(t, err)
 }
 
-// What comes from the SDK or a bridge, with members in another order and other spaces, still opens.
+// A message from the SDK or a bridge, with members in another order and other spaces, still opens.
 func TestOrderAndSpacesDoNotMatter(t *testing.T) {
 	msg, err := mustSealer(t, DefaultConfig()).Seal(nil, goldenBatch())
 	require.NoError(t, err)
@@ -124,7 +124,7 @@ func TestOrderAndSpacesDoNotMatter(t *testing.T) {
 	require.Equal(t, goldenBatch(), b)
 }
 
-// A plain receipt must not make a node that has keys delete anything, nor one of another type or another key.
+// A plain receipt must not make a node with keys delete anything, nor one of another type or another key.
 func TestForgedReceiptsAreRefused(t *testing.T) {
 	plain, err := mustSealer(t, variant{FormJSON, CipherNone, "", CompressionNone, false}.config()).SealReceipt(nil, goldenReceipt())
 	require.NoError(t, err)
@@ -186,7 +186,7 @@ func TestMalformedMessages(t *testing.T) {
 	require.ErrorAs(t, err, &large)
 }
 
-// The promised number of records neither allocates nor hides a difference.
+// The promised number of records neither allocates memory nor hides a difference.
 func TestCountIsHeldAgainstTheRecords(t *testing.T) {
 	cfg := variant{FormJSON, CipherNone, "", CompressionNone, false}.config()
 	msg, err := mustSealer(t, cfg).Seal(nil, goldenBatch())

@@ -128,7 +128,7 @@ func FuzzConfirmation(f *testing.F) {
 	})
 }
 
-// A note opens as its own kind alone.
+// A note opens only as its own kind.
 func FuzzNote(f *testing.F) {
 	o, s := statementCodecs(f)
 	for _, kind := range []NoteKind{Learned, Fleet, Credit} {

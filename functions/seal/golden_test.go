@@ -50,7 +50,7 @@ func goldenBatch() *Batch {
 	return b
 }
 
-// countingNonces make golden files the same each time. Never use such a source for anything else.
+// countingNonces make golden files reproducible. Never use such a source for anything else.
 type countingNonces struct{ next byte }
 
 func (c *countingNonces) Read(p []byte) (int, error) {
@@ -80,8 +80,8 @@ func (v variant) file() string {
 	return v.String() + ".pb"
 }
 
-// Golden files hold two promises: old messages stay readable, and equal batches make equal messages. If only the
-// second breaks, since a compressor got better, write them anew; never for the first.
+// Golden files hold two promises: old messages stay readable, and equal batches make equal messages. If only the second breaks, because a compressor
+// improved, rewrite them; never for the first.
 func TestGoldenBatches(t *testing.T) {
 	for _, v := range variants() {
 		t.Run(v.String(), func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestGoldenBatches(t *testing.T) {
 	}
 }
 
-// A batch with a session is what nodes send; those without one stay readable.
+// Nodes send batches with a session; those without one stay readable.
 func TestGoldenBatchesOfASession(t *testing.T) {
 	for _, v := range sessionVariants {
 		t.Run(v.String(), func(t *testing.T) {
@@ -128,7 +128,7 @@ func goldenReceipt() *Receipt {
 	}
 }
 
-// goldenFullReceipt has all that a receipt may have.
+// goldenFullReceipt has every field that a receipt may have.
 func goldenFullReceipt() *Receipt {
 	r := goldenReceipt()
 	r.Session, r.Conflicts, r.Limits = "5d2f0c9e8b7a6153", []Range{{21, 21}}, ConsumerLimits{MaxMessage: 16 << 20, MaxData: 64 << 20}
@@ -212,7 +212,7 @@ func TestGoldenStatements(t *testing.T) {
 	}
 }
 
-// The bytes that are authenticated, written out once for those who build a reader.
+// The authenticated bytes, written out for authors of readers.
 func TestGoldenAuthenticatedAttributes(t *testing.T) {
 	attrs := newAttributes(append(goldenBatch().attributes(mediaProtobuf), "contentencoding", "fold-zstd", "cipher", CipherGCM, "keyid", "k32")...)
 	want := golden(t, "aad.txt", attrs.appendAAD(nil))

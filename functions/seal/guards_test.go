@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each attribute of a batch is checked by itself: one that is wrong is refused, whatever the others say.
+// Each attribute of a batch is checked by itself: a wrong one is rejected, whatever the others are.
 func TestEachAttributeOfABatchIsChecked(t *testing.T) {
 	good := map[string]string{
 		"id": "i", "epoch": "e", "subject": "c", "source": nodeSource("n"), "time": "2026-01-02T03:04:05Z", "floor": "00000000000000000001",
@@ -42,7 +42,7 @@ func TestEachAttributeOfABatchIsChecked(t *testing.T) {
 	require.NoError(t, err, "the highest number there is")
 }
 
-// A payload that is too short to be sealed is forged, and so is one that is just long enough and was not.
+// A payload too short to be sealed is forged, and so is one just long enough that was not sealed.
 func TestAPayloadWithoutRoomForItsTagIsForged(t *testing.T) {
 	for _, name := range []string{CipherGCM, CipherEAX} {
 		var l locks
@@ -62,7 +62,7 @@ func TestAPayloadWithoutRoomForItsTagIsForged(t *testing.T) {
 	}
 }
 
-// Brackets and quotes within texts end nothing.
+// Brackets and quotes within strings end nothing.
 func TestNestedJSONEndsWhereItEnds(t *testing.T) {
 	for _, value := range []string{`{}`, `[]`, `{"a":"}"}`, `["]"]`, `[{"a":"\"]}"},"\\"]`, `{"{":["[",{"b":"\\\"}"}]}`, `[[],{"a":[]}]`} {
 		require.Equal(t, len(value), skipNested([]byte(value+`,"x":1}`)), value)
@@ -83,12 +83,12 @@ func TestFloatsThatJSONHasNot(t *testing.T) {
 	require.Error(t, (&jsonWriter{in: binary.BigEndian.AppendUint64([]byte{0xfb}, math.Float64bits(math.NaN()))}).float())
 }
 
-// Notes to a node come from the cloud, those of a node from itself.
+// Notes to a node come from the cloud, notes of a node from itself.
 func TestWhereNotesComeFrom(t *testing.T) {
 	require.Equal(t, []string{sourceNode, sourceCloud, sourceCloud}, []string{Learned.root(), Fleet.root(), Credit.root()})
 }
 
-// A message that begins with a brace is JSON, also where nothing follows; an empty one is no message.
+// A message that begins with a brace is JSON, even if nothing follows; an empty one is not a message.
 func TestTheFirstByteTellsTheForm(t *testing.T) {
 	_, asJSON := parseJSON([]byte("{"))
 	_, err := parse([]byte("{"))

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The head of a record is byte for byte what json.Marshal writes, and refused where that refuses it.
+// The head of a record is byte for byte the output of json.Marshal, and rejected where that rejects it.
 func FuzzHeadIsWhatMarshalWrites(f *testing.F) {
 	f.Add("0f", "press-1", "P", "s", uint64(7), int64(1), 3, float32(20), float32(0.5), true, byte(0))
 	f.Add("", "ä\u2028<&>\"\\", "\x00\x7f", "\xff", uint64(math.MaxUint64), int64(math.MinInt64), -1, float32(1e-7), float32(1e21), false, byte(9))

@@ -24,8 +24,7 @@ func attribute1(t *testing.T, msg []byte, name string) string {
 	return e.attrs.get(name)
 }
 
-// A key that is rotated seals from the next message on, and the old ones still open; what was sealed with a key that is
-// gone says which.
+// A rotated key seals from the next message on, and old keys still open; the error of a message sealed with a removed key names that key.
 func TestRotationNeedsNoRestart(t *testing.T) {
 	keys := &keyMap{current: "old", keys: map[string][]byte{"old": pattern(1, 32), "new": pattern(2, 32)}}
 	s, err := NewSealer(DefaultConfig(), keys)
@@ -126,8 +125,8 @@ func TestNoNonceNoMessage(t *testing.T) {
 	require.ErrorContains(t, err, "drawing a nonce")
 }
 
-// Nonces come from the kernel for each message: nothing is remembered, so nothing can be rewound. Two runs of the
-// process from the same state, the same batch and the same key never share one, nor does the same batch sent again.
+// Nonces come from the kernel for each message: there is no state that could be rewound. Two runs of the process from the same state, with the same
+// batch and the same key, never share one, nor does the same batch sent again.
 func TestNoncesDoNotRepeatAcrossRestarts(t *testing.T) {
 	if os.Getenv("SEAL_TEST_CHILD") != "" {
 		s := mustSealer(t, DefaultConfig())

@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// No nonce comes twice under one key, over restarts and repetitions: a sealer keeps nothing from which one could be
-// repeated, so that even the same batch, sealed again by the next life of a node or by another node, has a fresh one.
+// No nonce is used twice with one key, across restarts and repetitions: a sealer keeps no state from which one could be repeated, so that even the
+// same batch, sealed again by a restarted node or by another node, has a fresh one.
 func TestNonceNeverRepeatsOverRestarts(t *testing.T) {
 	for _, v := range []variant{
 		{FormProtobuf, CipherGCM, "k32", CompressionZstd, true}, {FormProtobuf, CipherEAX, "k16", CompressionZstd, true},

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// pb writes a message of protobuf: numbers as varints, and texts.
+// pb encodes a protobuf message: numbers as varints, and strings.
 func pb(fields ...any) (b []byte) {
 	for i := 0; i < len(fields); i += 2 {
 		num := protowire.Number(fields[i].(int))
@@ -34,7 +34,7 @@ func pb(fields ...any) (b []byte) {
 	return b
 }
 
-// A value of protobuf has one canonical text and one kind; two values, or one that does not fit, are refused.
+// A protobuf value has one canonical text and one kind; two values, or one that does not fit, are rejected.
 func TestValuesOfProtobuf(t *testing.T) {
 	for name, row := range map[string]struct {
 		value []byte
@@ -84,7 +84,7 @@ func TestValuesOfProtobuf(t *testing.T) {
 	}
 }
 
-// An attribute is one name and one value of the kind that the format gives it.
+// An attribute is one name and one value of the kind that the format defines.
 func TestAttributesOfProtobuf(t *testing.T) {
 	word := pb(valueString, "w")
 	for name, row := range map[string]struct {
@@ -114,7 +114,7 @@ func TestAttributesOfProtobuf(t *testing.T) {
 	}
 }
 
-// A message has so many attributes at most, its data once, and nothing that is not of its form.
+// A message has a maximum number of attributes, its data once, and nothing that is foreign to its form.
 func TestMessagesThatCannotBeTakenApart(t *testing.T) {
 	word := pb(valueString, "w")
 	attributes := func(n int) (b []byte) {
@@ -171,7 +171,7 @@ func TestMessagesThatCannotBeTakenApart(t *testing.T) {
 	}
 }
 
-// The records of a batch are as many as its attributes promise, and what is damaged is refused wherever it is.
+// A batch has as many records as its attributes promise, and damage is rejected wherever it is.
 func TestBatchesThatCannotBeRead(t *testing.T) {
 	sequences := func(n int) (b []byte) {
 		for range n {
@@ -213,7 +213,7 @@ func TestBatchesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// An error says what is wrong, with sizes and limits, and whose limit it is where that is known.
+// An error says what is wrong, with sizes and limits, and the limit's owner if known.
 func TestErrorsSayWhatIsWrong(t *testing.T) {
 	inner := errors.New("inner")
 	for want, err := range map[string]error{
@@ -237,7 +237,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 	require.ErrorIs(t, &MalformedError{"batch", inner}, inner)
 }
 
-// A range is two numbers in order, and counts both of its ends.
+// A range is two numbers in order, and includes both of its ends.
 func TestRangesInJSON(t *testing.T) {
 	for text, want := range map[string]*Range{
 		`[1,3]`: {1, 3}, ` [ 0 , 18446744073709551615 ] `: {0, math.MaxUint64}, `[7,7]`: {7, 7},
@@ -270,7 +270,7 @@ func TestTopicsOfANode(t *testing.T) {
 	}
 }
 
-// What a sealer refuses to say is refused where it is read as well, however it was sealed.
+// A statement that a sealer rejects is also rejected by a reader, however it was sealed.
 func TestStatementsAreCheckedOnBothSides(t *testing.T) {
 	s, o := mustSealer(t, DefaultConfig()), NewOpener(testKeys, Limits{MaxRecords: 3})
 	now := time.Now()

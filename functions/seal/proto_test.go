@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// What batch.proto says and what the code writes is the same, in both directions.
+// batch.proto and the code agree, in both directions.
 func TestProtoDescribesTheBatch(t *testing.T) {
 	compiler := protocompile.Compiler{Resolver: &protocompile.SourceResolver{ImportPaths: []string{"../.."}}}
 	files, err := compiler.Compile(context.Background(), "functions/seal/batch.proto")
@@ -45,7 +45,7 @@ func TestProtoDescribesTheBatch(t *testing.T) {
 	require.Len(t, back.Tasks, len(b.Tasks))
 }
 
-// Fields of a later version are skipped; a batch of another node than its attributes say is refused.
+// Fields of a later version are skipped; a batch whose node differs from its attributes is rejected.
 func TestLaterFieldsAreSkipped(t *testing.T) {
 	b := goldenBatch()
 	data := protowire.AppendString(protowire.AppendTag(b.appendProtobuf(nil), 99, protowire.BytesType), "later")

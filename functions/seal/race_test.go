@@ -2,5 +2,5 @@
 
 package seal
 
-// raceEnabled lets slow tests do with less under the race detector.
+// raceEnabled shortens slow tests under the race detector.
 const raceEnabled = true

@@ -56,7 +56,7 @@ func cborBatch(t *testing.T, data []byte) *Batch {
 	return b
 }
 
-// An event that came as CBOR is an event in the json form as well, and becomes the bytes again that came.
+// An event received as CBOR is an event in the json form as well, and is restored to the original bytes.
 func TestGoldenEventOfCBORIsReadable(t *testing.T) {
 	raw, err := cbor.Marshal(cborEvent())
 	require.NoError(t, err)
@@ -94,7 +94,7 @@ func TestGoldenEventOfCBORIsReadable(t *testing.T) {
 	require.JSONEq(t, string(plain), string(line.Event))
 }
 
-// What JSON cannot bring back byte for byte stays as it came, and so does everything else.
+// Data that JSON cannot restore byte for byte stays unchanged, and so does everything else.
 func TestCBORThatJSONWouldChangeStaysAsItCame(t *testing.T) {
 	for name, raw := range map[string]string{
 		"nothing":               "",
@@ -130,7 +130,7 @@ func TestCBORThatJSONWouldChangeStaysAsItCame(t *testing.T) {
 	}
 }
 
-// Any bytes: what is readable comes back, and is valid JSON.
+// Any bytes: readable ones are restored, and are valid JSON.
 func TestReadableCBORComesBack(t *testing.T) {
 	values := rapid.Deferred(anyValue)
 	rapid.Check(t, func(t *rapid.T) {

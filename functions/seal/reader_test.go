@@ -22,7 +22,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// python is Debian's own, which has what the reader needs. Without the modules the test is skipped, except in CI.
+// python is Debian's own, which has the modules that the reader needs. Without them the test is skipped, except in CI.
 func python(t *testing.T) string {
 	t.Helper()
 	check := exec.Command("/usr/bin/python3", "-c", "import paho.mqtt\ntry:\n import Cryptodome\nexcept ImportError:\n import Crypto")
@@ -43,7 +43,7 @@ func readerArguments(more ...string) []string {
 	return args
 }
 
-// line is what the reader prints of a record.
+// line is the reader's output for a record.
 type line struct {
 	Node, Epoch, Batch, EventID, Encoding, Text string
 	Sequence                                    uint64
@@ -51,7 +51,7 @@ type line struct {
 	Base64                                      []byte
 }
 
-// requireRecords holds the lines of one batch against the golden batch.
+// requireRecords compares the lines of one batch with the golden batch.
 func requireRecords(t *testing.T, out []byte) {
 	t.Helper()
 	b := goldenBatch()
@@ -79,7 +79,7 @@ func haveZstd() bool {
 	return err == nil || exec.Command("/usr/bin/python3", "-c", "import zstandard").Run() == nil
 }
 
-// One run reads all golden batches, in the order of the variants: to start Python takes longer than to read.
+// One run reads all golden batches, in the order of the variants: starting Python takes longer than reading.
 func TestPythonReadsGoldenBatches(t *testing.T) {
 	bin := python(t)
 	zstd := haveZstd()
@@ -127,7 +127,7 @@ func TestPythonReadsSessionsAndStatements(t *testing.T) {
 	require.Contains(t, lines[len(lines)-1], `"consumer": "cloud 1/ä"`)
 }
 
-// What the reader must refuse: a changed attribute, a changed payload, an unknown key, and no seal although it has keys.
+// The reader must reject: a changed attribute, a changed payload, an unknown key, and an unsealed message although it has keys.
 func TestPythonRefusesForgedMessages(t *testing.T) {
 	bin := python(t)
 	msg, err := os.ReadFile(filepath.Join("testdata", "golden", "json-aes-256-gcm-gzip.json"))
@@ -164,7 +164,7 @@ func TestPythonReadsFromABroker(t *testing.T) {
 	require.NoError(t, broker.Serve())
 	t.Cleanup(func() { require.NoError(t, broker.Close()) })
 
-	// Retained, so that it does not matter who is first.
+	// Retained, so that the order does not matter.
 	for _, name := range []string{"json-aes-eax-k16-gzip.json", "protobuf-aes-256-gcm-fold-gzip.pb"} {
 		msg, err := os.ReadFile(filepath.Join("testdata", "golden", name))
 		require.NoError(t, err)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The CloudEvents SDK reads every message we write, with all attributes and the same data, finds it valid, and what it
-// writes again opens here: so any intermediary that is built on it keeps the seal whole.
+// The CloudEvents SDK reads every message we write, with all attributes and the same data, finds it valid, and what it writes again opens here: so
+// any intermediary built on it preserves the seal.
 func TestSDKReadsAndRewritesMessages(t *testing.T) {
 	for _, v := range variants() {
 		t.Run(v.String(), func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestSDKReadsAndRewritesMessages(t *testing.T) {
 			require.NoError(t, err)
 			want := goldenBatch()
 			if e.inline {
-				// Inline JSON is rewritten as JSON may be ("<" becomes "\u003c"): the same event in other bytes.
+				// Inline JSON may be rewritten ("<" becomes "\u003c"): the same event in other bytes.
 				want.Tasks, b.Tasks = want.Tasks[1:], b.Tasks[1:]
 			}
 			require.Equal(t, want, b)
@@ -62,7 +62,7 @@ func requireSDKEvent(t *testing.T, v variant, ce *event.Event) {
 	require.Equal(t, want, ce.Extensions())
 }
 
-// The readable form is JSON all the way down.
+// The readable form is JSON at every level.
 func TestPlainFormIsReadable(t *testing.T) {
 	msg, err := mustSealer(t, variant{FormJSON, CipherNone, "", CompressionNone, false}.config()).Seal(nil, goldenBatch())
 	require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestPlainFormIsReadable(t *testing.T) {
 	require.Equal(t, "/9j/4AAQ", r[4].Base64)
 }
 
-// BenchmarkSeal and BenchmarkOpen take 100 small events a message; the SDK's share is what BenchmarkWrap measures.
+// BenchmarkSeal and BenchmarkOpen take 100 small events a message; BenchmarkWrap measures the SDK's share.
 func BenchmarkSeal(b *testing.B) {
 	f := newFeed(1)
 	batch, _ := f.batch(100, f.small)
@@ -134,7 +134,7 @@ func benchVariants() (list []variant) {
 	return list
 }
 
-// BenchmarkWrap is the cost of the CloudEvents SDK alone: attributes and 15 KiB of payload into a message.
+// BenchmarkWrap measures the cost of the CloudEvents SDK alone: attributes and 15 KiB of payload into a message.
 func BenchmarkWrap(b *testing.B) {
 	for _, form := range []string{FormJSON, FormProtobuf} {
 		b.Run(form, func(b *testing.B) {

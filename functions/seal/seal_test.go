@@ -15,7 +15,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// keyMap is a key store whose current key can be changed.
+// keyMap is a key store with a changeable current key.
 type keyMap struct {
 	current string
 	keys    map[string][]byte
@@ -53,7 +53,7 @@ func mustSealer(t testing.TB, cfg Config) *Sealer {
 	return s
 }
 
-// variant is one combination of what a configuration can choose.
+// variant is one combination of configurable choices.
 type variant struct {
 	form, cipher, key, compression string
 	fold                           bool
@@ -100,7 +100,7 @@ func opener(v variant) *Opener {
 	return NewOpener(testKeys, Limits{AllowPlain: v.cipher == CipherNone})
 }
 
-// printable draws text that attributes may hold.
+// printable draws text that attributes may contain.
 func printable(t *rapid.T, label string) string {
 	return rapid.StringMatching(`[a-zA-Z0-9 /+#%äß漢:._-]{1,20}`).Draw(t, label)
 }
@@ -149,7 +149,7 @@ func drawBatch(t *rapid.T) *Batch {
 	return b
 }
 
-// Whatever goes in comes out, in every form, with every cipher, key size and compression.
+// Open reverses Seal, in every form, with every cipher, key size and compression.
 func TestOpenReversesSeal(t *testing.T) {
 	for _, form := range []string{FormJSON, FormProtobuf} {
 		for _, cipher := range []string{CipherNone, CipherGCM, CipherEAX} {
@@ -175,7 +175,7 @@ func TestOpenReversesSeal(t *testing.T) {
 	}
 }
 
-// An undecodable record is refused in the readable form, by its sequence, and carried along in the compact one.
+// An undecodable record is rejected in the readable form, by its sequence, and carried along in the compact one.
 func TestSealRefusesWhatCannotBeRead(t *testing.T) {
 	good := goldenBatch()
 	for name, change := range map[string]func(*Batch){
@@ -213,7 +213,7 @@ func TestMessageLimitAsksForASmallerBatch(t *testing.T) {
 	require.EqualValues(t, 4096, large.Limit)
 }
 
-// Event JSON goes in and out byte for byte, spaces and escapes included, and stands in the message as it is.
+// Event JSON goes in and out byte for byte, spaces and escapes included, and is embedded in the message verbatim.
 func TestEventIsEmbeddedVerbatim(t *testing.T) {
 	event := `{ "id" : "<&\u00e9\/>" ,"n":1.50e+00}`
 	x := &task.Task{EventID: "e", Of: 1, Encoding: task.JSON, Data: []byte(event)}
@@ -250,7 +250,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 				var large *TooLargeError
 				require.ErrorAs(t, err, &large)
 				require.EqualError(t, err, fmt.Sprintf("data exceeds the limit of %d", limit), "by how much is not known")
-				// Without the size in its header too, as a stream has it.
+				// Without the size in its header too, as in a stream.
 				if c.zstd != nil && !fold {
 					var out bytes.Buffer
 					c.zstd.Reset(&out)
@@ -271,8 +271,8 @@ func TestDecompressionIsBounded(t *testing.T) {
 	}
 }
 
-// Each compression unpacks to the same bytes at every level, and gzip packs more at its highest. A size that is just
-// beyond the limit is refused, also where nothing is compressed, and what is cut or spoilt is named as malformed.
+// Each compression unpacks to the same bytes at every level, and gzip compresses more at its highest. A size just above the limit is rejected, also
+// without compression, and truncated or damaged data is reported as malformed.
 func TestEveryCompressionAtEveryLevel(t *testing.T) {
 	var src []byte
 	for n := range 400 {
@@ -321,7 +321,7 @@ func TestEveryCompressionAtEveryLevel(t *testing.T) {
 	}
 }
 
-// An attribute that has no value of its type is an error that names both.
+// An attribute without a value of its type is an error that names both.
 func TestAttributesOfAWrongType(t *testing.T) {
 	for name, value := range map[string]string{"time": "yesterday", "count": "many"} {
 		_, err := (&envelope{attrs: attributes{{"id", "1", text}, {name, value, kindOf(name)}}}).event()

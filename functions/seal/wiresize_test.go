@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// feed makes events as a gateway sees them, from a seed.
+// feed generates events as a gateway sees them, from a seed.
 type feed struct {
 	r     *rand.Rand
 	now   int64
@@ -46,7 +46,7 @@ func (f *feed) tick() int64 {
 
 type sample struct{ resource, valueType, value, media string }
 
-// event writes an EdgeX event as core-contracts marshals it.
+// event encodes an EdgeX event as core-contracts marshals it.
 func (f *feed) event(device, profile, source string, readings []sample) *task.Task {
 	origin, id := f.tick(), f.uuid()
 	var b strings.Builder
@@ -101,7 +101,7 @@ func (f *feed) vibration() *task.Task {
 	return f.event("spindle-1", "accelerometer", "vibration", []sample{{"vibration", "Float32Array", b.String(), ""}})
 }
 
-// image is a picture, which no compressor makes smaller.
+// image is an incompressible picture.
 func (f *feed) image() *task.Task {
 	raw := make([]byte, 20_000+f.r.IntN(280_000))
 	for i := 0; i+8 <= len(raw); i += 8 {
@@ -143,9 +143,8 @@ func gzipped(t testing.TB, tasks []*task.Task) int {
 	return out.Len()
 }
 
-// The wire bytes of a sealed protobuf batch of 100 events are at most 1.02 times the gzip of the same events' JSON,
-// header and tag included, for each kind of data on its own. What the defaults reach is logged with -v, beside zstd
-// without folding, which does not reach it for readings and vibration at any level.
+// A sealed protobuf batch of 100 events has at most 1.02 times the bytes of the gzip of the same events' JSON, header and tag included, for each kind
+// of data. -v logs what the defaults reach, beside zstd without folding, which does not reach it for readings and vibration at any level.
 func TestSealedBatchIsNoLargerThanGzip(t *testing.T) {
 	for _, name := range []string{"small", "vibration", "image", "mix"} {
 		t.Run(name, func(t *testing.T) {
@@ -176,8 +175,8 @@ func TestSealedBatchIsNoLargerThanGzip(t *testing.T) {
 	}
 }
 
-// A task repeats what its event's JSON says: id, device, profile, source and origin. Compressed, all metadata together
-// stays below a fifth of a small event, and a third of that is what JSON does not have: reception, score, deadline.
+// A task repeats fields of its event's JSON: id, device, profile, source and origin. Compressed, all metadata together stays below a fifth of a small
+// event, and a third of that is not in the JSON: reception, score, deadline.
 func TestMetadataCostsLittle(t *testing.T) {
 	f := newFeed(2)
 	b, tasks := f.batch(100, f.small)

@@ -222,7 +222,7 @@ func TestClassesWithoutRecordsAreForgotten(t *testing.T) {
 		return err
 	}
 	require.NoError(t, pass(5, maxClasses))
-	require.ErrorContains(t, pass(maxClasses, maxClasses+1), "has 4096 classes", "the state on disk still has records of all of them")
+	require.ErrorContains(t, pass(maxClasses, maxClasses+1), "maximum of 4096 classes", "the state on disk still has records of all of them")
 	for i := 1; i < 4; i++ {
 		require.NoError(t, s.Checkpoint())
 		require.NoError(t, pass(i*4000+100, i*4000+4100))
@@ -254,8 +254,8 @@ func TestOfferReturnsWhatFindsNoRoom(t *testing.T) {
 	require.NoError(t, err)
 	never := func(error) { t.Error("called although the result was returned") }
 	require.ErrorIs(t, s.Offer([]Record{rec(1, "c", int(s.limits.segmentMax()), 1)}, never), ErrTooLarge)
-	require.ErrorContains(t, s.Offer([]Record{rec(Lanes, "c", 1, 1)}, never), "lanes 0 to")
-	require.ErrorContains(t, s.Offer([]Record{rec(-1, "c", 1, 1)}, never), "lanes 0 to")
+	require.ErrorContains(t, s.Offer([]Record{rec(Lanes, "c", 1, 1)}, never), "from 0 to 9")
+	require.ErrorContains(t, s.Offer([]Record{rec(-1, "c", 1, 1)}, never), "from 0 to 9")
 	stored := make(chan error)
 	size := int(s.limits.limit() / 8)
 	held, refused := 0, false

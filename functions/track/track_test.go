@@ -18,8 +18,8 @@ func (i item) Track() Key   { return Key{i.device, "c"} }
 func (i item) Leaves() bool { return i.cloud }
 func (i item) Free() bool   { return i.free }
 
-// Whatever the mix of paths, and whatever comes between two calls of Next, the tasks of a track start in the order in which they came, none
-// leaves while an earlier one is processed locally, and one caller moves them at a time. In the end nothing is left.
+// Whatever the mix of paths, and whatever happens between two calls of Next, the tasks of a track start in order of arrival, none leaves while an
+// earlier one is processed locally, and one caller moves them at a time. In the end none is left.
 func TestTheOrderOfATrackHolds(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -42,7 +42,7 @@ func TestTheOrderOfATrackHolds(t *testing.T) {
 	}
 }
 
-// walk is a walk over tracks, with what is under way on each.
+// walk is a walk over tracks, with the tasks in flight on each.
 type walk struct {
 	*testing.T
 	Tracks[item]
@@ -53,7 +53,7 @@ type walk struct {
 	moving map[Key][]item // taken from Next, and not handed on yet; nil where no one moves
 }
 
-// come brings a task, to be parked where nothing before it forbids that.
+// come adds a task, to be parked if no earlier one forbids that.
 func (w *walk) come(i item, park bool) {
 	k := i.Track()
 	if _, waits, here := w.Ahead(k); park && !waits && !here {
@@ -74,7 +74,7 @@ func (w *walk) start(i item) {
 	require.Zero(w, w.local[k], "seed %d: task %d leaves before an earlier one is done", w.seed, i.n)
 }
 
-// advance ends local work, sends a parked task on its way, or hands on what is being moved.
+// advance ends local work, dispatches a parked task, or continues a move.
 func (w *walk) advance(k Key, what int) {
 	move := false
 	switch {
@@ -114,7 +114,7 @@ func TestATrackIsBlockedUntilItsEventComesAgain(t *testing.T) {
 	require.Equal(t, Goes, tracks.Admit(one))
 }
 
-// Local work that was not planned holds up what leaves as well, and what is emptied does not start.
+// Unplanned local work also holds up tasks that leave, and emptied tasks do not start.
 func TestEnterAndEmpty(t *testing.T) {
 	var tracks Tracks[item]
 	here, first, second := item{1, "a", false, false}, item{2, "a", true, false}, item{3, "a", false, false}
@@ -128,7 +128,7 @@ func TestEnterAndEmpty(t *testing.T) {
 	require.Empty(t, tracks.all)
 }
 
-// What comes after a parked task that keeps its order waits until all that are parked are on their way; without order it goes.
+// A task after a parked one that keeps its order waits until all parked ones are dispatched; without order it goes.
 func TestATrackWaitsForParkedTasks(t *testing.T) {
 	var tracks Tracks[item]
 	one, two := item{1, "a", true, false}, item{2, "a", false, false}
@@ -163,7 +163,7 @@ func TestATrackWaitsForParkedTasks(t *testing.T) {
 	require.False(t, parked || waits || here)
 }
 
-// Where parked tasks keep no order, what was held behind local work does not wait for them, nor does it where they have stopped to keep one.
+// If parked tasks keep no order, tasks queued behind local work do not wait for them, nor do they if the parked ones stopped keeping one.
 func TestParkedTasksWithoutOrderHoldNothingUp(t *testing.T) {
 	var tracks Tracks[item]
 	here, away := item{1, "a", false, false}, item{2, "a", true, false}
@@ -188,7 +188,7 @@ func TestParkedTasksWithoutOrderHoldNothingUp(t *testing.T) {
 	require.Empty(t, tracks.all)
 }
 
-// A task that could not be parked is held in its place, before those that came after it.
+// A task that could not be parked is held in its place, before later ones.
 func TestATaskThatIsNotParkedAfterAllKeepsItsPlace(t *testing.T) {
 	var tracks Tracks[item]
 	one, two, three := item{1, "a", true, false}, item{2, "a", true, false}, item{3, "a", true, false}
@@ -206,7 +206,7 @@ func TestATaskThatIsNotParkedAfterAllKeepsItsPlace(t *testing.T) {
 	require.Empty(t, tracks.all)
 }
 
-// What comes after a refused task waits for that to come again, so it is not parked either.
+// A task after a refused one waits for its retry, so it is not parked either.
 func TestNothingIsParkedOnABlockedTrack(t *testing.T) {
 	var tracks Tracks[item]
 	k := item{1, "a", true, false}.Track()
@@ -220,7 +220,7 @@ func TestNothingIsParkedOnABlockedTrack(t *testing.T) {
 	require.True(t, here)
 }
 
-// A task that is free to be processed locally before those that are parked goes; for the cloud it waits.
+// A task that may be processed locally before parked ones goes; for the cloud it waits.
 func TestAFreeTaskIsProcessedBeforeParkedOnes(t *testing.T) {
 	var tracks Tracks[item]
 	k := item{device: "a"}.Track()
@@ -235,7 +235,7 @@ func TestAFreeTaskIsProcessedBeforeParkedOnes(t *testing.T) {
 	require.Len(t, tracks.Next(k), 1)
 }
 
-// Who is told to move a track is the only one until Next gives it nothing more, from the very moment on.
+// The caller told to move a track is the only one until Next returns no more, from that moment on.
 func TestOneCallerMovesATrack(t *testing.T) {
 	later := func(item) bool { return false }
 	for _, how := range []string{"leave", "unpark", "hold"} {
@@ -262,7 +262,7 @@ func TestOneCallerMovesATrack(t *testing.T) {
 	}
 }
 
-// Tasks for the node that come while their track moves follow those that are at work: only one that leaves waits for the end of that.
+// Tasks for the node that arrive while their track moves follow those at work: only one that leaves waits for the end of that.
 func TestTasksForTheNodeFollowEachOther(t *testing.T) {
 	var tracks Tracks[item]
 	a, b, c := item{n: 1, device: "d"}, item{n: 2, device: "d"}, item{n: 3, device: "d", cloud: true}

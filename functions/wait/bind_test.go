@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/score"
 )
 
-// A node that takes nothing is busy, and by no more than it takes to say so: who bids for the link is not to be misled.
+// A node that accepts no tasks counts as just busy, so that bids for the link are not distorted.
 func TestOccupy(t *testing.T) {
 	m, err := score.New(score.DefaultConfig())
 	require.NoError(t, err)

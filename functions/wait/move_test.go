@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// full is a room whose queues are full: operators have room soon, models do not.
+// full is a room with full queues: the operators' has room soon, the models' does not.
 type full struct {
 	Local
 	release chan struct{}
@@ -35,7 +35,7 @@ type noOrder struct{}
 func (noOrder) Ahead(*task.Task) (parked, waits, here bool) { return false, false, false }
 func (noOrder) Unpark(*task.Task)                           {}
 
-// A task for the operators does not wait behind those that wait for a model.
+// A task for the operators does not wait behind tasks that wait for a model.
 func TestATaskForOperatorsWaitsBehindNoModel(t *testing.T) {
 	room := full{release: make(chan struct{}), ran: make(chan string)}
 	pool := New(Deps{Local: room, Order: noOrder{}})
@@ -53,7 +53,7 @@ func TestATaskForOperatorsWaitsBehindNoModel(t *testing.T) {
 	pool.moving.Wait()
 }
 
-// A reduced task waits behind those of its own class, which it would pass in the line of its reduced form.
+// A reduced task waits behind the tasks of its own class, which it would overtake in the line of its reduced form.
 func TestAReducedTaskWaitsInTheLineOfItsOwnClass(t *testing.T) {
 	room := full{release: make(chan struct{}), ran: make(chan string, 3)}
 	pool := New(Deps{Local: room, Order: noOrder{}})
@@ -72,7 +72,7 @@ func TestAReducedTaskWaitsInTheLineOfItsOwnClass(t *testing.T) {
 	pool.moving.Wait()
 }
 
-// The stop of the pool ends after that of the tasks that wait for room with the local workers.
+// The stop of the pool ends after the tasks that wait for room at the local workers.
 func TestAStopWaitsForWhatIsMoving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, false)
@@ -97,7 +97,7 @@ func TestAStopWaitsForWhatIsMoving(t *testing.T) {
 	})
 }
 
-// Hopeless tasks are looked for at times that are further apart the more are parked.
+// The more tasks are parked, the longer the interval between searches for hopeless ones.
 func TestHopelessTasksAreLookedForNowAndThen(t *testing.T) {
 	w := newWorld(t, 1, false)
 	w.Pool.rules, w.expires = w.rules, true

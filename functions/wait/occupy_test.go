@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/score"
 )
 
-// A node that takes nothing counts as busy for twice as long as it may be ahead, unless its queue is longer anyway.
+// A node that accepts no tasks counts as busy for twice the time it may be ahead, unless its queue is longer.
 func TestANodeThatTakesNothingCountsAsBusy(t *testing.T) {
 	m, err := score.New(score.DefaultConfig())
 	require.NoError(t, err)

@@ -28,7 +28,7 @@ type runners struct {
 
 func (r runners) Workers() int { return r.n }
 
-// Runs of models that a turn has dispatched wait for each other only as far as the workers do not share them.
+// Dispatched runs of models wait for each other only as far as the workers do not share them.
 func TestDispatchedRunsAreSharedAmongTheWorkers(t *testing.T) {
 	for _, one := range []struct {
 		workers int
@@ -52,10 +52,10 @@ func TestDispatchedRunsAreSharedAmongTheWorkers(t *testing.T) {
 	}
 }
 
-// InOrder is false of all operators.
+// InOrder is false for all operators.
 func (runners) InOrder(*task.Task) bool { return false }
 
-// What overload has said of a task holds, also when it was parked only to keep the order.
+// A verdict of overload on a task holds, also if it was parked only to keep the order.
 func TestOverloadSettlesWhereATaskGoes(t *testing.T) {
 	for _, why := range []decision.Reason{decision.Reduced, decision.Rerouted} {
 		require.True(t, (&parked{Case: decide.Case{Decision: decision.Decision{Reason: why}}}).settled())
@@ -63,14 +63,15 @@ func TestOverloadSettlesWhereATaskGoes(t *testing.T) {
 	require.False(t, (&parked{Case: decide.Case{Decision: decision.Decision{Reason: decision.CheaperCloud}}}).settled())
 }
 
-// Where a parked task goes that only waits for those before it is decided when it is taken out: it may be the cloud, so it must not be taken out of order.
+// The target of a parked task that only waits for earlier ones is decided when it is taken out: it may be the cloud, so it must not be taken out of
+// order.
 func TestATaskThatOnlyWaitsForOthersIsTakenInOrder(t *testing.T) {
 	pool := &Pool{Deps: Deps{Local: runners{}}}
 	require.True(t, pool.asHeld(&parked{fixed: true}).InOrder)
 	require.False(t, pool.asHeld(&parked{}).InOrder)
 }
 
-// Tasks that are dispatched count as load for the rest of their turn: their bytes for the link, their work for the operators that share it.
+// Dispatched tasks count as load for the rest of their turn: their bytes for the link, their work for the operators that share it.
 func TestDispatchedTasksAreLoad(t *testing.T) {
 	w := newWorld(t, 1, false)
 	turn := w.Turn(w.Rules(), &host.State{Link: host.Link{Up: true}})
@@ -88,7 +89,7 @@ func TestDispatchedTasksAreLoad(t *testing.T) {
 	}
 }
 
-// A device has tasks that wait for room as long as one of them does.
+// A device has waiting tasks as long as one of them waits for room.
 func TestQueuesCountByDevice(t *testing.T) {
 	var q queues
 	require.False(t, q.any("a"))
@@ -103,7 +104,7 @@ func TestQueuesCountByDevice(t *testing.T) {
 	require.Len(t, q.of, 1, "nothing is kept of a device without any")
 }
 
-// A place is taken up to the last task, the last byte, and the last byte of the spool.
+// A place can be taken up to the last task, the last byte, and the last byte of the spool.
 func TestPlacesAreTakenToTheLast(t *testing.T) {
 	one := func(size int) *decide.Case {
 		return &decide.Case{Task: &task.Task{EventID: "e", Of: 1, Class: &task.Class{Name: "c"}, Data: make([]byte, size)}}
@@ -128,12 +129,12 @@ func TestPlacesAreTakenToTheLast(t *testing.T) {
 	}
 }
 
-// A record takes the task's data, what its encoding adds, and what the spool adds.
+// A record contains the task's data, its encoding, and the spool's overhead.
 func TestTheRecordOfATask(t *testing.T) {
 	require.EqualValues(t, 100+taskOverhead+recordHeader, recordSize(100))
 }
 
-// A task that only waits for those before it is decided as it is taken out, but for one of which overload has settled where it goes.
+// A task that only waits for earlier ones is decided when it is taken out, unless overload has decided its path.
 func TestWhereATaskGoesThatOnlyWaited(t *testing.T) {
 	for why, anew := range map[decision.Reason]bool{decision.Reduced: false, decision.Fixed: true} {
 		w := newWorld(t, 1, true)
@@ -149,7 +150,7 @@ func TestWhereATaskGoesThatOnlyWaited(t *testing.T) {
 	}
 }
 
-// A stop that comes before anything else sends what has come, by the rules that then are. It is no choice of a policy.
+// A stop before any other event sends the arrivals, by the rules then in force. That is not a policy's choice.
 func TestAStopBeforeTheFirstLook(t *testing.T) {
 	w := newWorld(t, 1, false)
 	one := &one{Task: &task.Task{EventID: "e1", Device: "b", Of: 1, Class: w.rules.Class("default"), Data: make([]byte, 100)}, n: 1, seq: 1, place: true}
@@ -164,14 +165,14 @@ func TestAStopBeforeTheFirstLook(t *testing.T) {
 	require.Equal(t, decision.Decision{Target: decision.Cloud, Score: 1, Propensity: 1, Reason: decision.LetGo}, letGo())
 }
 
-// before says of every task what the order has before it.
+// before reports for every task what the order has before it.
 type before struct{ parked, waits, here bool }
 
 func (b before) Ahead(*task.Task) (parked, waits, here bool) { return b.parked, b.waits, b.here }
 func (before) Unpark(*task.Task)                             {}
 
-// Where order is kept, a task is parked behind a parked one, unless it is processed here in any order, or must not leave. Behind one that has no record
-// it is never parked, be that of this turn or of one before.
+// If order is kept, a task is parked behind a parked one, unless it is processed locally in any order, or must not leave. It is never parked behind a
+// task without a record, whether of this turn or of an earlier one.
 func TestWhatIsParkedToKeepTheOrder(t *testing.T) {
 	for name, c := range map[string]struct {
 		order  before
@@ -206,7 +207,7 @@ func TestWhatIsParkedToKeepTheOrder(t *testing.T) {
 	}
 }
 
-// A task that is durable after the pool was shut goes to the cloud: its record is released, its place is given back, and that is noted.
+// A task that becomes durable after the pool was shut goes to the cloud: its record and its place are released, and the decision is recorded.
 func TestWhatComesAfterTheShutIsSent(t *testing.T) {
 	w := newWorld(t, 1, false)
 	late := &task.Task{EventID: "e1", Device: "a", Of: 1, Class: w.Rules().Class("default"), Data: make([]byte, 100)}
@@ -223,7 +224,7 @@ func TestWhatComesAfterTheShutIsSent(t *testing.T) {
 	require.Zero(t, records+bytes)
 }
 
-// door is local workers that take what is offered while they are open, and process the rest when they are told to.
+// door is local workers that accept offers while they are open, and process the rest when told to.
 type door struct {
 	Local
 	open     bool
@@ -244,7 +245,8 @@ func (d *door) Process(_ context.Context, items []local.Item, _ func(int, error)
 	d.ran <- items[0].Task.EventID
 }
 
-// A task does not pass one of its device that waits for room with the local workers; those of other devices do, and later ones do again.
+// A task does not overtake one of its device that waits for room at the local workers; those of other devices do, and so do later ones once it is
+// processed.
 func TestTasksForTheNodeKeepTheirOrder(t *testing.T) {
 	d := &door{released: make(chan struct{}), ran: make(chan string)}
 	pool := New(Deps{Local: d, Order: noOrder{}})
@@ -265,7 +267,7 @@ func TestTasksForTheNodeKeepTheirOrder(t *testing.T) {
 	require.Equal(t, []string{"b1", "a3"}, d.offered)
 }
 
-// A task that goes because it has waited for longest goes where the guards say.
+// A task dispatched because it has waited longest goes where the guards say.
 func TestTheLongestWaitEndsBelowTheGuards(t *testing.T) {
 	for _, full := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -300,7 +302,7 @@ func TestTheLongestWaitEndsBelowTheGuards(t *testing.T) {
 	}
 }
 
-// A review lets a task wait on where its target is busy, or where it must not pass one of its stream that waits, and else sends it on its way.
+// A review lets a task wait on if its target is busy, or if it must not overtake a parked one of its stream, and otherwise dispatches it.
 func TestWhatAReviewLetsWait(t *testing.T) {
 	released := 0
 	for name, c := range map[string]struct {
@@ -352,7 +354,7 @@ func TestWhatAReviewLetsWait(t *testing.T) {
 	require.Positive(t, released)
 }
 
-// What comes under the class that it was decided under, while there is a link, waits as it was decided. All else is decided anew.
+// An arrival of the class under which it was decided, while the link is up, waits as decided. All others are decided again.
 func TestWhatIsDecidedAnewAsItComes(t *testing.T) {
 	for name, c := range map[string]struct{ up, changed, anew bool }{
 		"as before": {true, false, false}, "no link": {false, false, true}, "another class": {true, true, true}, "both": {false, true, true},
@@ -378,7 +380,7 @@ func TestWhatIsDecidedAnewAsItComes(t *testing.T) {
 	}
 }
 
-// crowd are local workers that take nothing more.
+// crowd is local workers that accept no tasks.
 type crowd struct {
 	Local
 	operators, models bool
@@ -387,7 +389,7 @@ type crowd struct {
 func (c crowd) Full() bool       { return c.operators }
 func (c crowd) ModelsFull() bool { return c.models }
 
-// Workers that take nothing count as busy, and as no less busy than they are.
+// Workers that accept no tasks count as busy, and as no less busy than they are.
 func TestFullWorkersCountAsBusy(t *testing.T) {
 	for name, c := range map[string]struct {
 		full            crowd
@@ -409,7 +411,7 @@ func TestFullWorkersCountAsBusy(t *testing.T) {
 	}
 }
 
-// A task for the cloud behind local work of its stream is held in memory, so those after it in the turn are not parked.
+// A task for the cloud behind local work of its stream is held in memory, so later ones in the turn are not parked.
 func TestWhatIsHeldBehindLocalWork(t *testing.T) {
 	for name, c := range map[string]struct {
 		targets []decision.Target
@@ -435,7 +437,7 @@ func TestWhatIsHeldBehindLocalWork(t *testing.T) {
 	}
 }
 
-// What comes of local work on a parked task: it is done, it goes after all, or, where it must not leave, it is given up or stays held.
+// The outcomes of local work on a parked task: it is done, it is sent after all, or, if it must not leave, it is dropped or stays held.
 func TestWhatComesOfLocalWork(t *testing.T) {
 	broken := errors.New("broken")
 	for name, c := range map[string]struct {

@@ -22,7 +22,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// world is all that a pool works with. It books what the pool does, and fails the test where that happens twice or must not happen.
+// world is everything a pool works with. It records what the pool does, and fails the test if that happens twice or must not happen.
 type world struct {
 	*testing.T
 	*Pool
@@ -40,7 +40,7 @@ type world struct {
 	latest  map[string]int // the number of the task of a device that was sent last
 }
 
-// one is a task with what became of it.
+// one is a task with its fate.
 type one struct {
 	*task.Task
 	n        int
@@ -84,7 +84,7 @@ func newWorld(t *testing.T, seed uint64, ordered bool) *world {
 	return w
 }
 
-// rulesFor are rules under which policy defer decides, with classes of which "stays" must not leave if so asked.
+// rulesFor returns rules with policy defer, with classes of which "stays" must not leave if so asked.
 func rulesFor(t *testing.T, ordered, stays bool, before *decide.Rules) *decide.Rules {
 	t.Helper()
 	p := policy.DefaultConfig()
@@ -258,7 +258,7 @@ func (w *world) Unpark(t *task.Task) {
 	o.place = false
 }
 
-// arrive decides a run of tasks. Those that wait are made durable, or not.
+// arrive decides a run of tasks. Parked ones are made durable, or not.
 func (w *world) arrive(tasks int, durable bool) {
 	s := host.State{}
 	w.Look(&s)
@@ -304,7 +304,7 @@ func (w *world) arrive(tasks int, durable bool) {
 	}
 }
 
-// account holds what the pool says of itself against what it did.
+// account compares the pool's counters with its actions.
 func (w *world) account() {
 	synctest.Wait()
 	w.mu.Lock()
@@ -332,8 +332,8 @@ func (w *world) account() {
 	}
 }
 
-// Whatever node and link do, each record of a parked task ends once, none leaves that must not, those of a device leave in order, and what the pool
-// says of itself is so. After a stop all are on their way but those that must not leave, which stay held.
+// Whatever node and link do, each record of a parked task ends once, none leaves that must not, those of a device leave in order, and the pool's
+// counters are correct. After a stop all are dispatched except those that must not leave, which stay held.
 func TestNoParkedTaskIsLostOrSentTwice(t *testing.T) {
 	fates := map[string]int{}
 	for seed := range uint64(24) {
@@ -410,7 +410,7 @@ func TestNoParkedTaskIsLostOrSentTwice(t *testing.T) {
 	t.Log(fates)
 }
 
-// A parked task that is reduced stays so, and is counted so, whatever changes while it waits for those before it.
+// A reduced parked task stays reduced, and is counted so, whatever changes while it waits for earlier ones.
 func TestAParkedTaskStaysReduced(t *testing.T) {
 	w := newWorld(t, 1, true)
 	w.Pool.rules = w.Pool.Rules()

@@ -10,13 +10,13 @@ import (
 	"app-offload/functions/seal"
 )
 
-// batches are the numbers of records in the messages that leave.
+// batches are the numbers of records in the exported messages.
 type batches struct {
 	mu     sync.Mutex
 	counts []int
 }
 
-// listenToBatches receives the batches that go to the cloud.
+// listenToBatches receives the batches for the cloud.
 func (s *stack) listenToBatches() *batches {
 	s.t.Helper()
 	b := &batches{}
@@ -41,7 +41,7 @@ func (b *batches) heard(raw []byte) {
 	}
 }
 
-// last is the size of the latest batch.
+// last returns the size of the latest batch.
 func (b *batches) last() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,7 +51,7 @@ func (b *batches) last() int {
 	return b.counts[len(b.counts)-1]
 }
 
-// full reports whether the last five batches have just so many records: no more, though more were there to be sent.
+// full reports whether the last five batches have exactly that many records, though more were available.
 func (b *batches) full(n int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

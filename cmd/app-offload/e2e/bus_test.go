@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bus is a MessageBus, the real one, with what EdgeX's common configuration says of it.
+// bus is a real MessageBus, with the settings of EdgeX's common configuration.
 type bus struct {
 	*process
 	port   string
@@ -33,7 +33,7 @@ func startMQTT(t *testing.T) *bus {
 	return b
 }
 
-// newMosquitto prepares a broker that keeps its sessions when it is stopped.
+// newMosquitto prepares a broker that keeps its sessions across a stop.
 func newMosquitto(t *testing.T, name, port string) *process {
 	t.Helper()
 	dir := t.TempDir()
@@ -43,7 +43,7 @@ func newMosquitto(t *testing.T, name, port string) *process {
 	return newProcess(t, name, "/usr/sbin/mosquitto", "-c", conf)
 }
 
-// startRedis runs Redis as EdgeX's no-secty stack does: no persistence of pub/sub, a user name and a password that are empty.
+// startRedis runs Redis as EdgeX's no-secty stack does: no persistence of pub/sub, and empty user name and password.
 func startRedis(t *testing.T) *bus {
 	t.Helper()
 	port := freePort(t)
@@ -57,14 +57,14 @@ func startRedis(t *testing.T) *bus {
 	return b
 }
 
-// begin starts it, and waits until it answers.
+// begin starts the bus, and waits until it answers.
 func (b *bus) begin() {
 	b.t.Helper()
 	b.start()
 	await(b.t, "the bus answers", func() bool { return answers(b.port) }, b.log.tail)
 }
 
-// listener receives the results that come back to the bus, as core-data does.
+// listener receives the results published on the bus, as core-data does.
 type listener struct {
 	mu    sync.Mutex
 	count int
@@ -109,21 +109,21 @@ func (l *listener) receive(m types.MessageEnvelope) {
 	l.last[m.ReceivedTopic] = string(m.Payload)
 }
 
-// heard is how many messages came.
+// heard returns the number of messages received.
 func (l *listener) heard() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.count
 }
 
-// says is the latest payload on a topic, "" if there was none.
+// says returns the latest payload on a topic, or "".
 func (l *listener) says(topic string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last[topic]
 }
 
-// letters leaves of a topic what may stand in a client's id.
+// letters keeps the characters of a topic that a client's id may contain.
 func letters(r rune) rune {
 	if r >= 'a' && r <= 'z' {
 		return r

@@ -15,7 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// consul is the real one, of the release that EdgeX ships, with its data on disk so that a restart forgets nothing.
+// consul is the real one, of the release that EdgeX ships, with its data on disk so that it survives a restart.
 type consul struct {
 	*process
 	port string
@@ -28,13 +28,13 @@ func startConsul(t *testing.T) *consul {
 		"-bind=127.0.0.1", "-client=127.0.0.1", "-http-port="+c.port, "-grpc-port=-1", "-grpc-tls-port=-1", "-dns-port=-1",
 		"-server-port="+freePort(t), "-serf-lan-port="+freePort(t), "-serf-wan-port="+freePort(t), "-log-level=warn",
 		"-disable-host-node-id", "-hcl", "disable_update_check = true",
-		// One server alone need not wait long before it elects itself again after a restart.
+		// A single server need not wait long before it elects itself again after a restart.
 		"-hcl", "performance { raft_multiplier = 1 }")
 	c.begin()
 	return c
 }
 
-// begin starts it, and waits until it leads and takes writes.
+// begin starts it, and waits until it leads and accepts writes.
 func (c *consul) begin() {
 	c.t.Helper()
 	c.start()

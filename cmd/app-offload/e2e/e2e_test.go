@@ -1,6 +1,6 @@
-// Package e2e runs app-offload in the real stack: Consul, a MessageBus, device services on EdgeX's own SDK, a broker and the
-// consumer with its database, each a process of its own. Only core-metadata is a stand-in, see metadata_test.go. `make e2e`
-// builds the programs and says where they are; without it there is nothing to test here.
+// Package e2e runs app-offload in the real stack: Consul, a MessageBus, device services on EdgeX's own SDK, a broker and the consumer with its
+// database, each a process of its own. Only core-metadata is a fake, see metadata_test.go. `make e2e` builds the programs and passes their location;
+// without it the tests are skipped.
 package e2e
 
 import (
@@ -40,11 +40,11 @@ func TestRealStack(t *testing.T) {
 	}
 }
 
-// stopTime is the longest time that a stop may take: 8 s, and what a busy machine adds.
+// stopTime is the longest time that a stop may take: 8 s, plus what a busy machine adds.
 const stopTime = 15 * time.Second
 
-// missesNoMetadata starts app-offload where core-metadata neither runs nor is registered. It becomes ready, and SIGTERM ends it, also
-// while it still waits for the bus.
+// missesNoMetadata starts app-offload while core-metadata neither runs nor is registered. It becomes ready, and SIGTERM ends it, also while it still
+// waits for the bus.
 func missesNoMetadata(t *testing.T, s *stack) {
 	s.offload.start()
 	ready := s.timed("ready without core-metadata", func() bool { code, _ := s.ready(); return code == http.StatusOK })
@@ -64,8 +64,8 @@ func missesNoMetadata(t *testing.T, s *stack) {
 	s.startMetadata()
 }
 
-// comesUp starts app-offload before the bus and before any device service, and holds it against what EdgeX and its operator
-// see of it. On MQTT the SDK serves nothing until it has the bus.
+// comesUp starts app-offload before the bus and before any device service, and compares it with what EdgeX and its operator see of it. On MQTT the
+// SDK serves nothing until it has the bus.
 func comesUp(t *testing.T, s *stack) {
 	require.NoError(t, s.bus.stop())
 	s.offload.start()
@@ -93,14 +93,14 @@ func comesUp(t *testing.T, s *stack) {
 	})
 }
 
-// change is a change of one key, and how one sees that it is in force.
+// change is a change of one key, with a check that it is in force.
 type change struct {
 	what   string
 	values map[string]string // below Writable
 	holds  func(s *stack, since uint64) bool
 }
 
-// plant is a class that was not there when the service started.
+// plant is a class that did not exist when the service started.
 func plant(policy string) map[string]string {
 	return map[string]string{
 		"Classes/plant/MatchDevice": "device-cbor-*", "Classes/plant/MatchSource": "Level", "Classes/plant/Policy": policy,
@@ -108,14 +108,14 @@ func plant(policy string) map[string]string {
 	}
 }
 
-// newest reports whether a decision like this is among the latest, and was made after the change.
+// newest reports whether such a decision is among the latest, and was made after the change.
 func newest(filter string, like func(decision) bool) func(*stack, uint64) bool {
 	return func(s *stack, since uint64) bool {
 		return slices.ContainsFunc(s.latest(filter), func(d decision) bool { return d.ID > since && like(d) })
 	}
 }
 
-// without holds once the latest hundred decisions have none of the class, of which ten a second would be.
+// without holds once the latest hundred decisions have none of the class, which would make ten a second.
 func without(class string) func(*stack, uint64) bool {
 	return func(s *stack, since uint64) bool {
 		last, of := s.latest("")[0].ID, s.latest("&class="+class)
@@ -143,7 +143,7 @@ var changes = []change{
 	{"back to the cloud", map[string]string{"Policy/Default": "cloud"}, newest("&class=default", by("cloud", "cloud"))},
 }
 
-// changesLive changes each kind of key while events flow, and demands that most changes are live within two seconds.
+// changesLive changes each kind of key while events flow, and requires that most changes are live within two seconds.
 func changesLive(t *testing.T, s *stack) {
 	var took []time.Duration
 	for _, c := range changes {
@@ -162,7 +162,7 @@ func changesLive(t *testing.T, s *stack) {
 	require.Less(t, took[len(took)/2], 2*time.Second, "half of the changes took longer: %v", took)
 }
 
-// changesBatches makes batches of one record each, which is seen in the messages themselves.
+// changesBatches sets batches of one record each, which shows in the messages themselves.
 func changesBatches(t *testing.T, s *stack) time.Duration {
 	batches := s.listenToBatches()
 	s.consul.putAll(writable, map[string]string{"Batch/MaxAge": "1s"})
@@ -175,7 +175,7 @@ func changesBatches(t *testing.T, s *stack) time.Duration {
 	return d
 }
 
-// changesShadows lets a policy decide along, where the service has such a thing.
+// changesShadows adds a shadow policy, if the service supports it.
 func changesShadows(t *testing.T, s *stack) time.Duration {
 	const key = "Policy/Shadow"
 	if _, ok := s.consul.get(writable + key); !ok {
@@ -190,7 +190,7 @@ func changesShadows(t *testing.T, s *stack) time.Duration {
 	return d
 }
 
-// refusesMistakes writes a value without sense, and one that is no number: both are refused, and the API names them.
+// refusesMistakes writes an invalid value, and one that is not a number: both are rejected, and the API names them.
 func refusesMistakes(t *testing.T, s *stack) {
 	before := s.status()
 	telemetry := s.bus.listen("edgex/telemetry/app-offload/#")
@@ -234,7 +234,7 @@ func newestIs(s *stack, policy string) func() bool {
 	}
 }
 
-// resultsReachTheBus processes one class here: its summaries come back as events, where core-data takes them.
+// resultsReachTheBus processes one class locally: its summaries return as events, where core-data receives them.
 func resultsReachTheBus(_ *testing.T, s *stack) {
 	l := s.bus.listen("edgex/events/device/app-offload/#")
 	local := s.status().Counts.Local
@@ -243,7 +243,7 @@ func resultsReachTheBus(_ *testing.T, s *stack) {
 	s.await("tasks are done here", func() bool { return s.status().Counts.Local > local })
 }
 
-// outlivesConsul takes Consul away: the flow goes on, and afterwards health and changes are back.
+// outlivesConsul stops Consul: the flow continues, and afterwards health and changes are back.
 func outlivesConsul(t *testing.T, s *stack) {
 	s.consul.kill()
 	s.flows()
@@ -251,7 +251,7 @@ func outlivesConsul(t *testing.T, s *stack) {
 	require.Equal(t, http.StatusOK, code, "without Consul only changes are missing: %s", reasons)
 	s.consul.begin()
 	s.await("health passes again", func() bool { return s.consul.passing("app-offload") })
-	// Consul's watchers try again after growing pauses, the first 5 s.
+	// Consul's watchers retry after growing pauses, the first 5 s.
 	s.consul.putAll(writable, map[string]string{"Policy/Default": "random"})
 	d := s.timed("a change after Consul's return", newestIs(s, "random"))
 	t.Logf("live after %4d ms: a change right after Consul's return", d.Milliseconds())
@@ -259,8 +259,8 @@ func outlivesConsul(t *testing.T, s *stack) {
 	s.await("back to the cloud", newestIs(s, "cloud"))
 }
 
-// accountsForAll silences the devices and compares: every event that a device service says it has published is either in the
-// database or done here, none of them twice, and there are no others.
+// accountsForAll silences the devices and compares: every event that a device service published is either in the database or done locally, none of
+// them twice, and there are no others.
 func accountsForAll(t *testing.T, s *stack) {
 	s.setPaused(true)
 	s.await("all that was published is accepted", func() bool { return s.status().Counts.Accepted == int64(len(s.published())) })
@@ -277,7 +277,7 @@ func accountsForAll(t *testing.T, s *stack) {
 	s.flows()
 }
 
-// accounted waits until nothing is under way, and holds the account.
+// accounted waits until nothing is in flight, and checks the account.
 func (s *stack) accounted() {
 	s.t.Helper()
 	s.await("nothing is under way", func() bool {
@@ -291,7 +291,7 @@ func (s *stack) accounted() {
 	}
 }
 
-// settled are the events in the database, as soon as there are as many as were receipted.
+// settled returns the events in the database, once there are as many as were receipted.
 func (s *stack) settled() map[string]bool {
 	s.t.Helper()
 	var ids map[string]bool
@@ -303,8 +303,8 @@ func (s *stack) settled() map[string]bool {
 	return ids
 }
 
-// outlivesTheBus takes the MessageBus away: the probe says so and why, and afterwards nothing is missing that the bus has
-// taken, or, on a bus that forgets, nothing that it has taken since the probe said that it is well again.
+// outlivesTheBus stops the MessageBus: the probe reports it with the reason, and afterwards no event accepted by the bus is missing or, on a bus
+// without persistence, none accepted since the probe reported that it is well again.
 func outlivesTheBus(t *testing.T, s *stack) {
 	require.NoError(t, s.bus.stop())
 	s.await("not ready, with a reason", func() bool {
@@ -328,7 +328,7 @@ func outlivesTheBus(t *testing.T, s *stack) {
 	}
 }
 
-// arrived reports whether every event that was published, except for some, was decided on.
+// arrived reports whether every published event, except for some, was decided on.
 func (s *stack) arrived(except map[string]bool) bool {
 	s.t.Helper()
 	var body struct{ Decisions []struct{ EventID string } }

@@ -21,7 +21,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// rule is of a Rule of KubeEdge's router what routes; the manifests' own test holds them against KubeEdge's types.
+// rule is the routing part of a Rule of KubeEdge's router; the manifests' own test compares them with KubeEdge's types.
 type rule struct {
 	Kind string
 	Spec struct {
@@ -47,8 +47,8 @@ func kubeedgeRules(t *testing.T) (rules []rule) {
 	}
 }
 
-// eventBus does what KubeEdge's EventBus and router do between an MQTT broker on the node and HTTP in the cloud, by the rules:
-// exact topics, QoS 1, the payload as text inside of JSON, a POST without anybody waiting for its answer; and the way back.
+// eventBus does what KubeEdge's EventBus and router do between an MQTT broker on the node and HTTP in the cloud, by the rules: exact topics, QoS 1,
+// the payload as a string in JSON, a POST whose response is ignored; and the reverse path.
 type eventBus struct {
 	t      *testing.T
 	broker paho.Client
@@ -77,7 +77,7 @@ func (b *eventBus) start(broker string) (replies string) {
 	return s.URL
 }
 
-// carry takes a message up to the cloud. What is no text would not survive it.
+// carry forwards a message to the cloud. A payload that is not text would not survive it.
 func (b *eventBus) carry(resource string, payload []byte) {
 	asText, err := json.Marshal(string(payload))
 	if err != nil {
@@ -116,8 +116,8 @@ func (b *eventBus) back(w http.ResponseWriter, r *http.Request) {
 	http.NotFound(w, r)
 }
 
-// The contract with KubeEdge's EventBus, against a real broker and by the very rules that are shipped: batches of every class reach
-// the consumer, their receipts come back, and what a consumer that was away has missed comes again.
+// The contract with KubeEdge's EventBus, against a real broker and by the shipped rules: batches of every class reach the consumer, their receipts
+// return, and a consumer that was down receives what it missed.
 func TestKubeEdge(t *testing.T) {
 	if os.Getenv("E2E_BIN") == "" {
 		t.Skip("run `make e2e`, which builds the programs")
@@ -180,7 +180,7 @@ func standalone(s *stack, brokerPort string) *process {
 	return p
 }
 
-// post gives app-offload one event of the profile.
+// post sends app-offload one event of the profile.
 func (s *stack) post(profile string) {
 	s.t.Helper()
 	id := uuid.NewString()

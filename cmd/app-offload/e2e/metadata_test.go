@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// metadata is the one part of the stack that is a stand-in: as much of core-metadata's REST API as a device service asks for
-// at its start. It knows one device for each service, of the profile with the service's name.
+// metadata is the only fake of the stack: the part of core-metadata's REST API that a device service uses at its start. It knows one device for each
+// service, of the profile with the service's name.
 type metadata struct{ *httptest.Server }
 
 // newMetadata starts it on a port.
@@ -47,7 +47,7 @@ func reply(w http.ResponseWriter, code int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // a client that has gone needs no answer
 }
 
-// sources are the device's resources with their types and how often an autoEvent reads each.
+// sources are the device's resources with their types and the interval at which an autoEvent reads each.
 var sources = []struct{ name, kind, every string }{
 	{"Level", "Float64", "100ms"},
 	{"Wave", "Float32Array", "250ms"},

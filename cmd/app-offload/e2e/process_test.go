@@ -15,10 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long anything may take before the test gives up: far more than it takes on the slowest machine.
+// patience is the time limit of every wait: far more than needed on the slowest machine.
 const patience = 90 * time.Second
 
-// await asks again and again until the answer is yes; explain describes the state when it never is.
+// await polls until ok is true; explain describes the state if it never is.
 func await(t *testing.T, what string, ok func() bool, explain func() string) {
 	t.Helper()
 	for begin := time.Now(); !ok(); time.Sleep(20 * time.Millisecond) {
@@ -28,7 +28,7 @@ func await(t *testing.T, what string, ok func() bool, explain func() string) {
 	}
 }
 
-// buffer keeps what a process writes.
+// buffer keeps the output of a process.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -46,13 +46,13 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// tail is the end of what was written: enough to see why.
+// tail returns the end of the output: enough to see the cause.
 func (b *buffer) tail() string {
 	text := b.String()
 	return text[max(0, len(text)-4000):]
 }
 
-// process is one program of the stack. It may be ended and started again; what it has written stays.
+// process is one program of the stack. It may be stopped and started again; its output is kept.
 type process struct {
 	t       *testing.T
 	name    string
@@ -91,7 +91,7 @@ func (p *process) start() {
 	p.cmd, p.done = cmd, done
 }
 
-// stop asks the process to end, and gives back how it did.
+// stop ends the process in order, and returns its error.
 func (p *process) stop() error {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM), p.name)
@@ -111,7 +111,7 @@ func (p *process) kill() {
 	p.cmd = nil
 }
 
-// freePort is a port without a listener.
+// freePort returns a port without a listener.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -122,7 +122,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// answers reports whether somebody listens on the port.
+// answers reports whether a process listens on the port.
 func answers(port string) bool {
 	conn, err := net.DialTimeout("tcp", "127.0.0.1:"+port, time.Second)
 	if err == nil {

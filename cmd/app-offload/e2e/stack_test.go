@@ -18,8 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// common is EdgeX's common configuration, as its bootstrapper would put it into Consul: what no-secty has of it, with the
-// addresses of this stack.
+// common is EdgeX's common configuration, as its bootstrapper would write it to Consul: that of no-secty, with the addresses of this stack.
 const common = `
 all-services:
   Writable:
@@ -38,7 +37,7 @@ device-services:
   Device: {DataTransform: true, MaxCmdOps: 128, MaxCmdValueLen: 256, AsyncBufferSize: 1, EnableAsyncReadings: true, Discovery: {Enabled: false, Interval: "30s"}}
 `
 
-// device is the private configuration of a device service. At level DEBUG the SDK says of each event that it is published.
+// device is the private configuration of a device service. At level DEBUG the SDK logs each published event.
 const device = `
 Writable: {LogLevel: DEBUG}
 Service: {Host: 127.0.0.1, Port: %s, StartupMsg: "the device is there"}
@@ -46,14 +45,14 @@ MessageBus: {Optional: {ClientId: %s}}
 Device: {ProfilesDir: "", DevicesDir: "", ProvisionWatchersDir: ""}
 `
 
-// keys is where Consul holds what EdgeX 3 configures.
+// keys is the path of EdgeX 3's configuration in Consul.
 const keys = "edgex/v3/"
 
-// writable is where it holds what may change while app-offload runs.
+// writable is the path of the settings that may change while app-offload runs.
 const writable = keys + "app-offload/Offload/Writable/"
 
-// deviceServices are two instances that differ in how they encode: one as EdgeX does by itself, JSON but for binary readings,
-// the other CBOR throughout.
+// deviceServices are two instances that differ in their encoding: one as EdgeX does by default, JSON except for binary readings, the other always
+// CBOR.
 var deviceServices = map[string]string{"device-json": "false", "device-cbor": "true"}
 
 // stack is everything that runs.
@@ -73,7 +72,7 @@ type stack struct {
 	pause    string // the file that silences the devices while it exists
 }
 
-// newStack starts all of it, in the order in which compose would.
+// newStack starts all of it, in the order of compose.
 func newStack(t *testing.T, startBus func(*testing.T) *bus) *stack {
 	t.Helper()
 	s := &stack{t: t, dir: t.TempDir(), consul: startConsul(t), bus: startBus(t)}
@@ -95,7 +94,7 @@ func newStack(t *testing.T, startBus func(*testing.T) *bus) *stack {
 
 func binary(name string) string { return filepath.Join(os.Getenv("E2E_BIN"), name) }
 
-// configure puts the common configuration into Consul, as core-common-config-bootstrapper does.
+// configure writes the common configuration to Consul, as core-common-config-bootstrapper does.
 func (s *stack) configure() {
 	s.t.Helper()
 	s.metadata = freePort(s.t)
@@ -104,7 +103,7 @@ func (s *stack) configure() {
 	require.NoError(s.t, s.consul.put(bootstrapper+"IsCommonConfigReady", "true"))
 }
 
-// startMetadata starts the stand-in, and registers it.
+// startMetadata starts the fake, and registers it.
 func (s *stack) startMetadata() {
 	s.t.Helper()
 	m := newMetadata(s.t, s.metadata)
@@ -143,14 +142,14 @@ func (s *stack) addDevice(name, cbor string) {
 	s.devices = append(s.devices, p)
 }
 
-// startDevices lets them speak.
+// startDevices starts the devices' events.
 func (s *stack) startDevices() {
 	for _, d := range s.devices {
 		d.start()
 	}
 }
 
-// setPaused silences the devices, or lets them speak again.
+// setPaused silences the devices, or lets them send again.
 func (s *stack) setPaused(paused bool) {
 	s.t.Helper()
 	if paused {
@@ -162,7 +161,7 @@ func (s *stack) setPaused(paused bool) {
 
 var publishedLine = regexp.MustCompile(`id: ([0-9a-f-]{36})\) published to MessageBus`)
 
-// published are the ids of all events that the device services say they have published.
+// published returns the ids of all events that the device services published.
 func (s *stack) published() map[string]bool {
 	ids := map[string]bool{}
 	for _, d := range s.devices {
@@ -173,7 +172,7 @@ func (s *stack) published() map[string]bool {
 	return ids
 }
 
-// stored are the ids of all events in the consumer's database, and how many of them lack a part.
+// stored returns the ids of all events in the consumer's database, and how many of them are incomplete.
 func (s *stack) stored() (ids map[string]bool, incomplete int) {
 	s.t.Helper()
 	out, err := exec.Command(binary("offload-cloud"), "events", "-store", s.dsn).Output() // #nosec G204 -- the test's own program
@@ -198,7 +197,7 @@ func (s *stack) stored() (ids map[string]bool, incomplete int) {
 	return ids, incomplete
 }
 
-// status is of app-offload's status what the test looks at.
+// status is the part of app-offload's status that the test uses.
 type status struct {
 	Ready  bool
 	Counts struct {
@@ -217,7 +216,7 @@ func (s *stack) status() status {
 	return st
 }
 
-// get asks app-offload, and answers 0 when it does not.
+// get requests a path of app-offload, and returns 0 if it does not respond.
 func (s *stack) get(path string, into any) int {
 	resp, err := http.Get(s.api + path) // #nosec G107 -- the test's own address
 	if err != nil {
@@ -230,7 +229,7 @@ func (s *stack) get(path string, into any) int {
 	return resp.StatusCode
 }
 
-// text is what app-offload answers, as it is.
+// text returns app-offload's response as text.
 func (s *stack) text(path string) string {
 	resp, err := http.Get(s.api + path) // #nosec G107 -- the test's own address
 	if err != nil {
@@ -244,14 +243,14 @@ func (s *stack) text(path string) string {
 	return string(body)
 }
 
-// ready is the answer of the probe, with its reasons.
+// ready returns the response of the probe, with its reasons.
 func (s *stack) ready() (code int, reasons string) {
 	var body struct{ Reasons []string }
 	code = s.get("offload/ready", &body)
 	return code, strings.Join(body.Reasons, "; ")
 }
 
-// decision is one of the latest.
+// decision is one of the latest decisions.
 type decision struct {
 	ID                            uint64
 	Device, Source, Class, Policy string
@@ -259,14 +258,14 @@ type decision struct {
 	Decision                      struct{ Target string }
 }
 
-// latest are the newest decisions, newest first.
+// latest returns the newest decisions, newest first.
 func (s *stack) latest(filter string) []decision {
 	var body struct{ Decisions []decision }
 	s.get("offload/decisions?limit=20"+filter, &body)
 	return body.Decisions
 }
 
-// say describes the whole stack, for a test that has failed.
+// say describes the whole stack, for a failed test.
 func (s *stack) say() string {
 	raw, _ := json.MarshalIndent(s.status(), "", " ")
 	code, reasons := s.ready()
@@ -278,20 +277,20 @@ func (s *stack) say() string {
 	return text
 }
 
-// await waits for a condition, and fails with the state of the whole stack when it does not come true.
+// await waits for a condition, and fails with the state of the whole stack if it does not become true.
 func (s *stack) await(what string, ok func() bool) {
 	s.t.Helper()
 	await(s.t, what, ok, s.say)
 }
 
-// flows waits until more events have been published, and stored, than were.
+// flows waits until more events have been published and stored than before.
 func (s *stack) flows() {
 	s.t.Helper()
 	accepted := s.status().Counts.Accepted
 	s.await("events flow", func() bool { return s.status().Counts.Accepted > accepted+20 })
 }
 
-// timed is how long it took until ok.
+// timed returns how long it took until ok.
 func (s *stack) timed(what string, ok func() bool) time.Duration {
 	s.t.Helper()
 	begin := time.Now()

@@ -36,7 +36,7 @@ func TestFoldedPayloadsComeBack(t *testing.T) {
 	})
 }
 
-// One mark may stand for a long run: the columns obey the limit when they are put together as well.
+// One mark may represent a long run: the limit applies when columns are joined as well.
 func TestUnfoldingIsBounded(t *testing.T) {
 	text := append([]byte{16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, markID}, bytes.Repeat([]byte{markSameID}, 1<<20)...)
 	_, err := Unfold(append(text, make([]byte, 16)...), 1<<20)
@@ -52,7 +52,7 @@ func TestUnfoldingIsBounded(t *testing.T) {
 	}
 }
 
-// Each kind of mark alone: the limit holds exactly, and a column that ends too early or has too much is refused.
+// Each kind of mark alone: the limit is exact, and a column that is too short or too long is rejected.
 func TestEachMarkIsBounded(t *testing.T) {
 	const id = "5b1e9c1e-0f5c-4a43-9d8d-3f9ad8f6a001"
 	for name, src := range map[string]string{

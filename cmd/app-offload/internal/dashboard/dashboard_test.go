@@ -23,7 +23,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// fake is a service whose status a test sets, with a ring of real decisions.
+// fake is a service with a settable status, and a ring of real decisions.
 type fake struct {
 	status      status.Status
 	ring        *decision.Ring
@@ -49,7 +49,7 @@ func (f *fake) Decisions(n int, keep func(*decision.Entry) bool) []decision.Entr
 func (f *fake) Decision(id uint64) (decision.Entry, bool) { return f.ring.Get(id) }
 func (f *fake) Quarantined() []quarantine.Rejected        { return f.quarantined }
 
-// decide notes n decisions, half of them for each target, with an outcome.
+// decide records n decisions, half of them for each target, with an outcome.
 func (f *fake) decide(n int) {
 	for i := range n {
 		e := decision.Entry{
@@ -62,7 +62,7 @@ func (f *fake) decide(n int) {
 	}
 }
 
-// run lets a service work for so many intervals.
+// run lets a service work for that many intervals.
 func (f *fake) run(d *Dashboard, start time.Time, intervals int, between func(i int)) time.Time {
 	for i := range intervals {
 		f.status.Events.Received += 20
@@ -83,7 +83,7 @@ func (f *fake) run(d *Dashboard, start time.Time, intervals int, between func(i 
 
 var begin = time.Unix(1_800_000_000, 0)
 
-// The history has rates a second, means of what was decided lately, and the last ten minutes however long it runs.
+// The history has rates a second, means over recent decisions, and the last ten minutes however long it runs.
 func TestHistory(t *testing.T) {
 	f := newFake()
 	d := New(f)
@@ -101,7 +101,7 @@ func TestHistory(t *testing.T) {
 	require.Nil(t, got["nodePower"].([]any)[0], "power without a sensor is null")
 }
 
-// pointsOf gives the history as the page gets it.
+// pointsOf returns the history as the page gets it.
 func pointsOf(t *testing.T, d Data) map[string]any {
 	t.Helper()
 	raw, err := json.Marshal(d)
@@ -111,7 +111,7 @@ func pointsOf(t *testing.T, d Data) map[string]any {
 	return back.History
 }
 
-// A page that has some points gets the rest; one that knows a number of an earlier process gets everything.
+// A page with some points gets the later ones; one with a number of an earlier process gets all.
 func TestHistorySince(t *testing.T) {
 	f := newFake()
 	d := New(f)
@@ -129,8 +129,8 @@ func TestHistorySince(t *testing.T) {
 	}
 }
 
-// The list begins with what is true at the first look, however much has come by then; configuration is no news, nor is what an earlier
-// process dropped. What has not come yet is on the list, and no change.
+// The list begins with the state at the first look, however much has arrived by then; configuration is not listed, nor are drops of an earlier
+// process. Parts that are not up yet are on the list, and not a change.
 func TestTheListBeginsWithTheFirstLook(t *testing.T) {
 	for _, c := range []struct {
 		why          string
@@ -185,7 +185,7 @@ func texts(changes []Change) (all []string) {
 	return all
 }
 
-// What is no longer as it was is told once, the spool with some play around its limit.
+// A change is listed once, the spool's with a margin around its limit.
 func TestChanges(t *testing.T) {
 	f := newFake()
 	d := New(f)
@@ -228,7 +228,7 @@ func TestChangesAreBounded(t *testing.T) {
 	require.Len(t, d.Data(begin, Query{}).Changes, maxChanges)
 }
 
-// Decisions can be asked for by target, class, device and policy.
+// Decisions can be filtered by target, class, device and policy.
 func TestDecisionsAreFiltered(t *testing.T) {
 	f := newFake()
 	f.decide(100)
@@ -241,7 +241,7 @@ func TestDecisionsAreFiltered(t *testing.T) {
 	require.Empty(t, d.Data(begin, Query{Device: "unknown"}).Decisions)
 }
 
-// The whole page, with a full history and full lists in it, is small, contacts no other host, and allows its own script alone.
+// The whole page, with a full history and full lists, is small, contacts no other host, and allows only its own script.
 func TestPageIsSmallAndStrict(t *testing.T) {
 	f := newFake()
 	d := New(f)
@@ -270,7 +270,6 @@ func TestPageIsSmallAndStrict(t *testing.T) {
 	require.Equal(t, "no-store", rec.Header().Get("Cache-Control"))
 }
 
-// The token of the request is in the page, as text that cannot become markup; the page of a request without a token has an empty one.
 // Each reason of the health has a title on the page.
 func TestReasonsHaveTitles(t *testing.T) {
 	script, err := web.ReadFile("web/page.js")
@@ -303,7 +302,7 @@ func TestPageCarriesItsToken(t *testing.T) {
 	require.Contains(t, rec.Body.String(), `<meta name="token" content="">`, "a proxy that has the token keeps it")
 }
 
-// Nothing that comes from outside can end the element that the first numbers stand in.
+// Text from outside cannot end the element of the first data.
 func TestNamesAreNoMarkup(t *testing.T) {
 	f := newFake()
 	f.status.NodeName = "</script><script>alert(1)</script>"
@@ -314,7 +313,7 @@ func TestNamesAreNoMarkup(t *testing.T) {
 	require.Equal(t, 2, strings.Count(rec.Body.String(), "<script"))
 }
 
-// At any rate of decisions as many are looked at, spread over all of the last seconds.
+// At any rate of decisions the same number is sampled, spread over the last seconds.
 func TestSamplerIsBounded(t *testing.T) {
 	f := newFake()
 	d := New(f)

@@ -30,7 +30,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// node is a whole service with its page, a broker that can go away, and a clock that can be set.
+// node is a whole service with its page, a broker that can be stopped, and a settable clock.
 type node struct {
 	t       *testing.T
 	service *functions.Service
@@ -58,7 +58,7 @@ type noResults struct{}
 
 func (noResults) Publish(local.Result) error { return nil }
 
-// newNode starts one at a broker of its own, at which no consumer listens.
+// newNode starts one at a broker of its own, without a consumer.
 func newNode(t *testing.T, change func(*config.Config)) *node {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -86,7 +86,7 @@ func newNode(t *testing.T, change func(*config.Config)) *node {
 	return n
 }
 
-// serve puts the page up, and looks at the service as the watcher does.
+// serve serves the page, and observes the service as the watcher does.
 func (n *node) serve() {
 	d := New(n.service)
 	api := "/api/v3/offload/"
@@ -118,7 +118,7 @@ func (n *node) serve() {
 	n.t.Cleanup(func() { close(stop); looking.Wait() })
 }
 
-// take hands an event of so many bytes over, and says whether it was taken.
+// take submits an event of that size, and returns whether it was accepted.
 func (n *node) take(bytes int) error {
 	n.events++
 	id := fmt.Sprintf("00000000-0000-4000-8000-%012d", n.events)
@@ -127,7 +127,7 @@ func (n *node) take(bytes int) error {
 		id, time.Now().UnixNano(), noise(n.events, bytes))})
 }
 
-// noise is text that does not compress well.
+// noise returns text that compresses badly.
 func noise(seed, bytes int) string {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/"
 	var b strings.Builder
@@ -156,7 +156,7 @@ func tmpfs(t *testing.T, mib int) string {
 	return dir
 }
 
-// Each state that somebody should know of is on the page of a real service, as a banner with its reason, and "All is well" is not.
+// Each state that a user should know of is on the page of a real service, as a banner with its reason, and "All is well" is not.
 func TestPageNamesEachState(t *testing.T) {
 	t.Parallel()
 	full := func(c *config.Config) {

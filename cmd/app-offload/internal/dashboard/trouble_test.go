@@ -20,8 +20,8 @@ import (
 	"app-offload/functions/status"
 )
 
-// gateway serves the page of a fake as secure mode does: nothing without the right token, which may run out. The browser's
-// own request for the page is given one, as a proxy in front of it would do.
+// gateway serves the page of a fake as secure mode does: nothing without the right token, which may expire. The browser's own request for the page
+// gets one, as from a proxy.
 type gateway struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -66,7 +66,7 @@ func writeJSON(t *testing.T, w io.Writer, v any) {
 	}
 }
 
-// change lets time go on with another status.
+// change advances the time with another status.
 func (g *gateway) change(f *fake, to func(*status.Status)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -74,7 +74,7 @@ func (g *gateway) change(f *fake, to func(*status.Status)) {
 	g.now = f.run(g.page, g.now, 1, nil)
 }
 
-// Whatever can go wrong is on the page in words, together, and readable; a token that has run out is asked for anew.
+// All troubles are on the page in words, together, and readable; for an expired token the page asks for a new one.
 func TestPageShowsTrouble(t *testing.T) {
 	t.Parallel()
 	b := browsertest.New(t)
