@@ -147,7 +147,7 @@ func TestMessagesThatCannotBeTakenApart(t *testing.T) {
 		"JSON, as many as may be":     {[]byte(`{"specversion":"1.0","data":1` + members(maxAttributes-1) + `}`), ""},
 		"JSON, one more":              {[]byte(`{"specversion":"1.0","data":1` + members(maxAttributes) + `}`), "more than 64 attributes"},
 		"JSON, without data":          {[]byte(`{"specversion":"1.0"}`), "neither data nor data_base64"},
-		"JSON, data twice":            {[]byte(`{"specversion":"1.0","data":1,"data_base64":""}`), "data twice"},
+		"JSON, data twice":            {[]byte(`{"specversion":"1.0","data":1,"data_base64":""}`), "duplicate data"},
 		"JSON, base64 of nothing":     {[]byte(`{"specversion":"1.0","data_base64":""}`), ""},
 		"JSON, base64 is a number":    {[]byte(`{"specversion":"1.0","data_base64":7}`), "cannot unmarshal number"},
 		"JSON, base64 with a break":   {[]byte(`{"specversion":"1.0","data_base64":"QU\nFB"}`), "line breaks"},

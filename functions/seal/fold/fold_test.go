@@ -91,8 +91,8 @@ func TestEachMarkIsBounded(t *testing.T) {
 		}
 	}
 	for mark, want := range map[string]string{
-		"\xf5": "unexpected end", "\xf6": "ends too early", "\xf7": "before the first", "\xf8": "ends too early", "\xfa": "ends too early", "\xfe": "ends too early",
-		"\xff": "unexpected end", "\xf8\x01": "ends too early", "\xff\x01": "ends too early", "\xfe\x01": "ends too early",
+		"\xf5": "unexpected end", "\xf6": "unexpected end", "\xf7": "before the first id", "\xf8": "unexpected end", "\xfa": "unexpected end", "\xfe": "unexpected end",
+		"\xff": "unexpected end", "\xf8\x01": "unexpected end", "\xff\x01": "unexpected end", "\xfe\x01": "unexpected end",
 	} {
 		_, err := Unfold(append(make([]byte, Header), mark...), 1<<20)
 		require.ErrorContains(t, err, want, "%q", mark)
