@@ -91,7 +91,7 @@ func (f crashFile) SyncData() error {
 	return f.File.SyncData()
 }
 
-// At does nothing: nobody moves what lies in memory.
+// At does nothing: a file in memory is never moved.
 func (f crashFile) At(string) error { return nil }
 
 // Truncate does nothing, since vfs cannot truncate: the spool must work without it, for a truncation is not durable either.
