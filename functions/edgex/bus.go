@@ -17,7 +17,7 @@ import (
 // retryBus is the pause before another attempt to reach the bus.
 const retryBus = time.Second
 
-// Bus is a MessageBus client of our own. It connects at the first use and again after a failure, and stays until Close, which comes after the
+// Bus is a MessageBus client of our own. It connects on first use and again after a failure, and stays until Close, which follows the
 // last result. It is safe for concurrent use.
 type Bus struct {
 	cfg     BusConfig
@@ -50,7 +50,7 @@ func (b *Bus) Publish(topic, contentType, correlationID string, payload []byte) 
 	m.ApiVersion = "v3"
 	m.CorrelationID, m.ContentType, m.Payload = correlationID, contentType, payload
 	if err := client.Publish(m, b.cfg.BaseTopicPrefix+"/"+topic); err != nil {
-		if strings.EqualFold(b.cfg.Type, "redis") { // its client connects with each message, and Redis refuses none for its content
+		if strings.EqualFold(b.cfg.Type, "redis") { // its client connects with each message, and Redis rejects no content
 			err = fmt.Errorf("%w: %w", local.ErrAway, err)
 		} else {
 			b.replace(client)
@@ -60,7 +60,7 @@ func (b *Bus) Publish(topic, contentType, correlationID string, payload []byte) 
 	return nil
 }
 
-// replace drops a client, a pointer, that has failed. A call that failed with an earlier client leaves the current one alone.
+// replace drops a failed client. A call that failed with an earlier client leaves the current one alone.
 func (b *Bus) replace(failed messaging.MessageClient) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -110,7 +110,7 @@ func (b *Bus) abandon(topics []string) {
 // farewell is the time limit of a disconnection.
 const farewell = 300 * time.Millisecond
 
-// connected returns the client, and connects first if there is none. Close does not wait for it.
+// connected returns the client, and connects first without one. Close does not wait for it.
 func (b *Bus) connected() (messaging.MessageClient, error) {
 	if client, err := b.current(); client != nil || err != nil {
 		return client, err
@@ -134,7 +134,7 @@ func (b *Bus) connected() (messaging.MessageClient, error) {
 	return client, nil
 }
 
-// current returns the client, nil without one, or ErrNoBus where there is to be none.
+// current returns the client, nil without one, or ErrNoBus if the bus is disabled or closed.
 func (b *Bus) current() (messaging.MessageClient, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
