@@ -119,7 +119,7 @@ func mustStay(e *Entry) string {
 	switch e.Decision.Reason {
 	case GuardLinkDown:
 		if e.Decision.Target == Cloud {
-			return "the link to the cloud is down, and its result here would be far too late; it waits in the spool for the link; " + ways(e)
+			return "the link to the cloud is down, and its local result would be far too late; it waits in the spool for the link; " + ways(e)
 		}
 		return "the link to the cloud is down; " + localOnly(e)
 	case GuardBacklog:

@@ -96,13 +96,13 @@ func (k *cost) inherit(from Policy) {
 // choose takes the cheaper of two targets, whose times the bandit may have corrected. The shadow prices are of a usual node, scaled by b.
 func (k *cost) choose(t *task.Task, e *score.Estimate, s *host.State, local, cloud timing, b beat) decision.Decision {
 	waited, deadline := k.clock(t, s)
-	here := k.of(waited+local.time(), deadline, e.LocalEnergy*k.strain(s)) + b.rush*k.edge.of(local.own*b.usual, local.wait*b.usual) + k.stall(s)
-	there := math.Inf(1)
+	localCost := k.of(waited+local.time(), deadline, e.LocalEnergy*k.strain(s)) + b.rush*k.edge.of(local.own*b.usual, local.wait*b.usual) + k.stall(s)
+	cloudCost := math.Inf(1)
 	if !math.IsInf(e.CloudTime, 1) {
 		link := (cloud.wait + cloud.own) * k.caution
-		there = k.of(waited+link+cloud.after, deadline, e.CloudEnergy*k.strain(s)) + b.rush*k.link.of(cloud.own*b.usual, cloud.wait*b.usual) + k.paid(e)
+		cloudCost = k.of(waited+link+cloud.after, deadline, e.CloudEnergy*k.strain(s)) + b.rush*k.link.of(cloud.own*b.usual, cloud.wait*b.usual) + k.paid(e)
 	}
-	d := decision.Decision{Threshold: half, Propensity: 1, Score: share(here, there), Target: decision.Local, Reason: decision.CheaperLocal}
+	d := decision.Decision{Threshold: half, Propensity: 1, Score: share(localCost, cloudCost), Target: decision.Local, Reason: decision.CheaperLocal}
 	if d.Score >= half {
 		d.Target, d.Reason = decision.Cloud, decision.CheaperCloud
 	}
@@ -168,20 +168,20 @@ func (p timing) time() float64 { return p.wait + p.own + p.after }
 
 // timings splits the two predictions into their parts.
 func timings(e *score.Estimate, s *host.State) (local, cloud timing) {
-	here := bounded(e.LocalTime)
-	local.own = here
+	localTime := bounded(e.LocalTime)
+	local.own = localTime
 	if queue, cycles := bounded(s.QueueCycles), bounded(e.Cycles); queue > 0 {
-		local.own = here * cycles / (queue + cycles)
+		local.own = localTime * cycles / (queue + cycles)
 	}
-	local.wait = here - local.own
+	local.wait = localTime - local.own
 
-	there, bytes := bounded(e.CloudTime), bounded(e.Bytes)
+	cloudTime, bytes := bounded(e.CloudTime), bounded(e.Bytes)
 	ahead := s.Link.BytesAhead(1, 1)
 	if s.Link.Goodput > 0 {
-		cloud.own = min(bytes/s.Link.Goodput, there)
-		cloud.wait = min(ahead/s.Link.Goodput, there-cloud.own)
+		cloud.own = min(bytes/s.Link.Goodput, cloudTime)
+		cloud.wait = min(ahead/s.Link.Goodput, cloudTime-cloud.own)
 	}
-	cloud.after = there - cloud.own - cloud.wait
+	cloud.after = cloudTime - cloud.own - cloud.wait
 	return local, cloud
 }
 

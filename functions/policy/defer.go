@@ -68,9 +68,9 @@ func (p *deferring) Decide(t *task.Task, e *score.Estimate, s *host.State) decis
 // DecideAgain decides a task whose arrival is already counted.
 func (p *deferring) DecideAgain(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
 	w, at := p.weigh(t, e, s), p.tempo.now(s.Time)
-	here := w.here + p.rule.price(decision.Local, w.local.wait+w.local.own, at) - p.rule.price(decision.Local, w.local.wait, at)
-	there := w.there + p.rule.price(decision.Cloud, w.cloud.wait+w.cloud.own, at) - p.rule.price(decision.Cloud, w.cloud.wait, at)
-	d := decision.Decision{Threshold: half, Propensity: 1, Score: share(here, there), Target: decision.Local, Reason: decision.CheaperLocal}
+	localCost := w.localCost + p.rule.price(decision.Local, w.local.wait+w.local.own, at) - p.rule.price(decision.Local, w.local.wait, at)
+	cloudCost := w.cloudCost + p.rule.price(decision.Cloud, w.cloud.wait+w.cloud.own, at) - p.rule.price(decision.Cloud, w.cloud.wait, at)
+	d := decision.Decision{Threshold: half, Propensity: 1, Score: share(localCost, cloudCost), Target: decision.Local, Reason: decision.CheaperLocal}
 	if d.Score >= half {
 		d.Target, d.Reason = decision.Cloud, decision.CheaperCloud
 	}
@@ -109,9 +109,9 @@ func (p *deferring) early(own float64, s *host.State) float64 {
 
 // offer is a task with the costs of both targets, without the prices of their time.
 type offer struct {
-	waited, deadline float64 // s
-	local, cloud     timing
-	here, there      float64
+	waited, deadline     float64 // s
+	local, cloud         timing
+	localCost, cloudCost float64
 }
 
 func (p *deferring) weigh(t *task.Task, e *score.Estimate, s *host.State) (w offer) {
@@ -122,8 +122,8 @@ func (p *deferring) weigh(t *task.Task, e *score.Estimate, s *host.State) (w off
 	w.local, w.cloud = timings(e, s)
 	w.cloud.wait *= p.rule.Caution
 	w.cloud.own *= p.rule.Caution
-	w.here = p.cost.of(w.waited+w.local.time(), w.deadline, e.LocalEnergy*p.cost.strain(s)) + p.cost.stall(s)
-	w.there = p.cost.of(w.waited+w.cloud.time(), w.deadline, e.CloudEnergy*p.cost.strain(s)) + p.cost.paid(e)
+	w.localCost = p.cost.of(w.waited+w.local.time(), w.deadline, e.LocalEnergy*p.cost.strain(s)) + p.cost.stall(s)
+	w.cloudCost = p.cost.of(w.waited+w.cloud.time(), w.deadline, e.CloudEnergy*p.cost.strain(s)) + p.cost.paid(e)
 	return w
 }
 

@@ -342,8 +342,8 @@ var whyBound = [...]decision.Reason{decision.Local: decision.BoundLocal, decisio
 // bound early.
 func free(m *score.Model, s *host.State, ahead float64) (open [2]bool) {
 	nothing := m.EstimateWork(nil, 0, 0, s)
-	here, there := timings(&nothing, s)
-	return [2]bool{decision.Local: here.wait <= ahead, decision.Cloud: s.Link.Up && there.wait <= ahead+bounded(s.Link.RTT)}
+	local, cloud := timings(&nothing, s)
+	return [2]bool{decision.Local: local.wait <= ahead, decision.Cloud: s.Link.Up && cloud.wait <= ahead+bounded(s.Link.RTT)}
 }
 
 // Without removes and returns the tasks for which out holds. It scans all parked tasks.

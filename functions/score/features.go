@@ -41,18 +41,18 @@ var FeatureNames = [NumFeatures]string{
 
 // Features fills f for a task, its estimate and the node's state.
 func (m *Model) Features(t *task.Task, e *Estimate, s *host.State, f *Features) {
-	here, there := m.conditionsOf(s)
+	local, cloud := m.conditionsOf(s)
 	*f = Features{
 		Size:          squash(float64(t.Size()), 64*KB),
 		Complexity:    between(t.Complexity/100, 0, 1),
 		Work:          squash(e.Cycles, 300),
 		CPU:           between(s.CPU/100, 0, 1),
 		Memory:        between(s.Memory/100, 0, 1),
-		Queue:         squash(s.QueueCycles/here.rate, 1),
+		Queue:         squash(s.QueueCycles/local.rate, 1),
 		Backlog:       between(s.Link.BacklogShare, 0, 1),
-		Ahead:         squash(m.bytesAhead(&s.Link)/there.goodput, 1),
-		RTT:           squash(there.rtt, 0.1),
-		Goodput:       squash(there.goodput, 1e6),
+		Ahead:         squash(m.bytesAhead(&s.Link)/cloud.goodput, 1),
+		RTT:           squash(cloud.rtt, 0.1),
+		Goodput:       squash(cloud.goodput, 1e6),
 		DeadlineSlack: squash(Slack(t, s), 1),
 		LocalTime:     squash(e.LocalTime, 1),
 		CloudTime:     squash(e.CloudTime, 1),

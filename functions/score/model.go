@@ -111,13 +111,13 @@ func (m *Model) estimateRun(t *task.Task, s *host.State) Estimate {
 func (m *Model) EstimateWork(class *task.Class, size int, cycles float64, s *host.State) Estimate {
 	cycles = between(cycles, 0, math.MaxFloat64)
 	bytes := m.wireBytes(size, s.Link.Growth)
-	here, there := m.conditionsOf(s)
-	m.seen.note(here, there)
+	local, cloud := m.conditionsOf(s)
+	m.seen.note(local, cloud)
 	factor := m.corrections.of(class, cycles, m.c.CorrectionLimit)
-	own := cycles * factor.local / here.rate
+	own := cycles * factor.local / local.rate
 
 	e := Estimate{
-		LocalTime:   between(s.QueueCycles, 0, math.MaxFloat64)*factor.queue/here.rate + own,
+		LocalTime:   between(s.QueueCycles, 0, math.MaxFloat64)*factor.queue/local.rate + own,
 		CloudTime:   math.Inf(1),
 		LocalEnergy: cycles * m.c.EdgeJoules,
 		CloudEnergy: bytes * m.c.RadioJoules,
@@ -130,7 +130,7 @@ func (m *Model) EstimateWork(class *task.Class, size int, cycles float64, s *hos
 	}
 	e.Money += m.credits(class, bytes)
 	if s.Link.Up {
-		e.CloudTime = m.bytesAhead(&s.Link)/there.goodput + m.cloudTime(bytes, cycles, there)*factor.cloud
+		e.CloudTime = m.bytesAhead(&s.Link)/cloud.goodput + m.cloudTime(bytes, cycles, cloud)*factor.cloud
 	}
 	return e
 }
@@ -170,25 +170,25 @@ func (m *Model) bytesAhead(l *host.Link) float64 {
 }
 
 // cloudTime is the uncorrected time in seconds of one task on an idle link.
-func (m *Model) cloudTime(bytes, cycles float64, there path) float64 {
-	return bytes/there.goodput + there.rtt + m.overhead + cycles/m.c.CloudMcycles
+func (m *Model) cloudTime(bytes, cycles float64, cloud path) float64 {
+	return bytes/cloud.goodput + cloud.rtt + m.overhead + cycles/m.c.CloudMcycles
 }
 
 // conditionsOf returns the conditions that predictions depend on, with the configured values in place of missing measurements.
-func (m *Model) conditionsOf(s *host.State) (here edge, there path) {
-	here = edge{rate: m.EdgeRate(s)}
-	there = path{goodput: m.goodput, rtt: m.rtt, growth: s.Link.Growth}
+func (m *Model) conditionsOf(s *host.State) (local edge, cloud path) {
+	local = edge{rate: m.EdgeRate(s)}
+	cloud = path{goodput: m.goodput, rtt: m.rtt, growth: s.Link.Growth}
 	if s.Link.Goodput > 0 {
 		// A stalled link is slow, not infinitely slow: below one byte a second the measurement has no meaning.
-		there.goodput = max(s.Link.Goodput, 1)
+		cloud.goodput = max(s.Link.Goodput, 1)
 	}
 	if s.Link.AtLeast {
-		there.goodput = max(there.goodput, m.goodput)
+		cloud.goodput = max(cloud.goodput, m.goodput)
 	}
 	if s.Link.RTT > 0 {
-		there.rtt = min(s.Link.RTT, math.MaxFloat32)
+		cloud.rtt = min(s.Link.RTT, math.MaxFloat32)
 	}
-	return here, there
+	return local, cloud
 }
 
 // Assume fills in link values that are not yet measured with those that predictions assume.
@@ -370,11 +370,11 @@ type (
 type conditions struct{ rate, goodput, rtt, growth number }
 
 // note writes changed values only, about once a second, so that deciding cores do not contend for the cache line.
-func (c *conditions) note(here edge, there path) {
+func (c *conditions) note(local edge, cloud path) {
 	for _, one := range [...]struct {
 		at    *number
 		value float64
-	}{{&c.rate, here.rate}, {&c.goodput, there.goodput}, {&c.rtt, there.rtt}, {&c.growth, there.growth}} {
+	}{{&c.rate, local.rate}, {&c.goodput, cloud.goodput}, {&c.rtt, cloud.rtt}, {&c.growth, cloud.growth}} {
 		if one.at.load() != one.value {
 			one.at.store(one.value)
 		}
@@ -401,11 +401,11 @@ func (m *Model) ObserveLocal(class *task.Class, bytes int, complexity float64, s
 // ObserveCloud corrects the prediction for the class: the result of a task of that size and complexity (or, without a result, the receipt) arrived so
 // many seconds after its bytes were next on the link.
 func (m *Model) ObserveCloud(class *task.Class, bytes int, complexity float64, seconds float64) {
-	there := path{goodput: m.seen.goodput.load(), rtt: m.seen.rtt.load(), growth: m.seen.growth.load()}
-	if there.goodput == 0 {
-		there = path{goodput: m.goodput, rtt: m.rtt}
+	cloud := path{goodput: m.seen.goodput.load(), rtt: m.seen.rtt.load(), growth: m.seen.growth.load()}
+	if cloud.goodput == 0 {
+		cloud = path{goodput: m.goodput, rtt: m.rtt}
 	}
-	predicted := m.cloudTime(m.wireBytes(bytes, there.growth), m.Cycles(bytes, complexity), there)
+	predicted := m.cloudTime(m.wireBytes(bytes, cloud.growth), m.Cycles(bytes, complexity), cloud)
 	if !m.measures(seconds, predicted) {
 		return
 	}
@@ -421,8 +421,8 @@ func (m *Model) ObserveTrip(class *task.Class, bytes int, complexity float64, s 
 	if !s.Link.Up {
 		return // it waited for the link
 	}
-	_, there := m.conditionsOf(s)
-	ahead := m.bytesAhead(&s.Link) / there.goodput
+	_, cloud := m.conditionsOf(s)
+	ahead := m.bytesAhead(&s.Link) / cloud.goodput
 	if own := seconds - ahead; own > ahead {
 		m.ObserveCloud(class, bytes, complexity, own)
 	}
