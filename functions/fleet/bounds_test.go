@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -197,4 +198,48 @@ func TestAnAnswerHasNoMorePartsThanAStatementMay(t *testing.T) {
 	require.Len(t, most, pool.MaxParts)
 	require.Contains(t, most, pool.Cloud+"000a")
 	require.NotContains(t, most, pool.Cloud+"255")
+}
+
+// Contributions count until they are older than allowed, and are kept until their room is needed.
+func TestContributionsAge(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := newFleet(t)
+	of := func(age time.Duration) *contribution { return &contribution{At: now.Add(-age), Layout: "1"} }
+	f.latest = map[string]*contribution{"old": of(f.terms.MaxAge), "older": of(f.terms.MaxAge + 1)}
+	f.begin(now)
+	require.Contains(t, f.round, "old")
+	require.NotContains(t, f.round, "older")
+	join(t, f, "new", &now, nil).speak(now)
+	require.Equal(t, 3, f.Counts().Nodes)
+}
+
+// warned counts warnings.
+type warned struct {
+	silent
+	n int
+}
+
+func (w *warned) Warnf(string, ...any) { w.n++ }
+
+// What leaves a node is within its own norm, and one problem is logged once for a while.
+func TestWhatAMemberSends(t *testing.T) {
+	s, o := codecs(t, plant)
+	var sent *statement
+	log := &warned{}
+	m := NewMember("n1", s, o, &learner{layout: "1", own: saw(1000, 0.5)}, func(_ string, message []byte) {
+		st, refused := decode(o, seal.Learned, "n1", message)
+		require.Nil(t, refused)
+		sent = st
+	}, log)
+	c := DefaultConfig()
+	c.Interval, c.Clip = "1m", 10
+	m.Set(c)
+	m.Tick(time.Unix(1000, 0))
+	p := sent.Parts[pool.Cloud+"a"]
+	require.InEpsilon(t, 10, math.Hypot(p.Matrix[0], p.Moments[0]), 1e-9)
+	for range 3 {
+		m.Take([]byte("{}"))
+	}
+	require.Equal(t, 1, log.n)
+	require.EqualValues(t, 3, m.Status().Refused)
 }

@@ -113,7 +113,7 @@ func decode(o *seal.Opener, kind seal.NoteKind, node string, message []byte) (*s
 	if err := json.Unmarshal(n.Body, st); err != nil {
 		return nil, &Refused{"malformed", err}
 	}
-	if st.Layout == "" || len(st.Layout) > maxLayout || !check.Printable(st.Layout) || st.Nodes < 0 || st.Last < 0 || st.Last == math.MaxInt64 {
+	if len(st.Layout) > maxLayout || !check.Printable(st.Layout) || st.Nodes < 0 || st.Last < 0 || st.Last == math.MaxInt64 {
 		return nil, refuse("malformed", "layout %.64q of %d nodes after %d", st.Layout, st.Nodes, st.Last)
 	}
 	if err := st.Parts.Check(); err != nil {

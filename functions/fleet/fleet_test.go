@@ -131,9 +131,16 @@ func TestANodeIsToldWhatTheOthersHaveLearned(t *testing.T) {
 	nodes[0].speak(now)
 	got = nodes[0].learner.prior[pool.Cloud+"a"]
 	require.InDelta(t, 0.3, got.Moments[0]/got.Weight(), 1e-12, "without its own")
+	fresh.Tick(now.Add(time.Hour))
 	fresh.Set(DefaultConfig())
 	require.Nil(t, fresh.learner.prior, "who takes no part believes nothing")
 	require.Nil(t, fresh.Status())
+	c := DefaultConfig()
+	c.Interval = "1m"
+	fresh.Set(c)
+	fresh.Take(fresh.answers[1])
+	require.Contains(t, fresh.Status().Problem, "replayed", "what was asked before counts no more")
+	require.Nil(t, fresh.learner.prior)
 }
 
 // A part with fewer than the least number of other contributors is sent to no node; other layouts and old contributions do not count.
@@ -383,7 +390,7 @@ func TestAFleetSurvivesARestart(t *testing.T) {
 	_, err = again.Handle("n1", n.sent[0], now)
 	require.ErrorContains(t, err, "replayed")
 	require.Equal(t, 1, again.Counts().Nodes)
-	for _, bad := range []string{"", "{}", `{"format":"app-offload fleet 1","nodes":{"n":null}}`, `{"format":"app-offload fleet 1","nodes":{"n":{"layout":"1","parts":{"x":{}}}}}`} {
+	for _, bad := range []string{"", "{}", `{"format":"app-offload fleet 1","nodes":{"n":null}}`, `{"format":"app-offload fleet 1","nodes":{"n":{}}}`, `{"format":"app-offload fleet 1","nodes":{"":{"layout":"1"}}}`, `{"format":"app-offload fleet 1","nodes":{"n":{"layout":"1","parts":{"x":{}}}}}`} {
 		require.Error(t, again.Restore([]byte(bad)))
 	}
 	require.Equal(t, 1, again.Counts().Nodes)

@@ -29,13 +29,18 @@ type Member struct {
 	log     say.Logger
 	said    *say.Every
 
-	mu     sync.Mutex
-	cfg    Config
-	next   time.Time // of the next statement
-	rest   time.Time // of the next statement once the latest is answered
+	mu    sync.Mutex
+	cfg   Config
+	next  time.Time // of the next statement
+	rest  time.Time // of the next statement once the latest is answered
+	stamp int64     // of the latest statement, ns; stamps are never reused
+	part
+}
+
+// part is what belongs to one time of taking part.
+type part struct {
 	status Status
-	stamp  int64 // of the latest statement, ns; stamps are never reused
-	first  int64 // stamp of the first statement since the node takes part, 0 before it
+	first  int64 // stamp of the first statement, 0 before it
 	last   int64 // stamp of the statement that the current fleet model answers
 	model  int64 // stamp of that model
 }
@@ -71,7 +76,7 @@ func (m *Member) Set(cfg Config) {
 	m.cfg, m.next, m.rest = cfg, time.Time{}, time.Time{}
 	if !cfg.On() {
 		m.learner.Prior(nil)
-		m.first, m.last, m.model, m.status = 0, 0, 0, Status{}
+		m.part = part{}
 	}
 }
 

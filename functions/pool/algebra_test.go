@@ -138,6 +138,7 @@ func TestWeighing(t *testing.T) {
 		require.InDelta(t, p.Moments[0]*by, w.Moments[0], 1e-9)
 	}
 	require.Equal(t, p, Parts{"local/a": p}.Weigh(p.Weight())["local/a"])
+	require.InDelta(t, 0.1, Parts{"cloud/a": {[]float64{0.5}, []float64{0}}}.Weigh(0.1)["cloud/a"].Weight(), 1e-12)
 	for _, light := range []Part{{[]float64{0}, []float64{0}}, {[]float64{-tiny}, []float64{0}}} { // rounding may leave less than nothing
 		require.Equal(t, light, Parts{"cloud/a": light}.Weigh(10)["cloud/a"])
 	}

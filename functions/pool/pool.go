@@ -52,9 +52,7 @@ func Make(rows [][]float64, moments []float64) Part {
 
 // At returns an element of M.
 func (p Part) At(i, k int) float64 {
-	if k > i {
-		i, k = k, i
-	}
+	i, k = max(i, k), min(i, k)
 	return p.Matrix[i*(i+1)/2+k]
 }
 
