@@ -18,6 +18,9 @@ import (
 	"app-offload/functions/policy"
 )
 
+// maxExport bounds the file that is exported, in bytes: there are no programs of that size.
+const maxExport = 256 << 20
+
 // exportVerb writes a model or a policy as source code.
 func exportVerb(_ context.Context, args []string) error {
 	fs := flags("export")
@@ -41,7 +44,7 @@ func exportVerb(_ context.Context, args []string) error {
 	var b []byte
 	if fs.NArg() > 0 {
 		var err error
-		if b, err = os.ReadFile(fs.Arg(0)); err != nil {
+		if b, err = readFile(fs.Arg(0), maxExport); err != nil {
 			return fmt.Errorf("reading the file to export: %w", err)
 		}
 	}

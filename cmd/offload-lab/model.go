@@ -62,6 +62,9 @@ func modelVerb(ctx context.Context, args []string) error {
 		return fmt.Errorf("-memory = %d must be within 1 and 16384", *maxMiB)
 	}
 	if info, err := os.Stat(fs.Arg(0)); err == nil && info.IsDir() {
+		if (*ask == "") != (*input == "") {
+			return errors.New("-ask and -input belong together: the model, and what it is asked")
+		}
 		return showStore(os.Stdout, storeOptions{dir: fs.Arg(0), key: *key, ask: *ask, input: *input, variant: *variant, memory: int(*maxMiB), json: *asJSON})
 	}
 	switch {
@@ -82,7 +85,7 @@ func modelVerb(ctx context.Context, args []string) error {
 }
 
 func timeModel(ctx context.Context, path, kind string, rt onnxruntime.Config, runs int, memory int64) (*modelReport, error) {
-	file, err := os.ReadFile(path)
+	file, err := readFile(path, memory)
 	if err != nil {
 		return nil, fmt.Errorf("reading the model: %w", err)
 	}
@@ -209,7 +212,7 @@ func readKey(key string) ([]string, error) {
 	if _, err := models.ParseTrust([]string{key}); err == nil {
 		return []string{key}, nil
 	}
-	b, err := os.ReadFile(key)
+	b, err := readFile(key, maxInput)
 	if err != nil {
 		return nil, fmt.Errorf("-key is neither a public key nor a file with one: %w", err)
 	}
@@ -218,7 +221,7 @@ func readKey(key string) ([]string, error) {
 
 // askModel runs a model on a file: a picture, or numbers as a JSON array.
 func askModel(w io.Writer, look *models.Look, o storeOptions) error {
-	b, err := os.ReadFile(o.input)
+	b, err := readFile(o.input, maxInput)
 	if err != nil {
 		return fmt.Errorf("reading -input: %w", err)
 	}
@@ -238,9 +241,12 @@ func askModel(w io.Writer, look *models.Look, o storeOptions) error {
 	return indented(w, answer)
 }
 
+// maxInput bounds a file of which a model wants a few numbers or a picture, in bytes.
+const maxInput = 64 << 20
+
 // printManifest writes a manifest of a model's file for its author to complete.
 func printManifest(w io.Writer, name, path string, memory int64) error {
-	file, err := os.ReadFile(path)
+	file, err := readFile(path, memory)
 	if err != nil {
 		return fmt.Errorf("reading the model: %w", err)
 	}

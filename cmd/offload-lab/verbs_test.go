@@ -5,11 +5,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,7 +20,7 @@ import (
 
 // A bench starts its own program again. Were that this one, it would run all tests again, and they a bench.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "bench" {
+	if len(os.Args) > 1 && os.Args[1] == "bench" || os.Getenv("OFFLOAD_LAB_TEST") != "" {
 		os.Exit(run(os.Args[1:]))
 	}
 	os.Exit(m.Run())
@@ -172,6 +174,31 @@ func TestWhereAFileIsWritten(t *testing.T) {
 	require.Empty(t, left)
 }
 
+// A verb that reads what never comes ends when it is told to a second time.
+func TestASecondSignalEndsAnyVerb(t *testing.T) {
+	program, err := os.Executable()
+	require.NoError(t, err)
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	cmd := exec.CommandContext(t.Context(), program, "report", pipe)
+	cmd.Env = append(os.Environ(), "OFFLOAD_LAB_TEST=1")
+	require.NoError(t, cmd.Start())
+	writes, err := os.OpenFile(pipe, os.O_WRONLY, 0) // once the verb reads
+	require.NoError(t, err)
+	defer writes.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for tick := time.Tick(20 * time.Millisecond); ; {
+		select {
+		case err := <-ended:
+			require.ErrorContains(t, err, "signal: interrupt")
+			return
+		case <-tick:
+			_ = cmd.Process.Signal(os.Interrupt)
+		}
+	}
+}
+
 // Each verb refuses what it does not understand, before it does anything.
 func TestEveryVerbChecksItsArguments(t *testing.T) {
 	for _, c := range []struct {
@@ -229,6 +256,11 @@ func TestEveryVerbChecksItsArguments(t *testing.T) {
 		{"bench", []string{"hard", "-seeds", "1001", "x"}, "-seeds"},
 		{"bench", []string{"hard", "-samples", "99", "x"}, "-samples"},
 		{"bench", []string{"hard", "-samples", "1000001", "x"}, "-samples"},
+		{"model", []string{"-memory", "1", "/dev/zero"}, "larger than 1 MiB"},
+		{"model", []string{"-memory", "1", "-manifest", "m", "/dev/zero"}, "larger than 1 MiB"},
+		{"model", []string{"-ask", "parts", "-input", "/dev/zero", "../../res/models"}, "larger than 64 MiB"},
+		{"model", []string{"-ask", "parts", "../../res/models"}, "-input belong together"},
+		{"model", []string{"-input", "x", "../../res/models"}, "-input belong together"},
 		{"bench", []string{"nab"}, "name one folder"},
 		{"bench", []string{"nab", "/nonexistent"}, "/nonexistent"},
 		{"train", []string{"-env", "cartpole", "-curve", "/nonexistent/curve"}, "opening the learning curve"},

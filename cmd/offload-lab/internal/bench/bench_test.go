@@ -186,6 +186,7 @@ func TestOptionsThatAreWrongAreNamed(t *testing.T) {
 		"-events 0":   func(o *Options) { o.Events = 0 },
 		"-rounds 0":   func(o *Options) { o.Rounds = 0 },
 		"-idle 1ms":   func(o *Options) { o.Idle = time.Millisecond },
+		"-idle 2h":    func(o *Options) { o.Idle = 2 * time.Hour },
 		"-rate -1":    func(o *Options) { o.Rate = -1 },
 		"-window 99:": func(o *Options) { o.Window = 99 },
 	} {
