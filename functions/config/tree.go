@@ -50,9 +50,6 @@ func graftValue(path []string, v reflect.Value, in any) error {
 		return graft(path, v, values)
 	case section:
 		return fmt.Errorf("%s: is a value, not a folder", key)
-	case text == "" && v.Kind() != reflect.String:
-		v.SetZero() // as EdgeX reads it
-		return nil
 	}
 	if err := set(v, strings.TrimSpace(text)); err != nil {
 		return fmt.Errorf("%s = %q: %w", key, text, err)

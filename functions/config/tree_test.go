@@ -54,9 +54,8 @@ func TestFromTree(t *testing.T) {
 	require.True(t, w.Classes["pump"].NeverLeave)
 	require.NoError(t, w.Validate())
 
-	w, err = FromTree(base, map[string]any{"Batch": map[string]any{"MaxCount": "", "MaxKiB": " 7 "}})
+	w, err = FromTree(base, map[string]any{"Batch": map[string]any{"MaxKiB": " 7 "}})
 	require.NoError(t, err)
-	require.Zero(t, w.Batch.MaxCount, "an empty text is no number, as EdgeX reads it")
 	require.Equal(t, 7, w.Batch.MaxKiB)
 	require.Equal(t, base.Batch.MaxAge, w.Batch.MaxAge)
 	require.Empty(t, w.Classes)
@@ -72,12 +71,14 @@ func TestFromTreeNamesWhatCannotBeRead(t *testing.T) {
 	bad["Batch"].(map[string]any)["MaxKiB"] = "many"
 	bad["Batch"].(map[string]any)["MaxCount"] = "7"
 	bad["Classes"].(map[string]any)["camera"].(map[string]any)["NeverLeave"] = "perhaps"
+	bad["Classes"].(map[string]any)["default"].(map[string]any)["NeverLeave"] = "" // or an emptied value would let the data leave
+	bad["Policy"].(map[string]any)["CostTime"] = " "
 	bad["Score"].(map[string]any)["RadioJoules"] = "few"
 	bad["Score"].(map[string]any)["WireShare"] = map[string]any{"x": "1"}
 	w, err := FromTree(base, bad)
 	require.Equal(t, base, w)
-	for _, want := range []string{`Offload.Writable.Batch.MaxKiB = "many"`, `Offload.Writable.Classes.camera.NeverLeave = "perhaps"`, "Offload.Writable.Score.WireShare: is a value", `Offload.Writable.Score.RadioJoules = "few": is not a number`} {
+	for _, want := range []string{`Offload.Writable.Batch.MaxKiB = "many"`, `Offload.Writable.Classes.camera.NeverLeave = "perhaps"`, `Offload.Writable.Classes.default.NeverLeave = "": is neither true nor false`, `CostTime = " ": is not a number`, "Offload.Writable.Score.WireShare: is a value", `Offload.Writable.Score.RadioJoules = "few": is not a number`} {
 		require.ErrorContains(t, err, want)
 	}
-	require.Len(t, strings.Split(err.Error(), "\n"), 4)
+	require.Len(t, strings.Split(err.Error(), "\n"), 6)
 }
