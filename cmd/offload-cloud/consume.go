@@ -20,7 +20,7 @@ import (
 	"app-offload/functions/models"
 )
 
-// consumeFlags are those of the command without a verb.
+// consumeFlags are the flags of the command without a verb.
 type consumeFlags struct {
 	source   sourceFlags
 	keys     keyFlags
@@ -28,7 +28,7 @@ type consumeFlags struct {
 	options  store.Options
 	work     workFlags
 	byClass  string
-	counts   []measured // of what else this process does
+	counts   []measured // of the workers in this process
 	store    string
 	listen   string
 	logLevel slog.Level
@@ -39,15 +39,15 @@ func (f *consumeFlags) register(fs *flag.FlagSet) {
 	f.source.register(fs)
 	f.keys.register(fs)
 	fs.StringVar(&f.store, "store", "sqlite:offload-cloud.db", "where to store: sqlite:PATH or postgres://user@host/database")
-	f.work.register(fs, "0 leaves it to offload-cloud work; -1 is the number of processors on SQLite, and 0 on PostgreSQL")
-	fs.StringVar(&f.byClass, "class-model", "", "models of classes beside or in place of those that manifests name, such as vibration=bearing,camera=parts")
+	f.work.register(fs, "0 leaves the jobs to offload-cloud work; -1 is the number of processors on SQLite, and 0 on PostgreSQL")
+	fs.StringVar(&f.byClass, "class-model", "", "models of classes, which override those in the manifests, such as vibration=bearing,camera=parts")
 	fs.StringVar(&f.listen, "listen", "", "address of /live, /ready and /metrics, such as 127.0.0.1:9464; none if empty")
 	fs.BoolVar(&f.jsonl, "jsonl", false, "print each new record to stdout as a JSON line")
 	fs.TextVar(&f.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
-	fs.IntVar(&f.limits.QueueMiB, "queue-mib", 64, "messages held in memory; beyond it they wait at the broker")
+	fs.IntVar(&f.limits.QueueMiB, "queue-mib", 64, "limit of messages in memory; other messages wait at the broker")
 	fs.IntVar(&f.limits.GroupRecords, "group-records", 5000, "records after which a transaction takes no further message")
-	fs.IntVar(&f.options.DeadCount, "dead-count", 10_000, "most unreadable messages kept")
-	fs.IntVar(&f.options.DeadMiB, "dead-mib", 256, "most bytes of unreadable messages kept")
+	fs.IntVar(&f.options.DeadCount, "dead-count", 10_000, "maximum number of unreadable messages kept")
+	fs.IntVar(&f.options.DeadMiB, "dead-mib", 256, "maximum size of unreadable messages kept")
 }
 
 func (f *consumeFlags) check() error {
@@ -65,7 +65,7 @@ func (f *consumeFlags) check() error {
 		}
 	}
 	if f.source.share != "" && strings.HasPrefix(f.store, "sqlite:") {
-		return errors.New("-share needs a PostgreSQL that all consumers of the group store to")
+		return errors.New("-share needs a PostgreSQL shared by all consumers of the group")
 	}
 	return f.work.check()
 }
@@ -84,7 +84,7 @@ func consumeVerb(ctx context.Context, args []string, std streams) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	ignorePipes() // the reader of the lines may go, the records come on
+	ignorePipes() // the reader of the lines may exit while records continue to arrive
 	progress := newProgress(std.err)
 	log := slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: f.logLevel}))
 	c, db, err := f.consumer(ctx, std.out, log)
@@ -104,10 +104,10 @@ func consumeVerb(ctx context.Context, args []string, std streams) error {
 	return f.serve(ctx, c, db, progress, log)
 }
 
-// ignorePipes makes a write to a pipe without a reader an error instead of the end of the process.
+// ignorePipes turns a write to a pipe without a reader from the end of the process into an error.
 func ignorePipes() { signal.Ignore(syscall.SIGPIPE) }
 
-// consumer puts the parts together.
+// consumer builds the consumer and its store.
 func (f *consumeFlags) consumer(ctx context.Context, out io.Writer, log *slog.Logger) (*consume.Consumer, *store.Store, error) {
 	opener, sealer, err := f.keys.codecs(log)
 	if err != nil {
@@ -134,11 +134,11 @@ func (f *consumeFlags) consumer(ctx context.Context, out io.Writer, log *slog.Lo
 	return c, db, nil
 }
 
-// works reports whether classes may have models here.
+// works reports whether this process has models for classes.
 func (f *consumeFlags) works() bool { return f.work.models.dir != "" || f.byClass != "" }
 
-// startWork has jobs written and answers published, and computes in this process where the flags say so. stop waits for the runs under
-// way; it is called after the end of ctx.
+// startWork makes the store write jobs and the consumer publish answers, and computes in this process if the flags say so. stop waits for the current
+// runs; call it after the end of ctx.
 func (f *consumeFlags) startWork(ctx context.Context, c *consume.Consumer, db *store.Store, log *slog.Logger) (stop func(), err error) {
 	flag, err := classModels(f.byClass)
 	if err != nil || !f.works() {
@@ -184,14 +184,14 @@ func (f *consumeFlags) startWork(ctx context.Context, c *consume.Consumer, db *s
 	}, nil
 }
 
-// byClass names the model of each class: what the manifests say, then what the flag says.
+// byClass returns the model of each class: from the manifests, overridden by the flag.
 func byClass(m *models.Store, flag map[string]string) map[string]string {
 	all := map[string]string{}
 	if m != nil {
 		list, _ := m.Status()
 		for _, one := range list {
 			for _, class := range one.Classes {
-				if _, taken := all[class]; !taken { // of two models that name a class, the first by name
+				if _, taken := all[class]; !taken { // if two models name a class, the first by name
 					all[class] = one.Name
 				}
 			}
@@ -203,7 +203,7 @@ func byClass(m *models.Store, flag map[string]string) map[string]string {
 	return all
 }
 
-// classModels reads "class=model,class=model".
+// classModels parses "class=model,class=model".
 func classModels(text string) (map[string]string, error) {
 	byClass := map[string]string{}
 	for pair := range strings.SplitSeq(text, ",") {
@@ -219,7 +219,7 @@ func classModels(text string) (map[string]string, error) {
 	return byClass, nil
 }
 
-// signalled puts a token into a channel that has room for it.
+// signalled sends a token unless the channel is full.
 func signalled(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -227,7 +227,7 @@ func signalled(c chan<- struct{}) {
 	}
 }
 
-// serve runs the consumer with its progress line and its web server, and waits for all of them.
+// serve runs the consumer with its progress line and its web server, and waits until all have stopped.
 func (f *consumeFlags) serve(ctx context.Context, c *consume.Consumer, db *store.Store, p *progress, log *slog.Logger) error {
 	mux := newMux(func(ctx context.Context) string { return notReady(ctx, c, db) }, &f.keys, append(f.counts, &c.Counts)...)
 	stopWeb, err := serveWeb(f.listen, mux, log)
@@ -239,12 +239,12 @@ func (f *consumeFlags) serve(ctx context.Context, c *consume.Consumer, db *store
 	defer stopProgress()
 	began := time.Now()
 	return c.Run(ctx, func() {
-		// Those who start this program wait for the word "ready".
+		// Scripts that start this program wait for the word "ready".
 		log.Info("ready", "from", f.source.from, "after", time.Since(began).Round(time.Millisecond), "pid", os.Getpid())
 	})
 }
 
-// notReady says what is missing for work to go on, "" if nothing is. The errors themselves stay in the log.
+// notReady returns the reason why the consumer cannot work, "" if it can. Errors appear only in the log.
 func notReady(ctx context.Context, c *consume.Consumer, db *store.Store) string {
 	switch {
 	case !c.Transport.Connected():

@@ -29,7 +29,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// creditsFlags are those of verb credits.
+// creditsFlags are the flags of the verb credits.
 type creditsFlags struct {
 	source                                   sourceFlags
 	keys                                     keyFlags
@@ -44,16 +44,16 @@ func creditsVerb(ctx context.Context, args []string, std streams) error {
 	flags := newFlags("credits", std)
 	f.source.register(flags)
 	f.keys.register(flags)
-	flags.StringVar(&f.ledger, "ledger", "credits.jsonl", "file of the account")
+	flags.StringVar(&f.ledger, "ledger", "credits.jsonl", "file of the ledger")
 	flags.StringVar(&f.key, "key", "", "file with the secret key that signs settlements")
-	flags.StringVar(&f.public, "public", "", "public key that the account is verified with, the first one where it has had several, 64 hexadecimal digits; by default that of -key")
-	flags.StringVar(&f.rotate, "rotate", "", "file with the secret key that signs from now on")
+	flags.StringVar(&f.public, "public", "", "public key that verifies the ledger, 64 hexadecimal digits; after a rotation, the first key; default: that of -key")
+	flags.StringVar(&f.rotate, "rotate", "", "file with the secret key that signs future settlements")
 	flags.StringVar(&f.store, "store", "sqlite:offload-cloud.db", "where the consumer stores")
 	flags.StringVar(&f.prices, "prices", "", "file with the prices by class")
-	flags.StringVar(&f.head, "head", "", "a settlement that must be in the account, NUMBER:DIGEST, as a node's status shows it: finds lines that were cut off the end")
-	flags.BoolVar(&f.settle, "settle", false, "count what was used since the last time")
-	flags.DurationVar(&f.every, "every", 0, "settle again and again, until interrupted; 0 once")
-	flags.DurationVar(&f.lag, "lag", 2*time.Minute, "settle only what was stored that long ago; on PostgreSQL it must be longer than a transaction takes")
+	flags.StringVar(&f.head, "head", "", "a settlement that must be in the ledger, NUMBER:DIGEST, as in a node's status; detects removed lines at the end")
+	flags.BoolVar(&f.settle, "settle", false, "add a settlement of the use since the last one")
+	flags.DurationVar(&f.every, "every", 0, "settle at this interval until interrupted; 0 settles once")
+	flags.DurationVar(&f.lag, "lag", 2*time.Minute, "minimum age of settled records; on PostgreSQL it must exceed the duration of a transaction")
 	if err := parseFlags(flags, args); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (f *creditsFlags) publicKey() (ed25519.PublicKey, error) {
 	return raw, nil
 }
 
-// secretKey reads a key, and makes one where there is none and make says so.
+// secretKey reads a key. If the file does not exist and make is set, it creates a key.
 func secretKey(path string, make bool, told io.Writer) (ed25519.PrivateKey, error) {
 	if path == "" {
 		return nil, errors.New("-key or -public is missing; an account cannot be verified without a key")
@@ -125,7 +125,7 @@ func secretKey(path string, make bool, told io.Writer) (ed25519.PrivateKey, erro
 	return ed25519.NewKeyFromSeed(seed), nil
 }
 
-// read verifies the account.
+// read reads and verifies the ledger.
 func (f *creditsFlags) read(public ed25519.PublicKey) (*credit.Book, error) {
 	raw, err := os.ReadFile(f.ledger)
 	if err != nil {
@@ -136,24 +136,24 @@ func (f *creditsFlags) read(public ed25519.PublicKey) (*credit.Book, error) {
 		return book, fmt.Errorf("-ledger %s: %w", f.ledger, err)
 	}
 	if f.head != "" && !credit.Has(raw, f.head) {
-		return book, fmt.Errorf("-ledger %s: it has no settlement %s; its last one is %s, so lines after that were cut off or replaced", f.ledger, f.head, book.Head())
+		return book, fmt.Errorf("-ledger %s: it has no settlement %s; its last one is %s, so later lines were removed or replaced", f.ledger, f.head, book.Head())
 	}
 	return book, nil
 }
 
-// settler is the one process that adds to an account, as long as it holds the lock on the file.
+// settler adds settlements to a ledger. It holds the lock on the file, so there is one for each ledger.
 type settler struct {
 	*creditsFlags
 	file    ledgerFile
 	key     ed25519.PrivateKey
 	db      *store.Store
 	publish func(context.Context, []*seal.Note) error
-	book    *credit.Book // nil where it must be read again
+	book    *credit.Book // nil if it must be read again
 	log     *slog.Logger
-	aside   sync.WaitGroup // what is published beside settlements
+	aside   sync.WaitGroup // publications in the background
 }
 
-// ledgerFile is what settlements are appended to.
+// ledgerFile is the file that settlements are appended to.
 type ledgerFile interface {
 	io.WriteCloser
 	Stat() (fs.FileInfo, error)
@@ -161,7 +161,7 @@ type ledgerFile interface {
 	Truncate(size int64) error
 }
 
-// settleAll settles once or until ctx ends.
+// settleAll settles once, or until ctx ends.
 func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 	s := &settler{creditsFlags: f, log: slog.New(slog.NewTextHandler(std.err, nil))}
 	if s.file, err = f.lock(); err != nil {
@@ -193,7 +193,7 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 		case f.every <= 0:
 			return errors.Join(err, printBook(std.out, s.book))
 		case err != nil && ctx.Err() == nil:
-			s.log.Error("settling fails; it is tried again", "error", err)
+			s.log.Error("settling failed, retrying", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -203,8 +203,8 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 	}
 }
 
-// beside publishes while the next settlements are made, as a broker that is away holds none of them up. While something is still being published, the
-// later balances are left to the settlement after.
+// beside publishes in the background, so that an unreachable broker does not delay settlements. During a publication, new balances are skipped; the
+// next settlement publishes them.
 func (s *settler) beside(publish func(context.Context, []*seal.Note) error) func(context.Context, []*seal.Note) error {
 	free := make(chan struct{}, 1)
 	return func(ctx context.Context, notes []*seal.Note) error {
@@ -215,7 +215,7 @@ func (s *settler) beside(publish func(context.Context, []*seal.Note) error) func
 		}
 		s.aside.Go(func() {
 			if err := publish(ctx, notes); err != nil && ctx.Err() == nil {
-				s.log.Error("publishing balances fails; it is tried again", "error", err)
+				s.log.Error("publishing balances failed, retrying", "error", err)
 			}
 			<-free
 		})
@@ -223,7 +223,7 @@ func (s *settler) beside(publish func(context.Context, []*seal.Note) error) func
 	}
 }
 
-// begin reads key and account.
+// begin reads the key and the ledger.
 func (s *settler) begin(make bool, told io.Writer) (err error) {
 	if s.key, err = secretKey(s.creditsFlags.key, make, told); err != nil {
 		return err
@@ -231,7 +231,7 @@ func (s *settler) begin(make bool, told io.Writer) (err error) {
 	return s.reread()
 }
 
-// handOver has another key sign from now on.
+// handOver makes another key sign future settlements.
 func (f *creditsFlags) handOver(std streams) (err error) {
 	s := &settler{creditsFlags: f, log: slog.New(slog.NewTextHandler(std.err, nil))}
 	if s.file, err = f.lock(); err != nil {
@@ -256,7 +256,7 @@ func (f *creditsFlags) handOver(std streams) (err error) {
 	return err
 }
 
-// lock opens the account for the one process that may add to it; the kernel gives the lock back when that dies in whatever way.
+// lock opens the ledger and locks it for this process. The kernel releases the lock when the process ends in any way.
 func (f *creditsFlags) lock() (*os.File, error) {
 	file, err := os.OpenFile(f.ledger, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -268,7 +268,7 @@ func (f *creditsFlags) lock() (*os.File, error) {
 	return file, nil
 }
 
-// reread reads the account, and cuts a line off that a crash has left without its end.
+// reread reads the ledger, and removes an incomplete last line that a crash has left.
 func (s *settler) reread() error {
 	public, err := s.publicKey()
 	if err != nil {
@@ -276,7 +276,7 @@ func (s *settler) reread() error {
 	}
 	book, err := s.read(public)
 	if torn, is := errors.AsType[*credit.TornError](err); is {
-		s.log.Warn("the last settlement was not written whole, so it is made anew", "error", err)
+		s.log.Warn("the last settlement is incomplete, removing it", "error", err)
 		if err := s.file.Truncate(torn.Whole); err != nil {
 			return err
 		}
@@ -286,13 +286,13 @@ func (s *settler) reread() error {
 		return err
 	}
 	if !book.Key.Equal(s.key.Public()) {
-		return fmt.Errorf("-ledger %s: key %x signs it now, and -key is %x", s.ledger, []byte(book.Key), s.key.Public())
+		return fmt.Errorf("-ledger %s: its current key is %x, and -key is %x", s.ledger, []byte(book.Key), s.key.Public())
 	}
 	s.book = book
 	return nil
 }
 
-// inPlace fails where the account was moved, as a program that is started later would begin another one.
+// inPlace fails if the ledger was moved, since the next start would create another one.
 func (s *settler) inPlace() error {
 	opened, err := s.file.Stat()
 	if err != nil {
@@ -304,14 +304,14 @@ func (s *settler) inPlace() error {
 	return nil
 }
 
-// settle adds a settlement where anything was used, and publishes where the account is.
+// settle adds a settlement if anything was used, and publishes the balances.
 func (s *settler) settle(ctx context.Context) error {
 	if s.book == nil {
 		if err := s.reread(); err != nil {
 			return err
 		}
 	}
-	raw, err := os.ReadFile(s.prices) // anew, so that prices change without a restart
+	raw, err := os.ReadFile(s.prices) // read each time, so that prices change without a restart
 	if err != nil {
 		return fmt.Errorf("reading -prices: %w", err)
 	}
@@ -320,7 +320,7 @@ func (s *settler) settle(ctx context.Context) error {
 	decoder.DisallowUnknownFields()
 	err = errors.Join(decoder.Decode(&prices), prices.Check())
 	if _, more := decoder.Token(); err == nil && !errors.Is(more, io.EOF) {
-		err = errors.New("something follows the prices")
+		err = errors.New("unexpected text after the prices")
 	}
 	if err != nil {
 		return fmt.Errorf("-prices %s: %w", s.prices, err)
@@ -347,7 +347,7 @@ func (s *settler) settle(ctx context.Context) error {
 			err = appendLine(s.file, line)
 		}
 		if err != nil {
-			s.book = nil // it has the settlement, and the file may not
+			s.book = nil // the book has the settlement, and the file may not
 			return fmt.Errorf("adding a settlement: %w", err)
 		}
 	}
@@ -366,7 +366,7 @@ func (s *settler) settle(ctx context.Context) error {
 	return s.publish(ctx, notes)
 }
 
-// appendLine returns once the line is on disk, and on an error leaves nothing of it, as far as it can.
+// appendLine returns once the line is on disk. On an error it removes the line, if possible.
 func appendLine(file ledgerFile, line []byte) error {
 	info, err := file.Stat()
 	if err != nil {
@@ -381,7 +381,7 @@ func appendLine(file ledgerFile, line []byte) error {
 	return err
 }
 
-// publisher connects where -from says so. What is published waits for the connection, and nothing else does.
+// publisher connects to the broker of -from, if there is one. Only publications wait for the connection.
 func (f *creditsFlags) publisher(log *slog.Logger) (publish func(context.Context, []*seal.Note) error, stop func(), err error) {
 	if f.source.from == "" {
 		return func(context.Context, []*seal.Note) error { return nil }, func() {}, nil

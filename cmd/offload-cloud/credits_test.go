@@ -94,7 +94,7 @@ func TestCreditsOfARealConsumer(t *testing.T) {
 	handed := append([]string{"credits", "-public", public[1]}, settle[1:]...)
 	require.Regexp(t, `^key [0-9a-f]{64} signs after settlement 3:`, verb(t, rotate...))
 	require.Equal(t, 1, run(t.Context(), settle, streams{told, told}))
-	require.Contains(t, told.String(), "signs it now")
+	require.Contains(t, told.String(), "its current key is")
 	handed[slices.Index(handed, at("credits.key"))] = at("second.key")
 	_, log, stop = program(t, "-from", "mqtt://"+address, "-store", dsn)
 	r.send(t, batchTopic, edge.Batch(t, 3, 6))
@@ -235,7 +235,7 @@ func TestCreditsRefuseWrongFlags(t *testing.T) {
 		{"-public 12", "hexadecimal"},
 		{"-key " + key, "hexadecimal"},
 		{"-public " + strings.Repeat("a", 64) + " -ledger none", "reading -ledger"},
-		{"x", "not understood"},
+		{"x", "unexpected argument"},
 		{"-settle -key " + filepath.Join(dir, "new") + " -ledger " + filepath.Join(dir, "new"), "-prices is missing"},
 		{"-settle -prices x -from nats://h", "must be mqtt://"},
 	} {

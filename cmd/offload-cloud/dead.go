@@ -28,7 +28,7 @@ func deadVerb(ctx context.Context, args []string, std streams) error {
 func eachLetter(ctx context.Context, db *store.Store, raw bool, f func(*store.Letter) error) error {
 	page := 100
 	if raw {
-		page = 1 // one may be as large as a message
+		page = 1 // a letter may be as large as a message
 	}
 	for after := int64(0); ; {
 		letters, err := db.Letters(ctx, after, page, raw)
@@ -84,7 +84,7 @@ func retryDead(ctx context.Context, db *store.Store, keys *keyFlags, args []stri
 		switch {
 		case err != nil:
 		case len(found) == 0 || found[0].ID != id:
-			_, err = fmt.Fprintf(out, "%d: there is no such dead letter\n", id)
+			_, err = fmt.Fprintf(out, "%d: unknown dead letter\n", id)
 		default:
 			err = retry(found[0])
 		}
@@ -97,18 +97,18 @@ func retryDead(ctx context.Context, db *store.Store, keys *keyFlags, args []stri
 
 const letterID = "id of a dead letter; see dead list"
 
-// retryOne reads a letter again and says how that went. An error is the store's; it ends the retry.
+// retryOne reads a letter again and returns the outcome. An error of the store ends the retry.
 func retryOne(ctx context.Context, db *store.Store, opener *seal.Opener, l *store.Letter) (string, error) {
 	g, err := consume.Open(opener, l)
 	if err != nil {
 		return fmt.Sprintf("still unreadable: %v", err), nil
 	}
 	if !l.IsRecord {
-		g.Settled = []int64{l.ID} // what of it is in conflict becomes letters of its own
+		g.Settled = []int64{l.ID} // conflicting records become letters of their own
 	}
 	result, err := db.Commit(ctx, g)
 	if db.Permanent(err) {
-		return fmt.Sprintf("the store cannot hold it: %v", err), nil
+		return fmt.Sprintf("the store rejects it: %v", err), nil
 	}
 	if err != nil {
 		return "", err
@@ -122,16 +122,16 @@ func retryOne(ctx context.Context, db *store.Store, opener *seal.Opener, l *stor
 		return fmt.Sprintf("stored %d new of %d records", fresh+more, g.Records()), nil
 	}
 	if len(g.Confirmed) > 0 {
-		return fmt.Sprintf("noted that the node has dealt with %d results", result.Confirmed), nil
+		return fmt.Sprintf("recorded the node's confirmation of %d results", result.Confirmed), nil
 	}
 	if result.Conflicts > 0 {
-		return fmt.Sprintf("stored %d new of %d records; %d differ from what is stored under their sequences and are dead letters of their own",
+		return fmt.Sprintf("stored %d new of %d records; %d differ from the records stored under their sequences and are now dead letters",
 			fresh, g.Records(), result.Conflicts), nil
 	}
 	return fmt.Sprintf("stored %d new of %d records", fresh, g.Records()), nil
 }
 
-// settle removes the letter of a record once it is stored, which in a conflict is under an epoch of its own.
+// settle removes the letter of a stored record. A record in conflict is stored under an epoch of its own.
 func settle(ctx context.Context, db *store.Store, opener *seal.Opener, l *store.Letter, conflict bool) (fresh int, err error) {
 	g := &store.Group{Settled: []int64{l.ID}}
 	if conflict {

@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// deliverFlags say what is sent to which nodes.
+// deliverFlags are the flags of the verb deliver.
 type deliverFlags struct {
 	source   sourceFlags
 	to       string
@@ -33,9 +33,9 @@ func deliverVerb(ctx context.Context, args []string, std streams) error {
 	flags := newFlags("deliver", std)
 	f.source.register(flags)
 	flags.StringVar(&f.to, "to", "", "names of the nodes, separated by commas")
-	flags.IntVar(&f.chunk, "chunk", 64<<10, "bytes of a message, 1,024 to 262,144")
-	flags.BoolVar(&f.rollback, "rollback", false, "let nodes take the version although it is older than the one in force, as its signature must permit")
-	flags.DurationVar(&f.within, "within", 10*time.Minute, "how long to wait for the nodes")
+	flags.IntVar(&f.chunk, "chunk", 64<<10, "bytes of a chunk, 1,024 to 262,144")
+	flags.BoolVar(&f.rollback, "rollback", false, "allow a version older than the one in force, which its signature must permit")
+	flags.DurationVar(&f.within, "within", 10*time.Minute, "time to wait for the nodes")
 	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	rest, err := parse(flags, args)
 	if err != nil {
@@ -53,7 +53,7 @@ func deliverVerb(ctx context.Context, args []string, std streams) error {
 	nodes := map[string]*recipient{}
 	for name := range strings.SplitSeq(f.to, ",") {
 		if name == "" || strings.ContainsAny(name, "/+#\x00") {
-			return fmt.Errorf("-to %q: it must name nodes, separated by commas; %q is not the name of one", f.to, name)
+			return fmt.Errorf("-to %q: it must be names of nodes, separated by commas, and %q is not a name", f.to, name)
 		}
 		nodes[name] = &recipient{pause: firstOffer}
 	}
@@ -61,17 +61,17 @@ func deliverVerb(ctx context.Context, args []string, std streams) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Close() }() // it is only read
+	defer func() { _ = file.Close() }() // read only
 	return f.run(ctx, sender, nodes, slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: f.level})))
 }
 
-// offered reads what the folder of a version holds. The caller closes the file.
+// offered reads the folder of a version. The caller closes the file.
 func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.File, error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading a version of a model: %w", err)
 	}
-	defer func() { _ = root.Close() }() // it is only read
+	defer func() { _ = root.Close() }() // read only
 	manifest, err := root.ReadFile(models.ManifestFile)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the manifest: %w", err)
@@ -86,7 +86,7 @@ func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.Fil
 			filepath.Join(folder, models.ManifestFile), err)
 	}
 	if rollback && models.Rollback(signature).Compare(m.Version) < 0 {
-		return nil, nil, fmt.Errorf("-rollback: the signature permits none; name the newest version that nodes may leave for %s: minisign -S -s KEY -m %s -t rollback:VERSION",
+		return nil, nil, fmt.Errorf("-rollback: the signature permits no rollback; name the newest version that %s may replace: minisign -S -s KEY -m %s -t rollback:VERSION",
 			m.Version, filepath.Join(folder, models.ManifestFile))
 	}
 	file, err := root.Open(m.File)
@@ -107,14 +107,14 @@ func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.Fil
 	return s, file, nil
 }
 
-// The pause before a node is offered the version again: what is offered to one that is away stays with the broker, once a time, so the pause doubles. A
-// node that has answered asks by itself.
+// Pauses before an offer is repeated. The broker keeps each offer to an absent node, so the pause doubles. A node that has answered requests chunks
+// without another offer.
 const (
 	firstOffer = 10 * time.Second
 	answered   = 5 * time.Minute
 )
 
-// recipient is a node that has neither installed nor refused the version.
+// recipient is a node that has neither installed nor refused the version yet.
 type recipient struct {
 	due   time.Time // of the next offer
 	pause time.Duration
@@ -137,7 +137,7 @@ func (f *deliverFlags) run(ctx context.Context, sender *delivery.Sender, nodes m
 	if err := transport.Start(ctx, func(m *consume.Message) bool {
 		select {
 		case wants <- m:
-		default: // the node asks again
+		default: // the node repeats the request
 			m.Ack()
 		}
 		return true
@@ -148,7 +148,7 @@ func (f *deliverFlags) run(ctx context.Context, sender *delivery.Sender, nodes m
 	return c.serve(ctx, wants)
 }
 
-// courier brings one version to nodes. It belongs to one goroutine.
+// courier delivers one version to nodes. It belongs to one goroutine.
 type courier struct {
 	sender    *delivery.Sender
 	transport consume.Transport
@@ -157,7 +157,7 @@ type courier struct {
 	log       *slog.Logger
 }
 
-// serve offers the version and answers requests until no node is left or ctx ends.
+// serve offers the version and answers requests until every node has answered or ctx ends.
 func (c *courier) serve(ctx context.Context, wants <-chan *consume.Message) error {
 	tick := time.Tick(firstOffer)
 	err := c.offer(ctx)
@@ -178,7 +178,7 @@ func (c *courier) serve(ctx context.Context, wants <-chan *consume.Message) erro
 	return err
 }
 
-// offer makes the offers that are due.
+// offer sends the offers that are due.
 func (c *courier) offer(ctx context.Context) error {
 	now := time.Now()
 	for node, r := range c.nodes {
@@ -193,7 +193,7 @@ func (c *courier) offer(ctx context.Context) error {
 	return nil
 }
 
-// answer sends the chunks that a node asks for, or notes what became of the version there.
+// answer sends the requested chunks to a node, or records its final answer.
 func (c *courier) answer(ctx context.Context, m *consume.Message) error {
 	node, _, _ := strings.Cut(strings.TrimPrefix(m.Topic, seal.TopicRoot), "/")
 	w, err := delivery.DecodeWant(m.Payload)
@@ -217,7 +217,7 @@ func (c *courier) answer(ctx context.Context, m *consume.Message) error {
 	default:
 		c.log.Debug("sending chunks", "node", node, "have", w.Have, "of", w.Of)
 	}
-	for chunk, err := range c.sender.Answer(w) { // none for a report
+	for chunk, err := range c.sender.Answer(w) { // no chunks for a report
 		if err == nil {
 			err = c.send(ctx, node, chunk)
 		}

@@ -12,12 +12,12 @@ import (
 	"app-offload/functions/task"
 )
 
-// pageSize is how many events are read at a time: no more are in memory, and no transaction stays open between pages.
+// pageSize is the number of events read together. It bounds the memory, and no transaction stays open between pages.
 const pageSize = 200
 
 // eventLine is one joined event.
 type eventLine struct {
-	ID         int64           `json:"id"` // of its first task; give the last one as -after to go on from there
+	ID         int64           `json:"id"` // of its first task; pass the last one as -after to continue from there
 	Node       string          `json:"node"`
 	Event      string          `json:"event"`
 	Device     string          `json:"device"`
@@ -37,7 +37,7 @@ func eventsVerb(ctx context.Context, args []string, std streams) error {
 	node := fs.String("node", "", "events of this node only")
 	device := fs.String("device", "", "events of this device only")
 	after := fs.Int64("after", 0, "events after this id only")
-	limit := fs.Int("limit", 0, "at most so many; 0 is all")
+	limit := fs.Int("limit", 0, "maximum number of events; 0 is all")
 	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func printEvents(ctx context.Context, db *store.Store, filter store.Filter, limi
 	return nil
 }
 
-// joined makes the lines of the event that a task belongs to: one, or several where different events came under one id.
+// joined returns the lines of the event that a task belongs to: one line, or several if different events have the same id.
 func joined(ctx context.Context, db *store.Store, first *store.Found) ([]*eventLine, error) {
 	t := first.Task
 	line := eventLine{
@@ -108,7 +108,7 @@ func joined(ctx context.Context, db *store.Store, first *store.Found) ([]*eventL
 	return line.join(all), nil
 }
 
-// join makes a line of each event that the chunks make up; without one, the line says what is missing.
+// join returns a line for each complete event, or one line with the missing chunks.
 func (l eventLine) join(all []*store.Found) (lines []*eventLine) {
 	whole, missing, err := store.Join(all)
 	for _, w := range whole {

@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// federateFlags say how to put together what nodes have learned.
+// federateFlags are the flags of the verb federate.
 type federateFlags struct {
 	source sourceFlags
 	keys   keyFlags
@@ -29,13 +29,13 @@ type federateFlags struct {
 	level  slog.Level
 }
 
-// federation answers nodes. Its methods run on one goroutine, but for deliver.
+// federation answers nodes. Its methods run on one goroutine, except for deliver.
 type federation struct {
 	fleet     *fleet.Fleet
 	transport consume.Transport
 	queue     chan *consume.Message
 	state     string
-	saved     uint64 // statements taken that the state has
+	saved     uint64 // statements in the state file
 	log       *slog.Logger
 	said      *say.Every
 	once      say.Once
@@ -46,13 +46,13 @@ func federateVerb(ctx context.Context, args []string, std streams) error {
 	flags := newFlags("federate", std)
 	f.source.register(flags)
 	f.keys.register(flags)
-	flags.IntVar(&f.terms.Least, "least", f.terms.Least, "other nodes that must have contributed to what a node is sent")
-	flags.Float64Var(&f.terms.Clip, "clip", f.terms.Clip, "norm to which each part of a contribution is shortened: the most that one node can change")
-	flags.DurationVar(&f.terms.Every, "every", f.terms.Every, "length of a round; what comes during one counts from the next on")
-	flags.DurationVar(&f.terms.MaxAge, "max-age", f.terms.MaxAge, "after which a contribution that its node does not renew counts no more")
-	flags.Float64Var(&f.terms.Epsilon, "epsilon", 0, "of the Gaussian noise of a round, below 1; 0 adds none")
-	flags.Float64Var(&f.terms.Delta, "delta", f.terms.Delta, "of the noise")
-	flags.StringVar(&f.state, "state", "", "file that keeps the contributions over a restart; none if empty")
+	flags.IntVar(&f.terms.Least, "least", f.terms.Least, "minimum number of other nodes whose contributions a node's prior must contain")
+	flags.Float64Var(&f.terms.Clip, "clip", f.terms.Clip, "maximum norm of each part of a contribution, which bounds the influence of one node")
+	flags.DurationVar(&f.terms.Every, "every", f.terms.Every, "length of a round; a contribution counts from the next round on")
+	flags.DurationVar(&f.terms.MaxAge, "max-age", f.terms.MaxAge, "maximum age of a contribution")
+	flags.Float64Var(&f.terms.Epsilon, "epsilon", 0, "epsilon of the Gaussian noise of a round, below 1; 0 adds no noise")
+	flags.Float64Var(&f.terms.Delta, "delta", f.terms.Delta, "delta of the noise")
+	flags.StringVar(&f.state, "state", "", "file that keeps the contributions across restarts; none if empty")
 	flags.StringVar(&f.listen, "listen", "", "address of /live, /ready and /metrics, such as 127.0.0.1:9466; none if empty")
 	flags.TextVar(&f.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	if err := parseFlags(flags, args); err != nil {
@@ -107,7 +107,7 @@ func (f *federateFlags) run(ctx context.Context, log *slog.Logger) (err error) {
 	return n.save()
 }
 
-// deliver drops what finds no room, as its node says it again; what is left with the broker would hold up all others there.
+// deliver drops a message if the queue is full, since its node repeats it. An unacknowledged message would block all others at the broker.
 func (n *federation) deliver(m *consume.Message) bool {
 	select {
 	case n.queue <- m:
@@ -130,13 +130,13 @@ func (n *federation) serve(ctx context.Context) {
 			m.Ack()
 		case <-tick:
 			if err := n.save(); n.once.Changed("save", err) && err != nil {
-				n.log.Error("saving what nodes have learned fails; it is tried again", "error", err)
+				n.log.Error("saving the contributions failed, retrying", "error", err)
 			}
 		}
 	}
 }
 
-// answer handles one message. A node repeats a statement without an answer.
+// answer handles one message. A node repeats a statement until it gets an answer.
 func (n *federation) answer(ctx context.Context, m *consume.Message) {
 	node, _, _ := strings.Cut(strings.TrimPrefix(m.Topic, seal.TopicRoot), "/")
 	answer, err := n.fleet.Handle(node, m.Payload, time.Now())
@@ -145,7 +145,7 @@ func (n *federation) answer(ctx context.Context, m *consume.Message) {
 			n.log.Warn("statement refused", "node", node, "reason", refused.Reason, "error", refused.Err, "count", count)
 		}
 	} else if err != nil {
-		n.log.Error("answering a node fails", "node", node, "error", err)
+		n.log.Error("answering a node failed", "node", node, "error", err)
 	}
 	if answer == nil {
 		return
@@ -166,7 +166,7 @@ func (n *federation) restore() error {
 		err = n.fleet.Restore(raw)
 	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = n.write() // which shows at once whether it can be written
+		err = n.write() // shows immediately whether the file is writable
 	}
 	if err != nil {
 		return fmt.Errorf("-state %s: %w", n.state, err)
@@ -197,7 +197,7 @@ func (n *federation) write() error {
 	return err
 }
 
-// Register offers the figures to Prometheus.
+// Register registers the metrics with Prometheus.
 func (n *federation) Register(r prometheus.Registerer) {
 	r.MustRegister(fleetCounts{n.fleet})
 }
@@ -206,7 +206,7 @@ type fleetCounts struct{ fleet *fleet.Fleet }
 
 var (
 	fleetNodes   = prometheus.NewDesc("offload_cloud_fleet_nodes", "Nodes that take part in federated learning.", nil, nil)
-	fleetTaken   = prometheus.NewDesc("offload_cloud_fleet_statements_total", "Statements of nodes taken.", nil, nil)
+	fleetTaken   = prometheus.NewDesc("offload_cloud_fleet_statements_total", "Statements of nodes accepted.", nil, nil)
 	fleetRefused = prometheus.NewDesc("offload_cloud_fleet_refused_total", "Statements of nodes refused.", []string{"reason"}, nil)
 )
 

@@ -56,6 +56,6 @@ func retryJobs(ctx context.Context, db *store.Store, args []string, out io.Write
 			retried++
 		}
 	}
-	_, err = fmt.Fprintf(out, "to be computed again: %d\n", retried)
+	_, err = fmt.Fprintf(out, "jobs to be computed again: %d\n", retried)
 	return err
 }

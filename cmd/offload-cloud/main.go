@@ -1,5 +1,5 @@
-// offload-cloud is the cloud's end of the way: it receives what the nodes send, opens it, stores each task once and
-// sends receipts to the nodes. Verbs show and mend the store.
+// offload-cloud is the cloud side: it receives and opens the messages of nodes, stores each task once and sends receipts to the nodes. Its verbs
+// inspect and repair the store.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 	"app-offload/functions/version"
 )
 
-// streams are the process's ends, so that tests can hold them.
+// streams are the output streams of the process, replaceable in tests.
 type streams struct{ out, err io.Writer }
 
 func main() {
@@ -33,13 +33,13 @@ func main() {
 	os.Exit(code)
 }
 
-// verbs are the programs in this one.
+// verbs are the subcommands.
 var verbs = map[string]func(context.Context, []string, streams) error{
 	"credits": creditsVerb, "dead": deadVerb, "deliver": deliverVerb, "events": eventsVerb, "federate": federateVerb, "jobs": jobsVerb, "stats": statsVerb,
 	"version": versionVerb, "work": workVerb,
 }
 
-// run executes the verb of the arguments, or consumes without one.
+// run executes the verb in the arguments, or the consumer without a verb.
 func run(ctx context.Context, args []string, std streams) int {
 	verb := consumeVerb
 	name := ""
@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, std streams) int {
 		args = args[1:]
 	}
 	if verb == nil {
-		_, _ = fmt.Fprintf(std.err, "offload-cloud: there is no verb %q; the verbs are %s\n", name, strings.Join(slices.Sorted(maps.Keys(verbs)), ", "))
+		_, _ = fmt.Fprintf(std.err, "offload-cloud: unknown verb %q, expected one of %s\n", name, strings.Join(slices.Sorted(maps.Keys(verbs)), ", "))
 		return 2
 	}
 	err := verb(ctx, args, std)
@@ -60,9 +60,9 @@ func run(ctx context.Context, args []string, std streams) int {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case errors.Is(err, syscall.EPIPE):
-		return 0 // the reader has seen enough
+		return 0 // the reader has closed the pipe
 	case errors.Is(err, errUsage):
-		return 2 // the flag package has said what is wrong
+		return 2 // the flag package has printed the error
 	case err != nil:
 		_, _ = fmt.Fprintln(std.err, strings.TrimSpace("offload-cloud "+name)+":", err)
 		return 1
@@ -70,15 +70,15 @@ func run(ctx context.Context, args []string, std streams) int {
 	return 0
 }
 
-// errUsage marks arguments that make no sense; it was told to the user already.
+// errUsage marks invalid arguments; the error was already printed.
 var errUsage = errors.New("wrong usage")
 
-// usages are what the help of the verbs begins with, a file each.
+// usages contains the beginning of each verb's help.
 //
 //go:embed help
 var usages embed.FS
 
-// newFlags makes a verb's flags.
+// newFlags returns the flag set of a verb.
 func newFlags(name string, std streams) *flag.FlagSet {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.SetOutput(std.err)
@@ -90,7 +90,7 @@ func newFlags(name string, std streams) *flag.FlagSet {
 	return fs
 }
 
-// parse reads flags that may stand before, between and after the arguments, which it returns.
+// parse parses flags before, between and after the arguments, and returns the arguments.
 func parse(fs *flag.FlagSet, args []string) (rest []string, err error) {
 	for {
 		if err := fs.Parse(args); err != nil {
@@ -106,7 +106,7 @@ func parse(fs *flag.FlagSet, args []string) (rest []string, err error) {
 	}
 }
 
-// parseFlags is parse for a verb that takes nothing else.
+// parseFlags is parse for a verb without arguments.
 func parseFlags(fs *flag.FlagSet, args []string) error {
 	rest, err := parse(fs, args)
 	if err == nil && len(rest) > 0 {
@@ -115,9 +115,9 @@ func parseFlags(fs *flag.FlagSet, args []string) error {
 	return err
 }
 
-func notUnderstood(word string) error { return fmt.Errorf("%q is not understood here; see -h", word) }
+func notUnderstood(word string) error { return fmt.Errorf("unexpected argument %q; see -h", word) }
 
-// onStore runs the action that the first argument names on the store of -store, with the arguments after it. list takes none.
+// onStore runs the action named by the first argument on the store of -store, with the remaining arguments. list takes none.
 func onStore(ctx context.Context, fs *flag.FlagSet, args []string, actions map[string]func(*store.Store, []string) error) error {
 	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")
 	rest, err := parse(fs, args)
@@ -142,7 +142,7 @@ func onStore(ctx context.Context, fs *flag.FlagSet, args []string, actions map[s
 	return errors.Join(action(db, rest[1:]), db.Close())
 }
 
-// parseIDs reads numbers of what a list shows.
+// parseIDs parses the ids that a list shows.
 func parseIDs(args []string, what string) (ids []int64, err error) {
 	for _, arg := range args {
 		id, err := strconv.ParseInt(arg, 10, 64)

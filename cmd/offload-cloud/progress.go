@@ -13,11 +13,10 @@ import (
 	"app-offload/cmd/offload-cloud/internal/consume"
 )
 
-// logEvery is how often the figures are logged where there is no terminal to show them on.
+// logEvery is the interval of the logged progress without a terminal.
 const logEvery = 30 * time.Second
 
-// progress is where log lines and the progress line meet: on a terminal the line is taken away before anything else is
-// written and comes back with the next second.
+// progress coordinates log lines and the progress line: on a terminal the line is removed before other output and shown again with the next second.
 type progress struct {
 	mu       sync.Mutex
 	out      io.Writer
@@ -30,7 +29,7 @@ func newProgress(out io.Writer) *progress {
 	return &progress{out: out, terminal: ok && term.IsTerminal(int(f.Fd()))}
 }
 
-// Write writes what is not the progress line.
+// Write writes other output than the progress line.
 func (p *progress) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -40,7 +39,7 @@ func (p *progress) Write(b []byte) (int, error) {
 
 func (p *progress) clear() {
 	if p.shown {
-		_, _ = io.WriteString(p.out, "\r\x1b[K") // a terminal that is gone shows nothing
+		_, _ = io.WriteString(p.out, "\r\x1b[K") // a closed terminal shows nothing
 		p.shown = false
 	}
 }
@@ -53,7 +52,7 @@ func (p *progress) show(line string) {
 	p.shown = true
 }
 
-// start shows or logs the figures until the returned function is called, which waits for the last ones.
+// start shows or logs the progress until the returned function is called, which waits for the last line.
 func (p *progress) start(c *consume.Counts, log *slog.Logger) (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -86,7 +85,7 @@ func (p *progress) start(c *consume.Counts, log *slog.Logger) (stop func()) {
 	}
 }
 
-// figures shows one second, or logs one interval in which something happened.
+// figures shows the current progress, or logs an interval with progress.
 func (p *progress) figures(c *consume.Counts, log *slog.Logger, last int64, at time.Time) {
 	records := c.Records.Load()
 	rate := float64(records-last) / max(time.Since(at).Seconds(), 0.001)

@@ -18,28 +18,28 @@ import (
 	"app-offload/functions/seal"
 )
 
-// sourceFlags say where messages come from and who the consumer is there.
+// sourceFlags are the flags of the source of messages and of the client's identity.
 type sourceFlags struct {
 	from, id, share, user, passwordFile string
 	ca, cert, key, serverName           string
 	replies                             string
-	confirm                             bool     // results are published, so confirmations come
-	below                               []string // topics to receive instead of the consumer's, below the root
-	temporary                           bool     // the broker forgets the session at its end
+	confirm                             bool     // results are published, so confirmations are received
+	below                               []string // topics to subscribe to instead of the consumer's, below the root
+	temporary                           bool     // the broker discards the session at its end
 }
 
 func (f *sourceFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&f.from, "from", "", "broker to receive from: mqtt://host:1883, mqtts://host:8883 for TLS, "+
 		"nats://a:4222,b:4222 for a NATS cluster with an MQTT listener, or http://127.0.0.1:8080 to listen for posts of KubeEdge's router")
 	fs.StringVar(&f.replies, "replies", "", "with -from http://…: where receipts are posted to, such as http://cloudcore:9443/{node}/offload/receipts")
-	fs.StringVar(&f.id, "id", "offload-cloud-"+hostname(), "name of the session at the broker; two consumers must not share one")
-	fs.StringVar(&f.share, "share", "", "group of consumers that share the messages; they need one PostgreSQL, and over MQTT an -id each")
+	fs.StringVar(&f.id, "id", "offload-cloud-"+hostname(), "name of the session at the broker; unique for each consumer")
+	fs.StringVar(&f.share, "share", "", "group of consumers that share the messages; they need one PostgreSQL and, over MQTT, different -id")
 	fs.StringVar(&f.user, "user", "", "user name at the broker")
 	fs.StringVar(&f.passwordFile, "password-file", "", "file with the password, read at each connection")
-	fs.StringVar(&f.ca, "tls-ca", "", "file of certificates (PEM) that the broker's may be signed by; the system's if empty")
+	fs.StringVar(&f.ca, "tls-ca", "", "file with CA certificates (PEM) for the broker's certificate; the system's if empty")
 	fs.StringVar(&f.cert, "tls-cert", "", "file with the client certificate (PEM)")
 	fs.StringVar(&f.key, "tls-key", "", "file with the client certificate's key (PEM)")
-	fs.StringVar(&f.serverName, "tls-server-name", "", "name to expect in the broker's certificate, where it is not the host's")
+	fs.StringVar(&f.serverName, "tls-server-name", "", "name expected in the broker's certificate; the host's if empty")
 }
 
 func hostname() string {
@@ -50,17 +50,17 @@ func hostname() string {
 	return name
 }
 
-// sourceLimits are what a source must know of the other flags.
+// sourceLimits are values of other flags that a source needs.
 type sourceLimits struct {
 	maxMessage int64 // bytes
 	queue      int64 // bytes
 	keys       bool  // messages must be sealed
 }
 
-// transport makes the connection that -from asks for.
+// transport returns the transport for -from.
 func (f *sourceFlags) transport(limits sourceLimits, log *slog.Logger) (consume.Transport, error) {
-	if strings.Contains(f.from, "@") { // not shown, as the ready line and errors show the rest
-		return nil, errors.New("-from has a user or a password in it; give them as -user and -password-file")
+	if strings.Contains(f.from, "@") { // not shown, since the ready line and errors show the rest
+		return nil, errors.New("-from contains a user or a password; use -user and -password-file")
 	}
 	first, _, _ := strings.Cut(f.from, ",") // NATS takes several servers
 	u, err := url.Parse(first)
@@ -68,7 +68,7 @@ func (f *sourceFlags) transport(limits sourceLimits, log *slog.Logger) (consume.
 		return nil, fmt.Errorf("-from %q: write it like mqtt://host:1883", f.from)
 	}
 	if strings.ContainsAny(f.share, "/+#.*> ") {
-		return nil, fmt.Errorf("-share %q: a group's name has no space and none of / + # . * >", f.share)
+		return nil, fmt.Errorf("-share %q: a group's name must not contain a space or / + # . * >", f.share)
 	}
 	if err := f.check(u.Scheme); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (f *sourceFlags) transport(limits sourceLimits, log *slog.Logger) (consume.
 	return consume.NewMQTT(c), err
 }
 
-// check refuses flags that have no effect on this source.
+// check rejects flags that have no effect on this source.
 func (f *sourceFlags) check(scheme string) error {
 	switch {
 	case len(f.id) > 256 || !check.Printable(f.id):
@@ -111,11 +111,11 @@ func (f *sourceFlags) check(scheme string) error {
 	case f.passwordFile != "" && f.user == "":
 		return errors.New("-password-file is given, and -user is missing")
 	case (f.cert == "") != (f.key == ""):
-		return errors.New("-tls-cert and -tls-key go together; give both or none")
+		return errors.New("-tls-cert and -tls-key need each other")
 	case scheme != "http" && f.replies != "":
 		return errors.New("-replies is for -from http://… only")
 	case scheme == "http" && (f.share != "" || f.user != "" || f.saysTLS()):
-		return errors.New("-from http://… takes none of -share, -user and -tls-…")
+		return errors.New("-share, -user and -tls-… have no effect with -from http://…")
 	}
 	_, err := f.password()
 	return err
@@ -123,11 +123,11 @@ func (f *sourceFlags) check(scheme string) error {
 
 func (f *sourceFlags) saysTLS() bool { return f.ca != "" || f.cert != "" || f.serverName != "" }
 
-// http listens itself; the other direction has an address of its own.
+// http listens itself; receipts go to the separate address of -replies.
 func (f *sourceFlags) http(address string, limits sourceLimits, log *slog.Logger) (consume.Transport, error) {
 	u, err := url.Parse(f.replies)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("-replies %q: with -from http://… say where receipts go, such as http://cloudcore:9443/{node}/offload/receipts", f.replies)
+		return nil, fmt.Errorf("-replies %q: -from http://… needs a URL for receipts, such as http://cloudcore:9443/{node}/offload/receipts", f.replies)
 	}
 	if strings.ContainsAny(f.replies, "?#") {
 		return nil, fmt.Errorf("-replies %q: the node and the kind of message are added to its path, so it must have neither ? nor #", f.replies)
@@ -141,7 +141,7 @@ func (f *sourceFlags) http(address string, limits sourceLimits, log *slog.Logger
 	}), nil
 }
 
-// loopback says whether only this host reaches the address.
+// loopback reports whether the address is reachable only from this host.
 func loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -150,7 +150,7 @@ func loopback(address string) bool {
 	return host == "localhost" || net.ParseIP(strings.Trim(host, "[]")).IsLoopback()
 }
 
-// nats uses TLS as soon as there is anything to say about it.
+// nats uses TLS if any TLS flag is set.
 func (f *sourceFlags) nats(limits sourceLimits, log *slog.Logger) (consume.Transport, error) {
 	c := consume.NATSConfig{URLs: f.from, Confirm: f.confirm, Durable: "offload-cloud", Max: limits.maxMessage, Login: f.login(log), Log: log}
 	if f.share != "" {
@@ -166,7 +166,7 @@ func (f *sourceFlags) nats(limits sourceLimits, log *slog.Logger) (consume.Trans
 	return consume.NewNATS(c), nil
 }
 
-// login reads the password anew for each connection; it is nil without a user.
+// login returns a function that reads the password for each connection, nil without a user.
 func (f *sourceFlags) login(log *slog.Logger) func() (user, password string) {
 	if f.user == "" {
 		return nil
@@ -180,7 +180,7 @@ func (f *sourceFlags) login(log *slog.Logger) func() (user, password string) {
 	}
 }
 
-// single is for a process that gets all messages.
+// single checks that the source delivers all messages to this process.
 func (f *sourceFlags) single() error {
 	if !strings.HasPrefix(f.from, "mqtt://") && !strings.HasPrefix(f.from, "mqtts://") || f.share != "" {
 		return errors.New("-from must be mqtt:// or mqtts://, without -share")
@@ -222,7 +222,7 @@ func (f *sourceFlags) tls() (*tls.Config, error) {
 	return conf, nil
 }
 
-// keyFlags say how messages are opened and receipts sealed.
+// keyFlags are the flags for opening messages and sealing receipts.
 type keyFlags struct {
 	path, cipher string
 	allowPlain   bool
@@ -232,20 +232,20 @@ type keyFlags struct {
 }
 
 func (f *keyFlags) register(fs *flag.FlagSet) {
-	fs.StringVar(&f.path, "keys", "", "folder with one key a file, named by its id, or a file with an id and a key a line; "+
+	fs.StringVar(&f.path, "keys", "", "folder with a file for each key, named by its id, or a file with an id and a key on each line; "+
 		"hex or base64. With keys, messages that are not sealed are refused")
 	fs.StringVar(&f.cipher, "cipher", seal.CipherAuto, "cipher of the receipts: auto, aes-256-gcm, aes-eax or none")
-	fs.BoolVar(&f.allowPlain, "allow-plain", false, "accept messages that are not sealed although there are keys; for a migration only")
-	fs.IntVar(&f.maxMiB, "max-message-mib", 16, "largest message; what is larger is not read and quarantined by name. Nodes are told of it")
-	fs.IntVar(&f.maxDataMiB, "max-data-mib", 64, "largest content of a message once unpacked")
+	fs.BoolVar(&f.allowPlain, "allow-plain", false, "also accept messages that are not sealed; only for a migration")
+	fs.IntVar(&f.maxMiB, "max-message-mib", 16, "maximum size of a message; a larger one is quarantined without its content; announced to nodes")
+	fs.IntVar(&f.maxDataMiB, "max-data-mib", 64, "maximum size of the unpacked content of a message; announced to nodes")
 }
 
-// takes holds the limits that the consumer announces to the nodes.
+// takes returns the limits that the consumer announces to the nodes.
 func (f *keyFlags) takes() seal.ConsumerLimits {
 	return seal.ConsumerLimits{MaxMessage: int64(f.maxMiB) << 20, MaxData: int64(f.maxDataMiB) << 20}
 }
 
-// problem is what is wrong with the keys, "" if nothing is. Good ones are in use meanwhile.
+// problem returns what is wrong with the keys, "" if nothing is. Valid keys stay in use.
 func (f *keyFlags) problem() string {
 	if f.files == nil {
 		return ""
@@ -253,10 +253,10 @@ func (f *keyFlags) problem() string {
 	return f.files.Problem()
 }
 
-// codecs make the two ends of sealing, with keys or without.
+// codecs returns an opener and a sealer, with or without keys.
 func (f *keyFlags) codecs(log *slog.Logger) (*seal.Opener, *seal.Sealer, error) {
 	if f.maxMiB < 1 || f.maxMiB > 256 {
-		return nil, nil, fmt.Errorf("-max-message-mib %d: it must be from 1 to 256, which is the most that MQTT can carry", f.maxMiB)
+		return nil, nil, fmt.Errorf("-max-message-mib %d: it must be from 1 to 256, the maximum of MQTT", f.maxMiB)
 	}
 	if f.maxDataMiB < 1 || f.maxDataMiB > 1024 {
 		return nil, nil, fmt.Errorf("-max-data-mib %d: it must be from 1 to 1024", f.maxDataMiB)
@@ -267,10 +267,10 @@ func (f *keyFlags) codecs(log *slog.Logger) (*seal.Opener, *seal.Sealer, error) 
 	if f.path != "" {
 		files, err := keys.LoadFiles(f.path, func(problem string) {
 			if problem == "" {
-				log.Info("all keys are good again")
+				log.Info("all keys are valid again")
 				return
 			}
-			log.Error("keys are bad; the others and their previous contents stay in use", "problem", problem)
+			log.Error("keys are invalid, keeping their previous contents and all other keys", "problem", problem)
 		})
 		if err != nil {
 			return nil, nil, err

@@ -56,7 +56,7 @@ func printTable(nodes []*store.NodeStats, out io.Writer) error {
 	return w.Flush()
 }
 
-// jobsText is "waiting 3, confirmed 1", or "0".
+// jobsText returns a text such as "waiting 3, confirmed 1", or "0".
 func jobsText(c *store.JobCounts) string {
 	if c == nil || c.All() == 0 {
 		return "0"
@@ -73,7 +73,7 @@ func jobsText(c *store.JobCounts) string {
 	return strings.Join(parts, ", ")
 }
 
-// goneText is "expired 3, full 1", or "0". What is gone because it was done "here", on the node, is explained and no loss.
+// goneText returns a text such as "expired 3, full 1", or "0". Records gone with the reason "here" were processed on the node and are not lost.
 func goneText(gone map[string]uint64) string {
 	if len(gone) == 0 {
 		return "0"

@@ -204,7 +204,7 @@ func TestAClosedPipeOfLinesEndsNothing(t *testing.T) {
 		}
 	}
 	log := c.end(t, syscall.SIGTERM)
-	require.Equal(t, 1, strings.Count(log, "the reader of -jsonl is gone"), log)
+	require.Equal(t, 1, strings.Count(log, "the reader of -jsonl exited"), log)
 	require.Equal(t, 20, strings.Count(verb(t, "events", "-store", dsn), "\n"))
 }
 

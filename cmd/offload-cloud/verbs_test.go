@@ -243,7 +243,7 @@ func TestModelsThatCannotBeOpened(t *testing.T) {
 		{modelFlags{dir: none}, "must be a folder"},
 		{modelFlags{dir: file}, "must be a folder"},
 		{modelFlags{dir: dir, keys: none}, "reading -model-keys"},
-		{modelFlags{dir: dir, keys: file}, "there is no key in it"},
+		{modelFlags{dir: dir, keys: file}, "the file contains no key"},
 	} {
 		_, err := c.flags.open(t.Context())
 		require.ErrorContains(t, err, c.want)
@@ -324,7 +324,7 @@ func TestARetryStoresWhatBecameReadable(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
-	require.Equal(t, "1: stored 3 new of 3 records\n2: stored 1 new of 2 records\n3: still unreadable: its content is of another node or kind than its topic\n",
+	require.Equal(t, "1: stored 3 new of 3 records\n2: stored 1 new of 2 records\n3: still unreadable: the content belongs to another node or kind than the topic\n",
 		verb(t, "dead", "retry", "-store", "sqlite:"+path))
 	require.Equal(t, 1, strings.Count(verb(t, "dead", "list", "-store", "sqlite:"+path), "unknown key"))
 	require.Equal(t, 4, strings.Count(verb(t, "events", "-store", "sqlite:"+path), "\n"))

@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// serveWeb serves a handler at the address until the returned function is called. No address, no server.
+// serveWeb serves a handler at the address until the returned function is called. Without an address it does nothing.
 func serveWeb(address string, handler http.Handler, log *slog.Logger) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
@@ -36,21 +36,21 @@ func serveWeb(address string, handler http.Handler, log *slog.Logger) (stop func
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if server.Shutdown(ctx) != nil {
-			_ = server.Close() // a client that reads slowly is not waited for
+			_ = server.Close() // do not wait for slow clients
 		}
 		<-done
 	}, nil
 }
 
-// newServer bounds how long a client may take for each part of a request, and be idle: each connection takes a descriptor.
+// newServer limits the time for each part of a request and of idleness: each connection uses a descriptor.
 func newServer(handler http.Handler) *http.Server {
 	return &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}
 }
 
-// measured are what is counted; they register themselves.
+// measured is a set of metrics that registers itself.
 type measured interface{ Register(prometheus.Registerer) }
 
-// newMux serves /live, /ready and /metrics. notReady says what is missing for work to go on, "" if nothing is, and keys what is wrong with single ones.
+// newMux serves /live, /ready and /metrics. notReady returns why the process cannot work, "" if it can; keys adds problems of single keys.
 func newMux(notReady func(context.Context) string, keys *keyFlags, counts ...measured) *http.ServeMux {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

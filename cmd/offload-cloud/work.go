@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/models"
 )
 
-// modelFlags say which models there are.
+// modelFlags are the flags of the models.
 type modelFlags struct {
 	dir, keys string
 	memoryMiB int
@@ -27,16 +27,16 @@ type modelFlags struct {
 }
 
 func (f *modelFlags) register(fs *flag.FlagSet) {
-	fs.StringVar(&f.dir, "models", "", "folder of models to compute with, those of variant cloud; a model's manifest names its classes")
-	fs.StringVar(&f.keys, "model-keys", "", "file of public keys in minisign's format, one a line; with it, models without a good signature are refused")
+	fs.StringVar(&f.dir, "models", "", "folder of models of the variant cloud; a model's manifest names its classes")
+	fs.StringVar(&f.keys, "model-keys", "", "file of public keys in minisign's format, one on each line; models without a valid signature are then rejected")
 	fs.IntVar(&f.memoryMiB, "model-memory-mib", 1024, "memory of all loaded models")
 	f.runtime = onnxruntime.DefaultConfig()
-	fs.StringVar(&f.runtime.Library, "onnxruntime", "", "ONNX Runtime's shared library, for models that it computes; default libonnxruntime.so.1 beside the program, or where the system finds libraries")
+	fs.StringVar(&f.runtime.Library, "onnxruntime", "", "ONNX Runtime's shared library, for the models that it computes; default libonnxruntime.so.1 beside the program, or in the system's library path")
 	fs.IntVar(&f.runtime.Threads, "onnxruntime-threads", f.runtime.Threads, "threads of one run with ONNX Runtime, 1 to 64")
-	fs.StringVar(&f.runtime.Models, "onnxruntime-models", "", "models that ONNX Runtime computes although their manifests say onnx, separated by commas; * is all")
+	fs.StringVar(&f.runtime.Models, "onnxruntime-models", "", "onnx models that ONNX Runtime computes instead, separated by commas; * is all")
 }
 
-// open reads the folder, which must be there.
+// open opens the folder, which must exist.
 func (f *modelFlags) open(ctx context.Context) (*models.Store, error) {
 	if info, err := os.Stat(f.dir); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("-models %q: it must be a folder that exists", f.dir)
@@ -55,13 +55,13 @@ func (f *modelFlags) open(ctx context.Context) (*models.Store, error) {
 			}
 		}
 		if len(cfg.Keys) == 0 {
-			return nil, fmt.Errorf("-model-keys %q: there is no key in it", f.keys)
+			return nil, fmt.Errorf("-model-keys %q: the file contains no key", f.keys)
 		}
 	}
 	return models.Open(ctx, cfg, nil)
 }
 
-// workFlags say how to compute.
+// workFlags are the flags of computation.
 type workFlags struct {
 	models  modelFlags
 	threads int
@@ -71,9 +71,9 @@ type workFlags struct {
 
 func (f *workFlags) register(fs *flag.FlagSet, threads string) {
 	f.models.register(fs)
-	fs.IntVar(&f.threads, "threads", -1, "runs of models at the same time; "+threads)
-	fs.DurationVar(&f.lease, "lease", time.Minute, "after which the jobs of a worker that was killed go to another; it is prolonged while a model runs")
-	fs.IntVar(&f.tries, "tries", 5, "tries of a job before it is set aside")
+	fs.IntVar(&f.threads, "threads", -1, "concurrent runs of models; "+threads)
+	fs.DurationVar(&f.lease, "lease", time.Minute, "time after which another worker takes the jobs of a killed one; extended while a model runs")
+	fs.IntVar(&f.tries, "tries", 5, "attempts before a job is set aside")
 }
 
 func (f *workFlags) check() error {
@@ -91,11 +91,11 @@ func (f *workFlags) check() error {
 }
 
 const (
-	workPoll  = 250 * time.Millisecond // between two looks for jobs
-	modelScan = 30 * time.Second       // between two looks for new models
+	workPoll  = 250 * time.Millisecond // interval of queries for jobs
+	modelScan = 30 * time.Second       // interval of scans for new models
 )
 
-// worker makes one. The models that it has are looked up at each round, so new ones are used at once.
+// worker returns a worker. It queries the available models in each round, so new ones are used immediately.
 func (f *workFlags) worker(db *store.Store, m *models.Store, log *slog.Logger) *work.Worker {
 	return &work.Worker{
 		Store: db, Names: func() []string { return inForce(m) }, Model: m.Model, ID: fmt.Sprintf("%s-%d-%s", hostname(), os.Getpid(), rand.Text()[:8]),
@@ -103,7 +103,7 @@ func (f *workFlags) worker(db *store.Store, m *models.Store, log *slog.Logger) *
 	}
 }
 
-// inForce lists the models of which a version is in force.
+// inForce returns the models with a version in force.
 func inForce(m *models.Store) (names []string) {
 	list, _ := m.Status()
 	for _, one := range list {
@@ -114,7 +114,7 @@ func inForce(m *models.Store) (names []string) {
 	return names
 }
 
-// rescan looks for new versions of models until ctx ends, and calls changed after each look.
+// rescan scans for new versions of models until ctx ends, and calls changed after each scan.
 func rescan(ctx context.Context, m *models.Store, log *slog.Logger, changed func()) {
 	tick := time.Tick(modelScan)
 	said := map[string]string{}
@@ -128,7 +128,7 @@ func rescan(ctx context.Context, m *models.Store, log *slog.Logger, changed func
 		}
 		if text := strings.Join(problems, "; "); said[""] != text {
 			said[""] = text
-			log.Warn("ignoring folders that hold no version of a model", "problems", text)
+			log.Warn("ignoring folders that are not versions of a model", "problems", text)
 		}
 		changed()
 		select {
@@ -161,7 +161,7 @@ func workVerb(ctx context.Context, args []string, std streams) (err error) {
 		return err
 	}
 	if f.threads == 0 {
-		return errors.New("-threads 0: it would compute nothing; give 1 to 1024, or -1 for the number of processors")
+		return errors.New("-threads 0: it must be from 1 to 1024, or -1 for the number of processors")
 	}
 	if f.threads < 0 {
 		f.threads = runtime.GOMAXPROCS(0)
@@ -192,7 +192,7 @@ func workVerb(ctx context.Context, args []string, std streams) (err error) {
 	return nil
 }
 
-// withoutStore says whether the database does not answer.
+// withoutStore returns why the database is unavailable, "" if it is available.
 func withoutStore(ctx context.Context, db *store.Store) string {
 	if db.Ping(ctx) != nil {
 		return "the store does not answer"

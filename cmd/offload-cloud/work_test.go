@@ -119,14 +119,14 @@ func TestJobsWaitForTheirModel(t *testing.T) {
 // Mistakes in flags are named before anything begins.
 func TestWorkFlagsAreChecked(t *testing.T) {
 	for want, args := range map[string][]string{
-		"-models is missing":     {"work"},
-		"must be a folder":       {"work", "-models", filepath.Join(t.TempDir(), "none")},
-		"-lease":                 {"work", "-models", t.TempDir(), "-lease", "1ms"},
-		"-tries":                 {"work", "-models", t.TempDir(), "-tries", "0"},
-		"-threads":               {"work", "-models", t.TempDir(), "-threads", "-2"},
-		"-class-model":           {"-from", "mqtt://localhost:1", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db"), "-class-model", "default"},
-		"must be one of list":    {"jobs", "drop", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db")},
-		"is not understood here": {"work", "more"},
+		"-models is missing":  {"work"},
+		"must be a folder":    {"work", "-models", filepath.Join(t.TempDir(), "none")},
+		"-lease":              {"work", "-models", t.TempDir(), "-lease", "1ms"},
+		"-tries":              {"work", "-models", t.TempDir(), "-tries", "0"},
+		"-threads":            {"work", "-models", t.TempDir(), "-threads", "-2"},
+		"-class-model":        {"-from", "mqtt://localhost:1", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db"), "-class-model", "default"},
+		"must be one of list": {"jobs", "drop", "-store", "sqlite:" + filepath.Join(t.TempDir(), "x.db")},
+		"unexpected argument": {"work", "more"},
 	} {
 		out, log := &buffer{}, &buffer{}
 		if strings.HasPrefix(want, "must be one of") {

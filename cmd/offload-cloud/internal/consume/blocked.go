@@ -12,7 +12,7 @@ import (
 	"app-offload/cmd/offload-cloud/internal/store"
 )
 
-// blockedError says that a transaction met a lock that another session of the database holds, or took longer than the database allows.
+// blockedError means that a transaction met a lock held by another database session, or exceeded the database's time limit.
 type blockedError struct {
 	err  error
 	slow bool
@@ -21,17 +21,17 @@ type blockedError struct {
 func (e *blockedError) Error() string { return e.err.Error() }
 func (e *blockedError) Unwrap() error { return e.err }
 
-// missesMax is after how many blocked attempts in a row the rest is taken for blocked as well: the lock is on all of the table then.
+// missesMax is the number of consecutive blocked attempts after which the remaining items count as blocked, since the whole table must be locked.
 const missesMax = 64
 
-// outcome gathers what became of a group that was taken apart.
+// outcome collects the results of the parts of a group.
 type outcome struct {
-	hasty   bool // something was blocked, so the attempts that follow do not wait long
+	hasty   bool // an item was blocked, so later attempts use a short lock timeout
 	done    []*item
 	results []*store.Result
 	blocked []*item
-	held    map[string]bool // the nodes of these: what follows of theirs keeps its place behind
-	misses  int             // blocked attempts in a row
+	held    map[string]bool // nodes of the blocked items, whose later items stay behind them
+	misses  int             // consecutive blocked attempts
 	why     error
 }
 
@@ -48,8 +48,8 @@ func (o *outcome) block(items ...*item) {
 	}
 }
 
-// storeGroup stores the items in one transaction, trying again for as long as the store fails. A transaction that fails because
-// of what it holds, or is blocked, is halved until the one bad message among many harms only itself. An error ends the consumer.
+// storeGroup stores the items in one transaction, and retries while the store fails. A transaction that is blocked, or fails because of its content,
+// is halved, so that one bad message affects only itself. An error ends the consumer.
 func (c *Consumer) storeGroup(ctx context.Context, items []*item, o *outcome) error {
 	items = slices.DeleteFunc(slices.Clone(items), func(it *item) bool {
 		held := o.held[it.node()] || o.misses > missesMax
@@ -89,8 +89,8 @@ func (c *Consumer) storeGroup(ctx context.Context, items []*item, o *outcome) er
 	return c.storeGroup(ctx, items[half:], o)
 }
 
-// storeParts stores a batch that takes longer than the database allows in parts, each in a transaction of its own. If not even one record
-// passes, what is left waits.
+// storeParts stores a batch that exceeds the database's time limit in parts, each in its own transaction. If even one record alone is blocked, the
+// remaining records wait.
 func (c *Consumer) storeParts(ctx context.Context, it *item, o *outcome, slow bool) error {
 	if !slow || it.batch == nil {
 		o.block(it)
@@ -123,7 +123,7 @@ func (c *Consumer) storeParts(ctx context.Context, it *item, o *outcome, slow bo
 	return nil
 }
 
-// setAside makes a letter of a message that the store refuses permanently.
+// setAside quarantines a message that the store rejects permanently.
 func (c *Consumer) setAside(ctx context.Context, it *item, o *outcome, why error) error {
 	if it.letter != nil {
 		c.Log.Error("dropping a message that can be neither stored nor quarantined; its node still has it",
@@ -136,7 +136,7 @@ func (c *Consumer) setAside(ctx context.Context, it *item, o *outcome, why error
 	return c.storeGroup(ctx, []*item{it}, o)
 }
 
-// tooSlow makes groups smaller after one that took too long, fits makes them larger again after one that is as large as they may be.
+// tooSlow reduces the size of groups after one that took too long. fits increases it again after a group of the maximum size.
 func (c *Consumer) tooSlow(items []*item) { c.groupMax.Store(max(1, int64(records(items))/2)) }
 
 func (c *Consumer) fits(items []*item) {
@@ -152,22 +152,22 @@ func records(items []*item) (n int) {
 	return n
 }
 
-// waiting holds the messages of a lane that other sessions of the database block, in the order of arrival. It is owned by the lane's storing
-// goroutine, but for the text.
+// waiting holds the messages of a lane that other database sessions block, in order of arrival. The lane's storing goroutine owns it, except for the
+// text of heldUp.
 type waiting struct {
 	c     *Consumer
 	lane  int
 	items []*item
 	bytes int64
-	noted struct{ items, bytes int64 } // of these, in what all lanes count together
+	noted struct{ items, bytes int64 } // included in the counts of all lanes
 	pause time.Duration
 	timer *time.Timer
 	said  bool
-	wide  bool // the log has the broker's window
+	wide  bool // the broker's window was logged
 }
 
-// windowMin is how many unacknowledged messages mosquitto has under way to a client by default. Acknowledgements keep the order of arrival, and what is
-// not stored has none, so as many of one node keep a broker of that window from sending anything else.
+// windowMin is mosquitto's default maximum of unacknowledged messages to a client. Acknowledgements keep the order of arrival, and a blocked message
+// is not acknowledged, so that many blocked messages of one node stop all messages of a broker with this window.
 const windowMin = 20
 
 func newWaiting(c *Consumer, lane int) *waiting {
@@ -178,7 +178,7 @@ func newWaiting(c *Consumer, lane int) *waiting {
 
 func (w *waiting) stop() { w.timer.Stop() }
 
-// again fires when those that wait should be tried again.
+// again fires when the blocked messages are due for a retry.
 func (w *waiting) again() <-chan time.Time {
 	if len(w.items) == 0 {
 		return nil
@@ -193,7 +193,7 @@ func (w *waiting) take() []*item {
 	return items
 }
 
-// behind keeps the order of each node: what follows a message that waits, waits too. The others are returned.
+// behind keeps the order of each node: messages of nodes with blocked messages are blocked, too. It returns the others.
 func (w *waiting) behind(items []*item) (free []*item) {
 	if len(w.items) == 0 {
 		return items
@@ -215,7 +215,7 @@ func (w *waiting) behind(items []*item) (free []*item) {
 	return free
 }
 
-// add takes what an attempt could not store.
+// add adds the blocked messages of an attempt.
 func (w *waiting) add(o *outcome) {
 	before := len(w.items)
 	for _, it := range o.blocked {
@@ -229,13 +229,13 @@ func (w *waiting) add(o *outcome) {
 		w.timer.Reset(w.pause)
 	}
 	w.note()
-	if w.c.Counts.Waiting.Load() == 0 && w.c.owed.Swap(false) { // while some of any lane wait it could be refused again at once
+	if w.c.Counts.Waiting.Load() == 0 && w.c.owed.Swap(false) { // messages blocked in any lane could cause an immediate refusal
 		w.c.refused.Store(true)
 	}
 	w.log(o.why)
 }
 
-// push takes one message, or leaves it with the broker if half of the queue waits already: the other half is for the other nodes.
+// push adds one message. If blocked messages fill half of the queue, it leaves the message with the broker: the other half is for other nodes.
 func (w *waiting) push(it *item) {
 	it.message.pass()
 	weight := w.c.weight(it.message)
@@ -250,7 +250,7 @@ func (w *waiting) push(it *item) {
 	w.items, w.bytes = append(w.items, it), w.bytes+weight
 }
 
-// note keeps the text for /ready.
+// note updates the counts and the text for /ready.
 func (w *waiting) note() {
 	w.c.Counts.Waiting.Add(int64(len(w.items)) - w.noted.items)
 	w.c.heldBytes.Add(w.bytes - w.noted.bytes)
@@ -259,12 +259,12 @@ func (w *waiting) note() {
 		w.c.heldUp[w.lane].Store(nil)
 		return
 	}
-	text := fmt.Sprintf("%d messages of %s wait for rows that another session of the database holds, or for a statement that takes too long",
+	text := fmt.Sprintf("%d messages of %s are blocked by rows locked in another database session, or by slow statements",
 		len(w.items), w.nodes())
 	w.c.heldUp[w.lane].Store(&text)
 }
 
-// nodes names a few of those that wait.
+// nodes names a few nodes of the blocked messages.
 func (w *waiting) nodes() string {
 	const most = 3
 	var names []string
@@ -282,24 +282,24 @@ func (w *waiting) nodes() string {
 	return "node " + strings.Join(names, ", ")
 }
 
-// log says when messages begin to wait and when none does any more.
+// log logs the begin and the end of blocking.
 func (w *waiting) log(why error) {
 	switch waits := len(w.items) > 0; {
 	case waits && !w.said:
-		w.c.Log.Error("rows are locked in the database, holding the messages of their nodes; all others are stored", "messages", len(w.items), "of", w.nodes(), "error", why)
+		w.c.Log.Error("rows are locked in the database, holding the messages of their nodes; messages of other nodes are stored", "messages", len(w.items), "of", w.nodes(), "error", why)
 		w.said = true
 	case !waits && w.said:
-		w.c.Log.Info("no message waits for a locked row")
+		w.c.Log.Info("no messages are blocked by locked rows any more")
 		w.said, w.wide = false, false
 	}
 	if waiting := w.c.Counts.Waiting.Load(); waiting >= windowMin && len(w.items) > 0 && !w.wide {
-		w.c.Log.Warn("a broker that has no more messages under way to a client than wait here sends none of other nodes either; "+
+		w.c.Log.Warn("blocked messages may fill the broker's window of unacknowledged messages, which stops messages of other nodes; "+
 			"in mosquitto, set max_inflight_messages 0", "messages", waiting)
 		w.wide = true
 	}
 }
 
-// HeldUp says which messages other sessions of the database block, "" if there are none. It is safe for concurrent use.
+// HeldUp describes the messages blocked by other database sessions, "" if there are none. It is safe for concurrent use.
 func (c *Consumer) HeldUp() string {
 	var all []string
 	for i := range c.heldUp {

@@ -57,7 +57,7 @@ func TestOnlyWhatIsBlockedWaits(t *testing.T) {
 		require.Empty(t, b.HeldUp())
 		require.NoError(t, b.stop())
 		require.Equal(t, 1, strings.Count(b.log.String(), "rows are locked"), b.log.String())
-		require.Contains(t, b.log.String(), "no message waits")
+		require.Contains(t, b.log.String(), "no messages are blocked")
 	})
 }
 

@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	receiptRanges  = 1000             // most ranges in one receipt; more are spread over several
-	receiptTimeout = 10 * time.Second // for the broker to take the receipts of a group
-	streamsMax     = 10_000           // most streams whose gaps are remembered for the figures
+	receiptRanges  = 1000             // maximum number of ranges in one receipt; more ranges need several receipts
+	receiptTimeout = 10 * time.Second // for the broker to accept the receipts of a group
+	streamsMax     = 10_000           // maximum number of streams whose gaps are counted
 )
 
 type streamKey struct{ node, epoch string }
 
-// confirmAll sends receipts to the nodes, then acknowledges durable messages to the broker. A receipt that cannot be sent is not tried again: the
-// node sends the records again, or the broker does, and gets another.
+// confirmAll sends receipts to the nodes, and then acknowledges the durable messages to the broker. A failed receipt is not retried: the node or the
+// broker sends the records again, and they get another receipt.
 func (c *Consumer) confirmAll(ctx context.Context, in <-chan *stored) {
 	for s := range in {
 		var out []Outgoing
@@ -53,7 +53,7 @@ func (c *Consumer) confirmAll(ctx context.Context, in <-chan *stored) {
 	}
 }
 
-// sendReceipts publishes while there is a connection; without one there is no receiver.
+// sendReceipts publishes the receipts if there is a connection; without one there is no receiver.
 func (c *Consumer) sendReceipts(ctx context.Context, out []Outgoing) {
 	if len(out) == 0 || !c.Transport.Connected() {
 		c.Counts.ReceiptsFailed.Add(int64(len(out)))
@@ -70,15 +70,15 @@ func (c *Consumer) sendReceipts(ctx context.Context, out []Outgoing) {
 	c.Counts.Receipts.Add(int64(len(out)))
 }
 
-// stands notes that the subscription stands.
+// stands signals that the subscription is established.
 func (c *Consumer) stands() {
 	select {
 	case c.standing <- struct{}{}:
-	default: // an announcement is on its way
+	default: // an announcement is already pending
 	}
 }
 
-// announceAll announces each new subscription to the nodes: batches that they sent before it may have had no receiver.
+// announceAll announces each new subscription to the nodes: earlier batches may have had no receiver.
 func (c *Consumer) announceAll(ctx context.Context) {
 	for {
 		select {
@@ -103,7 +103,7 @@ func (c *Consumer) announce(ctx context.Context) error {
 	return c.Transport.Publish(ctx, []Outgoing{{seal.AnnouncementTopic, msg}})
 }
 
-// sealReceipts makes the messages of the receipts. What can be sealed is returned beside an error.
+// sealReceipts seals the receipts. On an error it also returns the sealed ones.
 func (c *Consumer) sealReceipts(receipts []store.Receipt) (out []Outgoing, err error) {
 	for _, r := range receipts {
 		safe, gaps, conflicts := convert(r.Safe), convert(r.Gaps), convert(r.Conflicts)
@@ -132,8 +132,7 @@ func convert(spans []ranges.Span) []seal.Range {
 	return out
 }
 
-// noteGaps keeps the number of missing records up to date, as far as the receipts name them. Of the sessions of one stream the one
-// that is asked for most counts.
+// noteGaps updates the number of missing records from the receipts. If a stream has several sessions, the largest number counts.
 func (c *Consumer) noteGaps(receipts []store.Receipt) {
 	missing := map[streamKey]uint64{}
 	for _, r := range receipts {
@@ -158,7 +157,7 @@ func (c *Consumer) noteGaps(receipts []store.Receipt) {
 	}
 }
 
-// noteConflicts alarms once for each stream in which a sequence was given twice; the figures count all of them.
+// noteConflicts logs the first conflict of each stream; the metrics count all conflicts.
 func (c *Consumer) noteConflicts(receipts []store.Receipt) {
 	for _, r := range receipts {
 		key := streamKey{r.Node, r.Epoch}
@@ -172,7 +171,7 @@ func (c *Consumer) noteConflicts(receipts []store.Receipt) {
 	}
 }
 
-// noteLetter logs the first message of each reason that was quarantined; the figures count the others.
+// noteLetter logs the first quarantined message of each reason; the metrics count all of them.
 func (c *Consumer) noteLetter(it *item) {
 	if it.letter == nil || !c.once.New("letter "+it.letter.Reason, "quarantined") {
 		return
@@ -181,19 +180,19 @@ func (c *Consumer) noteLetter(it *item) {
 		"reason", it.letter.Reason, "topic", it.letter.Topic, "detail", it.letter.Detail)
 }
 
-// noteFull logs when there is no more room for dead letters, and when there is again.
+// noteFull logs when the limit of dead letters is reached, and when there is room again.
 func (c *Consumer) noteFull(r *store.Result) {
 	if r.Letters+r.LettersRefused == 0 {
 		return
 	}
 	var err error
 	if r.LettersRefused > 0 {
-		err = errors.New("too many are kept already; look at them and drop or retry them")
+		err = errors.New("too many are already kept; inspect them and drop or retry them")
 	}
 	c.failing("setting unreadable messages aside", err)
 }
 
-// askAgain has the broker send what was refused, once there is room for it.
+// askAgain asks the broker to redeliver refused messages once there is room.
 func (c *Consumer) askAgain() {
 	if c.refused.Load() && c.Counts.StoreUp.Load() && c.roomy() && c.refused.CompareAndSwap(true, false) {
 		c.Log.Info("asking the broker to redeliver messages refused while the queue was full", "refused", c.Counts.Refused.Load())
@@ -201,7 +200,7 @@ func (c *Consumer) askAgain() {
 	}
 }
 
-// failing logs when something begins to fail and when it works again, not each time.
+// failing logs the first failure of an operation and its recovery, but not each failure.
 func (c *Consumer) failing(what string, err error) {
 	switch failed := c.once.Known(what); {
 	case err != nil && c.once.New(what, "fails"):
@@ -213,13 +212,13 @@ func (c *Consumer) failing(what string, err error) {
 }
 
 const (
-	answersMax  = 64                     // published together
-	answersLook = 250 * time.Millisecond // between two looks, for what other processes have computed
-	answerAgain = 10 * time.Second       // before a result is published a second time; then it doubles
+	answersMax  = 64                     // maximum number published together
+	answersLook = 250 * time.Millisecond // interval of queries for answers of other processes
+	answerAgain = 10 * time.Second       // pause before a result is published again; it doubles each time
 )
 
-// answerAll publishes what was computed, and what nodes have not confirmed, until the consumer stops. One that is taken and then not
-// published, because this process ends or the broker does not take it, is published after the pause by any consumer of the store.
+// answerAll publishes new answers, and answers that their nodes have not confirmed, until the consumer stops. If a taken answer is not published,
+// because this process ends or the broker rejects it, any consumer of the store publishes it after the pause.
 func (c *Consumer) answerAll(ctx context.Context) {
 	tick := time.Tick(answersLook)
 	for {
@@ -239,7 +238,7 @@ func (c *Consumer) answerAll(ctx context.Context) {
 	}
 }
 
-// answerSome publishes what is due, and reports whether there may be more.
+// answerSome publishes the due answers, and reports whether there may be more.
 func (c *Consumer) answerSome(ctx context.Context) bool {
 	if !c.Transport.Connected() {
 		return false
@@ -247,7 +246,7 @@ func (c *Consumer) answerSome(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, receiptTimeout)
 	defer cancel()
 	answers, err := c.Answers.TakeAnswers(ctx, answerAgain, answersMax)
-	c.failing("looking for answers", err)
+	c.failing("reading answers", err)
 	if len(answers) == 0 {
 		return false
 	}
@@ -276,7 +275,7 @@ func (c *Consumer) answerSome(ctx context.Context) bool {
 	return len(answers) == answersMax
 }
 
-// sealAnswer makes the message of a result.
+// sealAnswer seals a result.
 func (c *Consumer) sealAnswer(a *store.Answered) ([]byte, error) {
 	r := &seal.Result{ID: a.ID, Node: a.Node, Created: time.Now(), EventID: a.EventID, Chunk: a.Chunk, Completed: a.At, OK: a.Problem == "", Error: a.Problem}
 	if r.OK {

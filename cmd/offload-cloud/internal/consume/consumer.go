@@ -1,16 +1,16 @@
-// Package consume takes batches from a broker, stores them and sends receipts to the nodes.
+// Package consume receives batches from a broker, stores them and sends receipts to the nodes.
 //
-// A message passes three goroutines: one opens messages and gathers them into a group, one stores the group in a single
-// transaction, one sends the receipts and then acknowledges the messages to the broker. While one group is being
-// stored the next gathers, so a slow disk makes the groups larger, not the queue longer.
+// A message passes three goroutines: the first opens messages and collects them in a group, the second stores the group in a single transaction, the
+// third sends the receipts and then acknowledges the messages to the broker. The next group grows while a group is stored, so a slow disk makes the
+// groups larger, not the queue longer.
 //
-// Where the database takes several transactions at a time, the first two goroutines are there once for each of Limits.Lanes. The name of its
-// node gives a message its lane, in every consumer the same one. So the order of a node's messages is kept, and consumers that share a
-// database wait for each other's locks only within a lane.
+// If the database accepts concurrent transactions, each of Limits.Lanes has its own first two goroutines. The name of its node determines a message's
+// lane, the same one in every consumer. This keeps the order of a node's messages, and consumers that share a database wait for each other's locks
+// only within a lane.
 //
-// What is promised: a receipt is sent and a message acknowledged only after the transaction that holds it was committed.
-// A message that cannot be opened is quarantined in the same way and acknowledged without a receipt. Memory is bounded; when the
-// queue is full and the store does not take more, messages are left unacknowledged and asked for again later.
+// Guarantees: receipts and acknowledgements follow the commit of their transaction. A message that cannot be opened is quarantined in the same way,
+// and acknowledged without a receipt. Memory is bounded: when the queue is full and the store does not progress, messages stay unacknowledged and are
+// requested again later.
 package consume
 
 import (
@@ -30,73 +30,73 @@ import (
 	"app-offload/functions/seal"
 )
 
-// Message is one publish as it came from the broker. Ack may be called once, from any goroutine, and must not block for long.
+// Message is a message from the broker. Ack may be called once, from any goroutine, and must not block for long.
 type Message struct {
 	Topic   string
 	Payload []byte
-	Cut     int64 // the size of a message that was too large to be read; its payload is empty
+	Cut     int64 // size of an oversized message, which was not read; its payload is empty
 	Ack     func()
-	Pass    func() // lets messages that came after it be acknowledged before it; nil where the transport keeps no order of them
+	Pass    func() // allows later messages to be acknowledged first; nil if the transport keeps no order
 }
 
-// pass is Pass, where there is one.
+// pass calls Pass if it is set.
 func (m *Message) pass() {
 	if m.Pass != nil {
 		m.Pass()
 	}
 }
 
-// Outgoing is one publish on its way to the broker.
+// Outgoing is a message to the broker.
 type Outgoing struct {
 	Topic   string
 	Payload []byte
 }
 
-// Transport is a connection to a broker that keeps its session over restarts.
+// Transport is a connection to a broker with a persistent session.
 type Transport interface {
-	// Start subscribes and hands each message to deliver; what deliver refuses stays unacknowledged. It blocks until the
-	// subscription stands, ctx ends, or it is clear that it never will.
+	// Start subscribes and passes each message to deliver. A message that deliver refuses stays unacknowledged. Start blocks until the subscription
+	// is established, has failed permanently, or ctx ends.
 	Start(ctx context.Context, deliver func(*Message) bool) error
-	// Publish sends at least once and waits, within ctx, until the broker has acknowledged all of it.
+	// Publish sends at least once, and waits within ctx until the broker has acknowledged all messages.
 	Publish(ctx context.Context, out []Outgoing) error
-	// Redeliver asks the broker for everything that is not acknowledged.
+	// Redeliver asks the broker for all unacknowledged messages.
 	Redeliver()
 	Connected() bool
-	// Close ends the connection after what was acknowledged is on its way. The session stays with the broker.
+	// Close closes the connection after acknowledgements were sent. The session stays with the broker.
 	Close()
 }
 
-// Announcer is a Transport that says when its subscription stands, at the start and after each loss.
+// Announcer is a Transport that reports each new subscription, at the start and after each loss.
 type Announcer interface {
-	// OnStanding has f called each time. It is set before Start, and f must not block.
+	// OnStanding sets the function to call for each new subscription. Call it before Start; f must not block.
 	OnStanding(f func())
 }
 
-// Storage is what the consumer needs of a store.
+// Storage is the store interface of the consumer.
 type Storage interface {
 	Commit(ctx context.Context, g *store.Group) (*store.Result, error)
 	Permanent(err error) bool
-	// Blocked says whether a failed Commit met a lock that another session holds, or took longer than it may.
+	// Blocked reports whether a failed Commit met a lock of another session, or exceeded its time limit.
 	Blocked(err error) (locked, slow bool)
 }
 
-// Answers hands out what was computed and is to be published; *store.Store does.
+// Answers returns answers to be published; *store.Store implements it.
 type Answers interface {
 	TakeAnswers(ctx context.Context, again time.Duration, limit int) ([]*store.Answered, error)
 }
 
-// Limits bound memory and the size of a transaction. Zero values take the defaults.
+// Limits bound memory and the size of a transaction. Zero values select the defaults.
 type Limits struct {
-	QueueMessages int           // messages waiting or being stored; default 1,024
+	QueueMessages int           // messages queued or being stored; default 1,024
 	QueueMiB      int           // bytes of them, as received; default 64
-	GroupRecords  int           // records after which a transaction takes no further message; default 5,000
-	GroupMiB      int           // bytes of records likewise, of all lanes; default 16
-	Lanes         int           // transactions at the same time, each for other nodes; default 1, at most 16
-	Patience      time.Duration // how long a full queue holds the broker back before messages are refused; default 5 s
-	CommitTimeout time.Duration // after which a transaction counts as failed; default 60 s
-	BackoffMin    time.Duration // pause after the first failed transaction; doubles with each one; default 100 ms
-	BackoffMax    time.Duration // the longest pause; default 10 s
-	Grace         time.Duration // for storing what is queued when the consumer stops; default 5 s
+	GroupRecords  int           // records after which a transaction accepts no more messages; default 5,000
+	GroupMiB      int           // bytes of records after which it accepts no more, for all lanes; default 16
+	Lanes         int           // concurrent transactions, each for other nodes; default 1, at most 16
+	Patience      time.Duration // time for which a full queue blocks the broker before messages are refused; default 5 s
+	CommitTimeout time.Duration // timeout of a transaction; default 60 s
+	BackoffMin    time.Duration // pause after the first failed transaction; doubles each time; default 100 ms
+	BackoffMax    time.Duration // maximum pause; default 10 s
+	Grace         time.Duration // time to store queued messages when the consumer stops; default 5 s
 }
 
 func (l Limits) withDefaults() Limits {
@@ -124,44 +124,44 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Consumer moves messages from a transport into a store. Its fields are set before Run.
+// Consumer stores the messages of a transport. Set its fields before Run.
 type Consumer struct {
 	Transport Transport
 	Store     Storage
 	Opener    *seal.Opener
 	Sealer    *seal.Sealer
-	Lines     io.Writer // gets each new record as a JSON line; nil for none
+	Lines     io.Writer // receives each new record as a JSON line; nil for none
 	Name      string    // of this consumer, in its announcements
 	Takes     seal.ConsumerLimits
-	Answers   Answers         // outcomes of jobs to be published; nil where there is no work
-	Computed  <-chan struct{} // says that there may be an outcome; nil where only looking finds them
-	OnJobs    func()          // called after jobs were stored; it must not block. May be nil
+	Answers   Answers         // answers to be published; nil without workers
+	Computed  <-chan struct{} // signals new answers; nil if only polling finds them
+	OnJobs    func()          // called after jobs were stored; must not block; may be nil
 	Log       *slog.Logger
 	Limits    Limits
 
 	Counts Counts
 
-	slots     *semaphore.Weighted // messages in the queue or beyond it
-	bytes     *semaphore.Weighted // bytes of them
+	slots     *semaphore.Weighted // messages in the queue or being stored
+	bytes     *semaphore.Weighted // bytes of these messages
 	lanes     []lane
 	stopping  chan struct{}
-	standing  chan struct{} // the subscription stands: say so
+	standing  chan struct{} // signals a new subscription, to be announced
 	printed   *printer      // nil without Lines
-	groupMax  atomic.Int64  // records after which a transaction takes no further message, at the moment
+	groupMax  atomic.Int64  // current limit of the records of a transaction
 	heldUp    [lanesMax]held
-	heldBytes atomic.Int64 // bytes of the messages that wait
-	owed      atomic.Bool  // messages were left with the broker because too many wait
-	refused   atomic.Bool  // messages were refused, so the broker must be asked for them again
+	heldBytes atomic.Int64 // bytes of the blocked messages
+	owed      atomic.Bool  // messages were left with the broker because too many are blocked
+	refused   atomic.Bool  // messages were refused and must be requested from the broker again
 	gaps      map[streamKey]uint64
-	conflicts map[streamKey]bool // streams whose conflicts were logged
-	once      say.Once           // what was logged as failing or quarantined
+	conflicts map[streamKey]bool // streams with logged conflicts
+	once      say.Once           // logged failures and quarantine reasons
 }
 
-// Run consumes until ctx ends, then stores what is queued within the grace and closes the transport. ready is called once, when
-// the subscription stands.
+// Run consumes until ctx ends, then stores the queued messages within the grace and closes the transport. It calls ready once, when the subscription
+// is established.
 func (c *Consumer) Run(ctx context.Context, ready func()) error {
 	c.prepare()
-	hard, cancel := context.WithCancel(context.WithoutCancel(ctx)) // what is under way at the stop may still finish
+	hard, cancel := context.WithCancel(context.WithoutCancel(ctx)) // pending work may finish after the stop
 	defer cancel()
 	stored := make(chan *stored, 2)
 	var work, lanes sync.WaitGroup
@@ -220,17 +220,17 @@ func (c *Consumer) prepare() {
 	c.Counts.StoreUp.Store(true)
 }
 
-// lane is the line of some nodes' messages.
+// lane is the queue of some nodes' messages.
 type lane struct {
 	queue chan *Message
-	slots *semaphore.Weighted       // of the consumer's, that the lane may take
-	bytes *semaphore.Weighted       // likewise
-	began atomic.Pointer[time.Time] // when the transaction under way did, with the monotonic clock; nil without one
-	owed  atomic.Bool               // messages were left with the broker because this lane hangs
+	slots *semaphore.Weighted       // of the consumer's slots, maximum for the lane
+	bytes *semaphore.Weighted       // of the consumer's bytes, maximum for the lane
+	began atomic.Pointer[time.Time] // start of the current transaction, with the monotonic clock; nil without one
+	owed  atomic.Bool               // messages were left with the broker because this lane is stuck
 }
 
-// share is how much of a limit one lane may take: where there are others, a quarter stays for them. A message that waits for locked rows takes
-// half at most, so there is room for other nodes of its lane, too.
+// share returns the part of a limit that one lane may use: with several lanes, a quarter stays for the others. Blocked messages use at most half of
+// the limit, so there is also room for other nodes of the lane.
 func (c *Consumer) share(limit int64) int64 {
 	if c.Limits.Lanes == 1 {
 		return limit
@@ -238,15 +238,15 @@ func (c *Consumer) share(limit int64) int64 {
 	return max(limit-limit/4, 1)
 }
 
-// hangs reports whether a transaction has taken as long as the patience.
+// hangs reports whether the current transaction has taken as long as the patience.
 func (c *Consumer) hangs(l *lane) bool {
 	began := l.began.Load()
 	return began != nil && time.Since(*began) >= c.Limits.Patience
 }
 
-// deliver queues a message. A full queue holds the transport back for a while, which a working store soon ends; beyond
-// that, and at once while the store is failing, the message is refused and stays with the broker. A lane that hangs holds nothing back: when its
-// share of the queue is full, its messages are refused until it goes on.
+// deliver queues a message. A full queue blocks the transport for the patience, which a working store ends soon. After that, or immediately while the
+// store fails, the message is refused and stays with the broker. A lane that hangs does not block the transport: once its share of the queue is full,
+// its messages are refused until it progresses.
 func (c *Consumer) deliver(m *Message) bool {
 	l := &c.lanes[c.laneOf(m)]
 	if c.room(l, m) || c.wait(l, m) {
@@ -254,7 +254,7 @@ func (c *Consumer) deliver(m *Message) bool {
 		return true
 	}
 	c.Counts.Refused.Add(1)
-	if l.owed.Store(true); !c.hangs(l) && l.owed.Swap(false) { // the lane may go on at any time, and then takes what it finds there
+	if l.owed.Store(true); !c.hangs(l) && l.owed.Swap(false) { // the lane may progress at any time, and then takes the flag
 		c.refused.Store(true)
 	}
 	return false
@@ -262,10 +262,10 @@ func (c *Consumer) deliver(m *Message) bool {
 
 func (c *Consumer) laneOf(m *Message) int { return laneOf(m.Topic, len(c.lanes)) }
 
-// lanesMax is the largest number of lanes.
+// lanesMax is the maximum number of lanes.
 const lanesMax = 16
 
-// laneOf is the lane of a topic's node. Names that end in consecutive digits go to different lanes.
+// laneOf returns the lane of a topic's node. Names that end in consecutive digits get different lanes.
 func laneOf(topic string, lanes int) int {
 	node, _ := splitTopic(topic)
 	h := fnv.New32a()
@@ -273,7 +273,7 @@ func laneOf(topic string, lanes int) int {
 	return int(h.Sum32() % uint32(lanes))
 }
 
-// roomy reports whether half of the queue is free, without what lanes that hang have of it.
+// roomy reports whether half of the queue is free, not counting lanes that hang.
 func (c *Consumer) roomy() bool {
 	queued, room, works := 0, c.Limits.QueueMessages, false
 	for i := range c.lanes {
@@ -287,7 +287,7 @@ func (c *Consumer) roomy() bool {
 	return works && queued <= room/2
 }
 
-// places are what a message takes: of its lane, and of the queue.
+// places returns the places that a message needs in its lane and in the queue.
 func (c *Consumer) places(l *lane, m *Message) [4]place {
 	weight := c.weight(m)
 	return [...]place{{l.slots, 1}, {l.bytes, min(weight, c.share(int64(c.Limits.QueueMiB)<<20))}, {c.slots, 1}, {c.bytes, weight}}
@@ -298,12 +298,12 @@ type place struct {
 	n  int64
 }
 
-// room takes a place in the queue if there is one right now.
+// room takes the places of a message if they are free.
 func (c *Consumer) room(l *lane, m *Message) bool {
 	return take(c.places(l, m), func(p place) bool { return p.of.TryAcquire(p.n) })
 }
 
-// wait takes a place in the queue as soon as there is one, within the patience. A failing store, or a lane that hangs, will not make room soon.
+// wait waits for the places of a message, within the patience. A failing store or a lane that hangs will not free them soon.
 func (c *Consumer) wait(l *lane, m *Message) bool {
 	if !c.Counts.StoreUp.Load() || c.hangs(l) {
 		return false
@@ -313,7 +313,7 @@ func (c *Consumer) wait(l *lane, m *Message) bool {
 	return take(c.places(l, m), func(p place) bool { return p.of.Acquire(ctx, p.n) == nil })
 }
 
-// take takes all places or none.
+// take takes either all places or none.
 func take(all [4]place, acquire func(place) bool) bool {
 	for i, p := range all {
 		if !acquire(p) {
@@ -326,12 +326,12 @@ func take(all [4]place, acquire func(place) bool) bool {
 	return true
 }
 
-// weight is what a message takes of the queue; one that is larger than all of it takes all.
+// weight returns the bytes of a message, at most the size of the queue.
 func (c *Consumer) weight(m *Message) int64 {
 	return min(int64(len(m.Payload)), int64(c.Limits.QueueMiB)<<20)
 }
 
-// release gives back what deliver took.
+// release releases the places of a message.
 func (c *Consumer) release(m *Message) {
 	for _, p := range c.places(&c.lanes[c.laneOf(m)], m) {
 		p.of.Release(p.n)

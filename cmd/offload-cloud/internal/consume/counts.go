@@ -9,30 +9,30 @@ import (
 	"app-offload/cmd/offload-cloud/internal/store"
 )
 
-// Counts are the consumer's figures since it started; the database keeps those that outlive it. Safe to read at any time.
+// Counts are the consumer's counters since its start; the database keeps long-term counts. They are safe for concurrent use.
 type Counts struct {
 	Messages         atomic.Int64 // stored or quarantined, and acknowledged
-	Records          atomic.Int64 // sequences receipted, whether new or not
+	Records          atomic.Int64 // receipted sequences, new or not
 	Tasks            atomic.Int64 // stored for the first time
 	DuplicateRecords atomic.Int64
 	DuplicateTasks   atomic.Int64
 	DeadLetters      atomic.Int64 // messages and records quarantined for the first time
-	Conflicts        atomic.Int64 // records that differ from what is stored under their sequence
-	LinesDropped     atomic.Int64 // JSON lines that their reader did not take in time
-	Waiting          atomic.Int64 // messages that another session of the database blocks
-	LettersRefused   atomic.Int64 // messages not quarantined because there are too many already
+	Conflicts        atomic.Int64 // records that differ from the record stored under their sequence
+	LinesDropped     atomic.Int64 // JSON lines dropped because their reader was slow
+	Waiting          atomic.Int64 // messages blocked by another database session
+	LettersRefused   atomic.Int64 // messages not quarantined because the limit is reached
 	Receipts         atomic.Int64
 	ReceiptsFailed   atomic.Int64
 	Refused          atomic.Int64 // messages left with the broker because the queue was full
 	Commits          atomic.Int64
-	CommitTime       atomic.Int64 // ns, of all of them
+	CommitTime       atomic.Int64 // ns, sum
 	StoreErrors      atomic.Int64
-	Jobs             atomic.Int64 // records that a worker is to compute on
-	Results          atomic.Int64 // results that the broker took, for the first time or again
-	ResultsAgain     atomic.Int64 // of them those that were published before and not confirmed
-	ResultsFailed    atomic.Int64 // results that the broker did not take; they are published again
-	Confirmed        atomic.Int64 // results that nodes have confirmed
-	Gaps             atomic.Int64 // records missing right now, as far as the latest receipts name them
+	Jobs             atomic.Int64 // records with a job for a worker
+	Results          atomic.Int64 // results accepted by the broker, including repetitions
+	ResultsAgain     atomic.Int64 // repeated results, published before and not confirmed
+	ResultsFailed    atomic.Int64 // results rejected by the broker; they are published again
+	Confirmed        atomic.Int64 // results confirmed by nodes
+	Gaps             atomic.Int64 // records missing according to the latest receipts
 	StoreUp          atomic.Bool
 }
 
@@ -57,7 +57,7 @@ func (c *Counts) add(r *store.Result) {
 	}
 }
 
-// Register offers the figures to Prometheus.
+// Register registers the metrics with Prometheus.
 func (c *Counts) Register(r prometheus.Registerer) {
 	counter := func(name, help string, n *atomic.Int64, unit float64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "offload_cloud_" + name, Help: help},
@@ -66,29 +66,29 @@ func (c *Counts) Register(r prometheus.Registerer) {
 	counter("messages_total", "Messages stored or quarantined, and acknowledged.", &c.Messages, 1)
 	counter("records_total", "Records receipted, new or not.", &c.Records, 1)
 	counter("tasks_total", "Tasks stored for the first time.", &c.Tasks, 1)
-	counter("duplicate_records_total", "Records that were known already.", &c.DuplicateRecords, 1)
-	counter("duplicate_tasks_total", "New records whose task was known already.", &c.DuplicateTasks, 1)
+	counter("duplicate_records_total", "Records that were already stored.", &c.DuplicateRecords, 1)
+	counter("duplicate_tasks_total", "New records whose task was already stored.", &c.DuplicateTasks, 1)
 	counter("dead_letters_total", "Messages and records quarantined because they could not be read.", &c.DeadLetters, 1)
 	counter("dead_letters_refused_total", "Unreadable messages not quarantined because the table is full.", &c.LettersRefused, 1)
-	counter("conflicts_total", "Records that differ from what is stored under their sequence, each time they came; they are not receipted.", &c.Conflicts, 1)
-	counter("lines_dropped_total", "JSON lines not printed because their reader did not take them in time.", &c.LinesDropped, 1)
-	counter("receipts_total", "Receipts the broker took.", &c.Receipts, 1)
-	counter("receipts_failed_total", "Receipts that could not be sent; the records come again.", &c.ReceiptsFailed, 1)
-	counter("jobs_total", "Records stored for which a worker is to compute an answer.", &c.Jobs, 1)
-	counter("results_total", "Results the broker took, repeated ones included.", &c.Results, 1)
+	counter("conflicts_total", "Records that differ from the record stored under their sequence, counted each time they arrive; they are not receipted.", &c.Conflicts, 1)
+	counter("lines_dropped_total", "JSON lines dropped because their reader was too slow.", &c.LinesDropped, 1)
+	counter("receipts_total", "Receipts accepted by the broker.", &c.Receipts, 1)
+	counter("receipts_failed_total", "Receipts that could not be sent; nodes send their records again.", &c.ReceiptsFailed, 1)
+	counter("jobs_total", "Stored records with a job for a worker.", &c.Jobs, 1)
+	counter("results_total", "Results accepted by the broker, including repetitions.", &c.Results, 1)
 	counter("results_again_total", "Results published again because their node had not confirmed them.", &c.ResultsAgain, 1)
-	counter("results_failed_total", "Results the broker did not take; they are published again.", &c.ResultsFailed, 1)
+	counter("results_failed_total", "Results rejected by the broker; they are published again.", &c.ResultsFailed, 1)
 	counter("results_confirmed_total", "Results that nodes confirmed.", &c.Confirmed, 1)
 	counter("refused_total", "Messages left with the broker because the queue was full.", &c.Refused, 1)
 	counter("commits_total", "Transactions committed.", &c.Commits, 1)
 	counter("commit_seconds_total", "Time spent in transactions.", &c.CommitTime, 1e-9)
-	counter("store_errors_total", "Transactions that failed and were tried again.", &c.StoreErrors, 1)
+	counter("store_errors_total", "Transactions that failed and were retried.", &c.StoreErrors, 1)
 	gauge := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "offload_cloud_" + name, Help: help}, value))
 	}
-	gauge("gaps", "Records missing without an explanation, as far as the latest receipts name them.",
+	gauge("gaps", "Records missing without an explanation, according to the latest receipts.",
 		func() float64 { return float64(c.Gaps.Load()) })
-	gauge("waiting", "Messages that wait because another session of the database blocks them.",
+	gauge("waiting", "Messages blocked by another session of the database.",
 		func() float64 { return float64(c.Waiting.Load()) })
 	gauge("store_up", "Whether the latest transaction was committed.", func() float64 {
 		if c.StoreUp.Load() {

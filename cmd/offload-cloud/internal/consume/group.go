@@ -10,7 +10,7 @@ import (
 	"app-offload/cmd/offload-cloud/internal/store"
 )
 
-// group is what becomes one transaction.
+// group is a collection of items for one transaction.
 type group struct {
 	items          []*item
 	records, bytes int
@@ -22,7 +22,7 @@ func (g *group) add(it *item) {
 	g.bytes += it.bytes
 }
 
-// storable is the group as the store takes it.
+// storable converts items to a group of the store.
 func storable(items []*item, hasty bool) *store.Group {
 	g := &store.Group{Hasty: hasty}
 	for _, it := range items {
@@ -40,14 +40,14 @@ func storable(items []*item, hasty bool) *store.Group {
 	return g
 }
 
-// stored is a group that is durable, with all that the transactions for it came to.
+// stored is a durable group with the results of its transactions.
 type stored struct {
 	items   []*item
 	results []*store.Result
 }
 
-// gather opens messages and hands a group over as soon as the store is free; until then the group grows to its limits.
-// After the stop it empties the queue and ends.
+// gather opens messages and passes a group on once the store is free; until then the group grows up to its limits. After the stop it empties the
+// queue and returns.
 func (c *Consumer) gather(queue <-chan *Message, out chan<- *group) {
 	defer close(out)
 	g := &group{}
@@ -74,8 +74,8 @@ func (c *Consumer) gather(queue <-chan *Message, out chan<- *group) {
 	}
 }
 
-// storeAll stores the groups of a lane. What other sessions of the database hold up waits aside and is tried again. Once ctx ends, what is not
-// stored is left to be delivered again.
+// storeAll stores the groups of a lane. Messages blocked by other database sessions are kept aside and retried. When ctx ends, unstored messages stay
+// unacknowledged, to be delivered again.
 func (c *Consumer) storeAll(ctx context.Context, lane int, in <-chan *group, out chan<- *stored) {
 	w := newWaiting(c, lane)
 	defer w.stop()
@@ -105,10 +105,10 @@ func (c *Consumer) storeItems(ctx context.Context, items []*item, hasty bool, w 
 	o := &outcome{hasty: hasty, held: map[string]bool{}}
 	err := c.storeGroup(ctx, items, o)
 	if l.began.Store(nil); l.owed.Swap(false) {
-		c.refused.Store(true) // before out is, or there may be nothing left that asks for it
+		c.refused.Store(true) // before the send on out, which triggers the request for redelivery
 	}
 	if err != nil {
-		return // only at the stop: nothing of it is acknowledged
+		return // only at the stop; the items stay unacknowledged
 	}
 	w.add(o)
 	if len(o.results) > 0 {
@@ -117,8 +117,8 @@ func (c *Consumer) storeItems(ctx context.Context, items []*item, hasty bool, w 
 	}
 }
 
-// persist commits, pausing longer and longer while the store fails for reasons of its own. It returns an error only if that
-// error is the group's fault, if the group is blocked, or at the stop.
+// persist commits a group. It retries with growing pauses while the store fails for other reasons than the group. It returns an error only if the
+// group is at fault or blocked, or at the stop.
 func (c *Consumer) persist(ctx context.Context, g *store.Group) (*store.Result, error) {
 	pause := c.Limits.BackoffMin
 	for {
@@ -147,7 +147,7 @@ func (c *Consumer) persist(ctx context.Context, g *store.Group) (*store.Result, 
 	}
 }
 
-// storeIs notes whether the store works and logs when that changes.
+// storeIs records whether the store works, and logs changes.
 func (c *Consumer) storeIs(up bool, err error) {
 	if c.Counts.StoreUp.Swap(up) == up {
 		return

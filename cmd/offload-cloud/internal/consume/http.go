@@ -21,19 +21,18 @@ import (
 	"app-offload/functions/seal"
 )
 
-// HTTPConfig says where messages are posted to us, and where receipts are posted to.
+// HTTPConfig configures the reception of messages and the posting of receipts over HTTP.
 type HTTPConfig struct {
-	Address string // to listen at
-	Replies string // URL of the receipts; {node} stands for the gateway's name
-	Max     int64  // bytes of one message; 0 is as much as KubeEdge's router passes on
-	Reading int64  // bytes of all messages that are being read; 0 is 64 MiB
+	Address string // address to listen at
+	Replies string // URL for receipts; {node} is replaced by the node's name
+	Max     int64  // maximum bytes of a message; 0 means the maximum of KubeEdge's router
+	Reading int64  // maximum bytes of all messages being read; 0 means 64 MiB
 	Log     *slog.Logger
 }
 
-// HTTP is a Transport without a broker, for routers that turn a message on an MQTT broker at the edge into a POST in the cloud and
-// back, as KubeEdge's does: POST /offload/v1/{node}/batch/{class} brings what would come on that topic, and a receipt is posted
-// to Replies + "/{node}/receipt". No broker keeps messages: a batch that is refused or lost on the way is sent again by the
-// gateway, which misses the receipt.
+// HTTP is a Transport without a broker, for routers such as KubeEdge's that turn an MQTT message at the edge into a POST in the cloud and back: POST
+// /offload/v1/{node}/batch/{class} carries the message of that topic, and receipts are posted to Replies + "/{node}/receipt". No broker stores
+// messages: if a batch is refused or lost, the gateway misses the receipt and sends the batch again.
 type HTTP struct {
 	cfg    HTTPConfig
 	client http.Client
@@ -44,17 +43,17 @@ type HTTP struct {
 	room   *semaphore.Weighted
 }
 
-// postMax is as much as KubeEdge's router passes on.
+// postMax is the maximum message size of KubeEdge's router.
 const postMax = 12 << 20
 
-// NewHTTP prepares the listener; Start opens it.
+// NewHTTP returns a transport; Start opens its listener.
 func NewHTTP(cfg HTTPConfig) *HTTP {
 	cfg.Max = cmp.Or(cfg.Max, postMax)
 	cfg.Reading = max(cmp.Or(cfg.Reading, 64<<20), cfg.Max)
 	return &HTTP{cfg: cfg, client: http.Client{Timeout: 10 * time.Second}, room: semaphore.NewWeighted(cfg.Reading)}
 }
 
-// Start listens. An address that cannot be had is an error, since it will not come by waiting.
+// Start listens. A failure is an error, since a wait would not help.
 func (h *HTTP) Start(_ context.Context, deliver func(*Message) bool) error {
 	listener, err := net.Listen("tcp", h.cfg.Address)
 	if err != nil {
@@ -75,8 +74,8 @@ func (h *HTTP) Start(_ context.Context, deliver func(*Message) bool) error {
 	return nil
 }
 
-// receive answers 202: the message is in the queue, and only the receipt says that it is stored. Nothing is read before there is room for
-// it, so many large posts at once take no more memory than a few.
+// receive answers 202 once the message is queued; only the receipt confirms that it is stored. It reads a message only when there is room for it, so
+// many large posts use no more memory than a few.
 func (h *HTTP) receive(w http.ResponseWriter, r *http.Request, deliver func(*Message) bool) {
 	if r.ContentLength > h.cfg.Max {
 		http.Error(w, fmt.Sprintf("the message of %d bytes exceeds -max-message-mib", r.ContentLength), http.StatusRequestEntityTooLarge)
@@ -89,7 +88,7 @@ func (h *HTTP) receive(w http.ResponseWriter, r *http.Request, deliver func(*Mes
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
 	if h.room.Acquire(ctx, weight) != nil {
-		http.Error(w, "too many messages at once; the gateway will send it again", http.StatusServiceUnavailable)
+		http.Error(w, "too many messages; the gateway will send it again", http.StatusServiceUnavailable)
 		return
 	}
 	defer h.room.Release(weight)
@@ -99,13 +98,13 @@ func (h *HTTP) receive(w http.ResponseWriter, r *http.Request, deliver func(*Mes
 		return
 	}
 	if !deliver(&Message{Topic: strings.TrimPrefix(r.URL.Path, "/"), Payload: payload, Ack: func() {}}) {
-		http.Error(w, "no room now, or the store fails; the gateway will send it again", http.StatusServiceUnavailable)
+		http.Error(w, "the queue is full or the store fails; the gateway will send it again", http.StatusServiceUnavailable)
 		return
 	}
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// Publish posts each receipt: one that is not taken, as for a node that is gone, harms no other. It ends with ctx.
+// Publish posts each receipt. A failed post, such as to a removed node, does not affect the others. It ends with ctx.
 func (h *HTTP) Publish(ctx context.Context, out []Outgoing) error {
 	var errs []error
 	for _, o := range out {
@@ -119,11 +118,11 @@ func (h *HTTP) Publish(ctx context.Context, out []Outgoing) error {
 	return errors.Join(errs...)
 }
 
-// errorsMax is after how many posts that fail the router is taken for broken.
+// errorsMax is the number of failed posts after which Publish gives up on the router.
 const errorsMax = 10
 
-// address is where a message of a topic is posted to, with each level of the topic as one segment of the path. A topic that is no node's, as
-// that of announcements, has no address.
+// address returns the URL for a topic's messages, with each level of the topic as one segment of the path. A topic without a node, such as that of
+// announcements, has no URL.
 func (h *HTTP) address(topic string) (string, error) {
 	below, ours := strings.CutPrefix(topic, seal.TopicRoot)
 	node, kind, ok := strings.Cut(below, "/")
@@ -131,7 +130,7 @@ func (h *HTTP) address(topic string) (string, error) {
 		return "", nil
 	}
 	if node == "." || node == ".." {
-		return "", fmt.Errorf("posting to node %q: the name means another folder in a URL; name the node otherwise", node)
+		return "", fmt.Errorf("posting to node %q: the name means another folder in a URL; rename the node", node)
 	}
 	node = url.PathEscape(node)
 	return strings.ReplaceAll(h.cfg.Replies, "{node}", node) + "/" + node + "/" + url.PathEscape(kind), nil
@@ -156,18 +155,18 @@ func (h *HTTP) post(ctx context.Context, o Outgoing) error {
 		return fmt.Errorf("posting to %s: %w", address, err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("posting to %s: it answers %s", address, resp.Status)
+		return fmt.Errorf("posting to %s: status %s", address, resp.Status)
 	}
 	return nil
 }
 
-// Redeliver does nothing: the gateway repeats batches without a receipt.
+// Redeliver does nothing: the gateway repeats batches that have no receipt.
 func (*HTTP) Redeliver() {}
 
-// Connected says whether posts are taken.
+// Connected reports whether posts are accepted.
 func (h *HTTP) Connected() bool { return h.up.Load() }
 
-// Close takes no further posts, and waits a moment for those under way.
+// Close accepts no more posts, and waits up to a second for pending ones.
 func (h *HTTP) Close() {
 	if !h.up.Swap(false) {
 		return

@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Line is a record as people and their tools read it: one JSON object a line.
+// Line is the JSON form of a record, one object a line.
 type Line struct {
 	Node       string          `json:"node"`
 	Epoch      string          `json:"epoch"`
@@ -33,12 +33,12 @@ type Line struct {
 	Class      string          `json:"class"`
 	Critical   bool            `json:"critical,omitempty"`
 	Origin     int64           `json:"origin"`
-	Data       json.RawMessage `json:"data,omitempty"`       // the event, or the frame of one
+	Data       json.RawMessage `json:"data,omitempty"`       // the event, or the frame of an event
 	DataText   string          `json:"dataText,omitempty"`   // elements of an array
 	DataBase64 []byte          `json:"dataBase64,omitempty"` // anything else
 }
 
-// NewLine describes a record. The data is written in the most readable way that is exact.
+// NewLine describes a record. It writes the data in the most readable exact form.
 func NewLine(f store.Fresh) *Line {
 	t := f.Task
 	l := &Line{
@@ -59,12 +59,11 @@ func NewLine(f store.Fresh) *Line {
 	return l
 }
 
-// linesMax bounds the bytes of lines that wait for their reader.
+// linesMax is the maximum size of queued lines.
 const linesMax = 8 << 20
 
-// printer writes the new records as lines, beside the storing: the lines are a view, the database is the record. A reader that is slow holds
-// the consumer back for a while, one that hangs or is gone does not. A record that was stored but not printed when the process died is not
-// printed later.
+// printer writes new records as lines in the background: the lines are only a view, the database is the record. A slow reader slows the consumer for
+// a while, a stuck or closed one does not. A stored record that was not printed when the process died is not printed later.
 type printer struct {
 	out      io.Writer
 	counts   *Counts
@@ -98,7 +97,7 @@ func (p *printer) print(fresh []store.Fresh) {
 	encoder := json.NewEncoder(buffer)
 	encoder.SetEscapeHTML(false)
 	for _, f := range fresh {
-		if err := encoder.Encode(NewLine(f)); err != nil { // nothing in a line can fail to be encoded
+		if err := encoder.Encode(NewLine(f)); err != nil { // encoding a line cannot fail
 			p.log.Error("writing a JSON line failed", "error", err)
 		}
 		if buffer.Len() >= linesMax/8 {
@@ -111,7 +110,7 @@ func (p *printer) print(fresh []store.Fresh) {
 	p.push(buffer.Bytes())
 }
 
-// push waits for room once; while the reader hangs, it does not wait again.
+// push waits for room once. While the reader is stuck, it does not wait again.
 func (p *printer) push(lines []byte) {
 	if len(lines) == 0 {
 		return
@@ -131,7 +130,7 @@ func (p *printer) push(lines []byte) {
 			}
 			p.hangs = false
 			return
-		default: // many small ones wait
+		default: // the queue is full of small ones
 			p.room.Release(weight)
 		}
 	}
@@ -151,7 +150,7 @@ func (p *printer) write() {
 			switch {
 			case errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe):
 				p.gone.Store(true)
-				p.log.Warn("the reader of -jsonl is gone, printing no more lines; records are still stored")
+				p.log.Warn("the reader of -jsonl exited, printing no more lines; records are still stored")
 			case err != nil && once.New("write", "fails"):
 				p.log.Error("writing JSON lines failed", "error", err)
 			case err == nil:
@@ -162,7 +161,7 @@ func (p *printer) write() {
 	}
 }
 
-// close prints what is queued, within a limit: a write to a reader that hangs cannot be ended.
+// close prints the queued lines within a time limit: a write to a stuck reader cannot be interrupted.
 func (p *printer) close(within time.Duration) {
 	if p == nil {
 		return

@@ -17,7 +17,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// item is an opened message: one of batch, gone, confirmed and letter is set.
+// item is an opened message: exactly one of batch, gone, confirmed and letter is set.
 type item struct {
 	message   *Message
 	batch     *store.Batch
@@ -28,7 +28,7 @@ type item struct {
 	bytes     int
 }
 
-// node is whose rows the message needs, "" for a message that could not be opened.
+// node returns the node whose rows the message needs, "" for a message that could not be opened.
 func (it *item) node() string {
 	switch {
 	case it.letter != nil:
@@ -41,19 +41,19 @@ func (it *item) node() string {
 	return it.batch.Node
 }
 
-// namesMax bounds the names of nodes and epochs, which stand in indexes.
+// namesMax is the maximum length of names of nodes and epochs, which are indexed.
 const namesMax = 512
 
-// reasonsMax bounds the length of a reason that a node may give; it becomes part of the tables and of metrics.
+// reasonsMax is the maximum length of a node's reason, which appears in tables and metrics.
 const reasonsMax = 32
 
-// errTopic marks a message whose content does not belong on its topic.
-var errTopic = errors.New("its content is of another node or kind than its topic")
+// errTopic marks a message whose content does not fit its topic.
+var errTopic = errors.New("the content belongs to another node or kind than the topic")
 
-// open reads a message. It never fails: what cannot be read becomes a letter.
+// open opens a message. It never fails: an unreadable message becomes a letter.
 func open(o *seal.Opener, m *Message) *item {
 	if m.Cut > 0 {
-		why := fmt.Sprintf("message of %d bytes exceeds -max-message-mib; it was not read", m.Cut)
+		why := fmt.Sprintf("the message of %d bytes exceeds -max-message-mib and was not read", m.Cut)
 		return &item{message: m, letter: letter(m, "too large", why)}
 	}
 	it, err := read(o, m.Topic, m.Payload)
@@ -63,7 +63,7 @@ func open(o *seal.Opener, m *Message) *item {
 		return it
 	}
 	if it.confirmed != nil {
-		it.records = len(it.confirmed.Results) // each is a statement of the transaction
+		it.records = len(it.confirmed.Results) // each result is a statement of the transaction
 	}
 	if it.batch != nil {
 		it.records, it.bytes = len(it.batch.Records), 0
@@ -74,17 +74,17 @@ func open(o *seal.Opener, m *Message) *item {
 	return it
 }
 
-// letter makes a dead letter, whose texts are bounded.
+// letter returns a dead letter with bounded texts.
 func letter(m *Message, why, detail string) *store.Letter {
 	topic := m.Topic
 	if len(topic) > textMax {
-		topic = bounded(topic, textMax) // and no topic of ours; others stay as they are, for a retry
+		topic = bounded(topic, textMax) // not a valid topic; valid topics stay unchanged, for a retry
 	}
 	node, _ := splitTopic(topic)
 	return &store.Letter{Topic: topic, Node: node, Reason: why, Detail: bounded(detail, textMax), Raw: m.Payload}
 }
 
-// checkNames refuses names that the tables could not hold.
+// checkNames rejects names that the tables cannot hold.
 func checkNames(node, epoch string) error {
 	for _, name := range []string{node, epoch} {
 		if len(name) > namesMax || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
@@ -94,7 +94,7 @@ func checkNames(node, epoch string) error {
 	return nil
 }
 
-// splitTopic takes offload/v1/{node}/{kind}/… apart.
+// splitTopic splits offload/v1/{node}/{kind}/….
 func splitTopic(topic string) (node, kind string) {
 	rest, ok := strings.CutPrefix(topic, seal.TopicRoot)
 	if !ok {
@@ -105,7 +105,7 @@ func splitTopic(topic string) (node, kind string) {
 	return node, kind
 }
 
-// Open reads the bytes of a dead letter anew, as they came on their topic or out of a batch. The group stores what they hold.
+// Open reads the bytes of a dead letter again, as a message or as a record of a batch. It returns their content as a group.
 func Open(o *seal.Opener, l *store.Letter) (*store.Group, error) {
 	if !l.IsRecord {
 		it, err := read(o, l.Topic, l.Raw)
@@ -119,14 +119,14 @@ func Open(o *seal.Opener, l *store.Letter) (*store.Group, error) {
 		return nil, err
 	}
 	epoch := l.Epoch
-	if l.Reason == store.Conflict { // its place is taken
+	if l.Reason == store.Conflict { // the place of the record is taken
 		epoch = fmt.Sprintf("%s conflict-%x", l.Epoch, sha256.Sum256(l.Raw))[:len(l.Epoch)+len(" conflict-")+12]
 	}
 	b := &store.Batch{Node: l.Node, Epoch: epoch, Records: []store.Record{{Sequence: l.Sequence, Task: t, Raw: l.Raw}}}
 	return &store.Group{Batches: []*store.Batch{b}}, nil
 }
 
-// read opens what a topic brings: a batch, a statement of what is gone, or a confirmation of results.
+// read opens the message of a topic: a batch, a statement about gone records, or a confirmation of results.
 func read(o *seal.Opener, topic string, payload []byte) (it *item, err error) {
 	it = &item{}
 	switch node, kind := splitTopic(topic); kind {
@@ -205,7 +205,7 @@ func openConfirmation(o *seal.Opener, node string, payload []byte) (*store.Confi
 	return c, checkNames(node, "")
 }
 
-// fate is the reason as it is kept: a node's word must not pass for one of the store's own.
+// fate returns the reason in its stored form. A node's reason must not pass for one of the store's own.
 func fate(reason string) string {
 	if !isShown(reason) {
 		reason = bounded(reason, reasonsMax)
@@ -221,7 +221,7 @@ func fate(reason string) string {
 	return reason
 }
 
-// inRange holds sequences within what databases count to, with room for a neighbour.
+// inRange checks that sequences are within the range of the databases, with room for a neighbour.
 func inRange(first, last uint64) error {
 	if first > last || last >= math.MaxInt64 {
 		return &seal.MalformedError{What: "sequence", Err: errors.New("it is out of range")}
@@ -229,7 +229,7 @@ func inRange(first, last uint64) error {
 	return nil
 }
 
-// reason is the word by which a message that cannot be opened is counted.
+// reason returns the key by which a message that cannot be opened is counted.
 func reason(err error) string {
 	var unknown *seal.UnknownKeyError
 	var large *seal.TooLargeError
@@ -246,11 +246,10 @@ func reason(err error) string {
 	return "malformed"
 }
 
-// textMax bounds the texts of a dead letter and of a log line: anybody on the broker can make them as long as a message.
+// textMax is the maximum length of texts in dead letters and log lines: any client of the broker can make them as long as a message.
 const textMax = 1024
 
-// bounded makes text fit to be kept and shown: at most so many bytes and a few more, and each character that cannot be printed escaped,
-// once. What is printable stays as it is.
+// bounded returns text fit for storage and display: about most bytes, with each unprintable character escaped once. Printable text stays unchanged.
 func bounded(text string, most int) string {
 	if len(text) <= most && isShown(text) {
 		return text
@@ -275,7 +274,7 @@ func bounded(text string, most int) string {
 	return b.String()
 }
 
-// Shown is text as a table or a terminal can take it; see bounded.
+// Shown returns text fit for tables and terminals; see bounded.
 func Shown(text string, most int) string { return bounded(text, most) }
 
 func isShown(text string) bool {

@@ -18,42 +18,42 @@ import (
 	"app-offload/functions/seal"
 )
 
-// MQTTConfig says how to reach a broker.
+// MQTTConfig configures the connection to a broker.
 type MQTTConfig struct {
 	URL       string                         // see mqtt.ParseAddress
-	ID        string                         // names the session, so it must stay the same and belong to one consumer only
-	Confirm   bool                           // subscribe to confirmations of results as well
-	Below     []string                       // topics to subscribe to in the place of a consumer's, below the root; nil for those
-	Temporary bool                           // the broker forgets the session once the connection ends
+	ID        string                         // name of the session: must stay the same, and belong to one consumer
+	Confirm   bool                           // also subscribe to confirmations of results
+	Below     []string                       // topics to subscribe to instead of the consumer's, below the root; nil for the consumer's
+	Temporary bool                           // the broker discards the session at the end of the connection
 	Share     string                         // group of a shared subscription, "" for none
 	TLS       *tls.Config                    // for addresses with TLS
-	Max       int64                          // bytes of a message; what is larger is not read; 0 for no limit
-	Login     func() (user, password string) // asked at each connection; nil for none
+	Max       int64                          // maximum bytes of a message; a larger one is not read; 0 for no limit
+	Login     func() (user, password string) // called for each connection; nil without a login
 	Log       *slog.Logger
 }
 
-// MQTT is a Transport over MQTT 3.1.1 with a persistent session: QoS 1, acknowledged by hand.
+// MQTT is a Transport over MQTT 3.1.1 with a persistent session, QoS 1 and manual acknowledgements.
 type MQTT struct {
 	cfg      MQTTConfig
 	keeper   mqtt.Keeper
 	ctx      context.Context // ends when Close begins
 	cancel   context.CancelFunc
 	done     sync.WaitGroup
-	patience time.Duration // for the answer to a subscription
-	standing func()        // called each time the subscription stands
+	patience time.Duration // timeout of a subscription
+	standing func()        // called for each new subscription
 
 	deliver func(*Message) bool
 	fatal   chan error
 	ready   chan struct{}
 	once    sync.Once
 	up      atomic.Bool
-	asked   atomic.Bool // the loss of this connection was asked for
+	asked   atomic.Bool // this connection was closed deliberately
 	said    say.Once
 	rival   mqtt.Rival // owned by the goroutine of keeper
 	acks    acks
 }
 
-// NewMQTT prepares a connection; Start makes it.
+// NewMQTT returns a transport; Start connects it.
 func NewMQTT(cfg MQTTConfig) *MQTT {
 	m := &MQTT{
 		cfg: cfg, fatal: make(chan error, 1), ready: make(chan struct{}), patience: connectTimeout, standing: func() {},
@@ -68,11 +68,11 @@ const (
 	writeTimeout   = 10 * time.Second
 )
 
-// OnStanding has f called after each answer to a subscription.
+// OnStanding sets the function to call after each granted subscription.
 func (m *MQTT) OnStanding(f func()) { m.standing = f }
 
-// Start connects, trying for as long as it takes, and returns when the subscription stands. A broker that refuses the
-// subscription will go on refusing it, so that is an error.
+// Start connects, retrying without limit, and returns when the subscription is established. A broker that refuses the subscription will refuse it
+// again, so a refusal is an error.
 func (m *MQTT) Start(ctx context.Context, deliver func(*Message) bool) error {
 	at, err := mqtt.ParseAddress(m.cfg.URL)
 	if err != nil {
@@ -112,20 +112,20 @@ func (m *MQTT) login() (l mqtt.Login, err error) {
 	return l, nil
 }
 
-// headMax is what a PUBLISH may have beside its payload: a topic and a packet id.
+// headMax is the maximum size of a PUBLISH beside its payload: a topic and a packet id.
 const headMax = 2 + 1<<16 + 2
 
-// receive is called in the order of arrival. To hold it back is to hold the broker back.
+// receive is called in order of arrival. Blocking it blocks the broker.
 func (m *MQTT) receive(s *mqtt.Session, msg mqtt.Message) {
 	place := m.acks.expect(s, msg)
 	if !m.deliver(&Message{
 		Topic: msg.Topic, Payload: msg.Payload, Cut: int64(msg.Oversized), Ack: func() { m.acks.done(place) }, Pass: func() { m.acks.pass(place) },
 	}) {
-		m.acks.pass(place) // it stays with the broker
+		m.acks.pass(place) // the message stays with the broker
 	}
 }
 
-// subscribe is done at every connection: a broker may have lost the session, and to subscribe twice does no harm.
+// subscribe runs for every connection: the broker may have lost the session, and repeated subscriptions are harmless.
 func (m *MQTT) subscribe(s *mqtt.Session) {
 	m.said.New("connect", "")
 	ctx, cancel := context.WithTimeout(m.ctx, m.patience)
@@ -142,7 +142,7 @@ func (m *MQTT) subscribe(s *mqtt.Session) {
 	}
 	var refused []string
 	var err error
-	if len(topics) > 0 { // else it only publishes
+	if len(topics) > 0 { // otherwise it only publishes
 		refused, err = s.Subscribe(ctx, topics)
 	}
 	switch {
@@ -153,16 +153,16 @@ func (m *MQTT) subscribe(s *mqtt.Session) {
 			err = errNoAnswer
 		}
 		m.cfg.Log.Warn("subscribing failed, reconnecting", "error", err)
-		s.Cut() // or nothing would end this one
+		s.Cut() // nothing else would end this connection
 		return
 	case len(refused) > 0:
-		err := fmt.Errorf("the broker refuses a subscription to %sto client %q; allow it there", seal.TopicRoot, m.cfg.ID)
+		err := fmt.Errorf("the broker refuses a subscription to %sto client %q; allow it in the broker's access rules", seal.TopicRoot, m.cfg.ID)
 		select {
-		case <-m.ready: // it was granted before, and may be again
+		case <-m.ready: // it was granted before, and may be granted again
 		default:
 			select {
 			case m.fatal <- err:
-			default: // it has ended already
+			default: // Start has returned
 			}
 			return
 		}
@@ -203,8 +203,8 @@ func (m *MQTT) lost(s *mqtt.Session, lived time.Duration) {
 	}
 }
 
-// Publish sends all and then waits for the broker's word on each. What was not acknowledged before a connection ended is sent again on the
-// next one. A broker would end the connection at a topic that is a filter, so that is no topic of a node.
+// Publish sends all messages and then waits for their acknowledgements. Messages that were unacknowledged at the end of a connection are sent again
+// on the next one. A topic with wildcards would make a broker close the connection, so such messages are left out.
 func (m *MQTT) Publish(ctx context.Context, out []Outgoing) error {
 	out, unfit := sendable(out, "+#\x00")
 	for len(out) > 0 {
@@ -224,7 +224,7 @@ func (m *MQTT) Publish(ctx context.Context, out []Outgoing) error {
 	return unfit
 }
 
-// publish returns how many of the first ones the broker has acknowledged.
+// publish returns the number of leading messages that the broker has acknowledged.
 func publish(ctx context.Context, s *mqtt.Session, out []Outgoing) (acked int, err error) {
 	tokens := make([]mqtt.Token, len(out))
 	for i, o := range out {
@@ -245,28 +245,28 @@ func publish(ctx context.Context, s *mqtt.Session, out []Outgoing) (acked int, e
 	return len(out), nil
 }
 
-// sendable leaves out what is on a topic with characters that the transport cannot take.
+// sendable leaves out messages whose topic has characters that the transport cannot carry.
 func sendable(out []Outgoing, forbidden string) (fit []Outgoing, err error) {
 	bad := func(o Outgoing) bool { return strings.ContainsAny(o.Topic, forbidden) }
 	i := slices.IndexFunc(out, bad)
 	if i < 0 {
 		return out, nil
 	}
-	err = fmt.Errorf("publishing to %q: the node's name has a character that no topic may have", out[i].Topic)
+	err = fmt.Errorf("publishing to %q: the node's name has a character that is not allowed in topics", out[i].Topic)
 	return slices.DeleteFunc(slices.Clone(out), bad), err
 }
 
-// Redeliver has the session resumed: a broker sends unacknowledged messages again only then.
+// Redeliver resumes the session: only then does a broker send unacknowledged messages again.
 func (m *MQTT) Redeliver() {
 	m.up.Store(false)
 	m.asked.Store(true)
 	m.keeper.Renew()
 }
 
-// Connected says whether the subscription stands.
+// Connected reports whether the subscription is established.
 func (m *MQTT) Connected() bool { return m.up.Load() && m.keeper.Session() != nil }
 
-// Close leaves the session with the broker, which keeps collecting for it.
+// Close leaves the session with the broker, which continues to collect messages.
 func (m *MQTT) Close() {
 	m.up.Store(false)
 	m.cancel()
@@ -279,18 +279,18 @@ var (
 	_ Announcer = (*MQTT)(nil)
 )
 
-// acks acknowledges messages in the order in which they arrived, as MQTT wants it ([MQTT-4.6.0-2]), although lanes finish them in another:
-// a broker such as mosquitto delivers out of order after acknowledgements that are. A message that waits for the database is passed
-// by those after it, so that it holds up no other node. The zero value is ready. All methods are safe for concurrent use; done writes to the
-// connection. What hangs without being passed holds up those that are done behind it for no longer than the patience, after which it is passed.
+// acks acknowledges messages in order of arrival, as MQTT requires ([MQTT-4.6.0-2]), although lanes finish them in another order: a broker such as
+// mosquitto delivers out of order after acknowledgements out of order. A message blocked in the database is passed by later ones, so that it does not
+// delay other nodes. An unfinished message that is not passed delays finished ones behind it for at most the patience, and is then passed. The zero
+// value is ready. All methods are safe for concurrent use; done writes to the connection.
 type acks struct {
-	patience time.Duration // 0 is the Limits' default
+	patience time.Duration // 0 means the default of Limits
 
 	mu      sync.Mutex
 	session *mqtt.Session
-	queue   []*ack      // of the session, in the order of arrival
-	writing bool        // a goroutine writes what becomes due
-	again   *time.Timer // looks at what is done and held up
+	queue   []*ack      // of the session, in order of arrival
+	writing bool        // a goroutine writes the due acknowledgements
+	again   *time.Timer // checks finished messages that are delayed
 }
 
 // ack is the place of one message.
@@ -305,10 +305,10 @@ type ackState uint8
 const (
 	ackOpen ackState = iota
 	ackDone
-	ackPassed // it is acknowledged by itself, if ever
+	ackPassed // to be acknowledged separately, if ever
 )
 
-// expect gives a message its place behind all that arrived before it. Those of an earlier session have none: the broker delivers them again.
+// expect gives a message a place behind all earlier ones. Messages of an earlier session have no place: the broker delivers them again.
 func (a *acks) expect(s *mqtt.Session, m mqtt.Message) *ack {
 	m.Payload = nil
 	one := &ack{message: m}
@@ -321,7 +321,7 @@ func (a *acks) expect(s *mqtt.Session, m mqtt.Message) *ack {
 	return one
 }
 
-// pass lets those after a message be acknowledged before it.
+// pass allows later messages to be acknowledged before this one.
 func (a *acks) pass(one *ack) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -331,7 +331,7 @@ func (a *acks) pass(one *ack) {
 	a.write()
 }
 
-// done acknowledges a message as soon as all before it are, or are passed.
+// done acknowledges a message once all earlier ones are done or passed.
 func (a *acks) done(one *ack) {
 	a.mu.Lock()
 	passed := one.state == ackPassed
@@ -345,7 +345,8 @@ func (a *acks) done(one *ack) {
 	}
 }
 
-// write writes what is due, in one turn after the other. The lock is held, but not while it writes: what becomes due meanwhile is the next turn's.
+// write writes the due acknowledgements, in one goroutine at a time. The caller holds the lock, which write releases while it writes;
+// acknowledgements that become due meanwhile are written next.
 func (a *acks) write() {
 	if a.writing {
 		return
@@ -372,7 +373,7 @@ func (a *acks) write() {
 	}
 }
 
-// hurry passes what holds up a message that has been done for longer than the patience. The lock is held.
+// hurry passes the messages that delay one that was done longer ago than the patience. The caller holds the lock.
 func (a *acks) hurry() {
 	patience := cmp.Or(a.patience, Limits{}.withDefaults().Patience)
 	first := slices.IndexFunc(a.queue, func(one *ack) bool { return one.state == ackDone })

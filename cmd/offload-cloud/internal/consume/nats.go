@@ -19,30 +19,30 @@ import (
 	"app-offload/functions/seal"
 )
 
-// What the server's MQTT listener calls the stream in which it keeps QoS 1 messages, and their subjects in it.
+// Names that the server's MQTT listener uses for its stream of QoS 1 messages and their subjects.
 const (
 	mqttStream = "$MQTT_msgs"
 	mqttPrefix = "$MQTT.msgs."
 )
 
-// NATSConfig says how to reach a cluster whose servers have an MQTT listener.
+// NATSConfig configures the connection to a cluster whose servers have an MQTT listener.
 type NATSConfig struct {
 	URLs    string      // of one or more servers, separated by commas
-	Durable string      // names the consumer; all who use one name share its messages
-	Max     int64       // bytes of a message; what is larger is quarantined by name; 0 for no limit
-	Confirm bool        // take confirmations of results as well
-	Replay  int         // messages on their way to all who share; 0 is 1,000
+	Durable string      // name of the consumer; processes with the same name share its messages
+	Max     int64       // maximum bytes of a message; a larger one is quarantined without its content; 0 for no limit
+	Confirm bool        // also receive confirmations of results
+	Replay  int         // maximum unacknowledged messages of all who share; 0 means 1,000
 	TLS     *tls.Config // nil for none
 	Login   func() (user, password string)
 	Log     *slog.Logger
 }
 
-// NATS is a Transport over JetStream: a durable pull consumer on the very stream in which the MQTT listener keeps what it has
-// acknowledged. What is acknowledged to a node is therefore there for us, whichever server dies. A stream of one's own on the same
-// subjects would be filled after the acknowledgement, and lose what a dying server had not yet copied.
+// NATS is a Transport over JetStream: a durable pull consumer on the stream in which the MQTT listener stores the messages that it acknowledges. A
+// message acknowledged to a node is therefore available whichever server dies. A separate stream on the same subjects would be filled after the
+// acknowledgement, and lose messages that a dying server had not yet replicated.
 //
-// The stream keeps a message for as long as a consumer is interested in it, so the consumer must exist before the nodes
-// publish; what they published before comes again, for want of a receipt.
+// The stream keeps a message as long as a consumer is interested in it, so the consumer must exist before the nodes publish. Nodes repeat earlier
+// messages, since they got no receipt.
 type NATS struct {
 	cfg     NATSConfig
 	deliver func(*Message) bool
@@ -52,10 +52,10 @@ type NATS struct {
 	cancel  context.CancelFunc
 	said    say.Once
 
-	standing func() // told each time the consumer stands
+	standing func() // called each time the consumer is available
 }
 
-// NewNATS prepares a connection; Start makes it.
+// NewNATS returns a transport; Start connects it.
 func NewNATS(cfg NATSConfig) *NATS {
 	if cfg.Replay == 0 {
 		cfg.Replay = 1000
@@ -63,10 +63,10 @@ func NewNATS(cfg NATSConfig) *NATS {
 	return &NATS{cfg: cfg, cancel: func() {}, standing: func() {}}
 }
 
-// OnStanding has f called when there is a server and the consumer stands, at the start and after each loss.
+// OnStanding sets the function to call when a server is connected and the consumer is available, at the start and after each loss.
 func (n *NATS) OnStanding(f func()) { n.standing = f }
 
-// Start connects and returns when the consumer stands, however long the cluster takes for that.
+// Start connects and returns when the consumer is available, however long the cluster takes.
 func (n *NATS) Start(ctx context.Context, deliver func(*Message) bool) error {
 	n.deliver = deliver
 	if err := n.connect(); err != nil {
@@ -122,8 +122,8 @@ func (n *NATS) connect() error {
 	return nil
 }
 
-// await makes the consumer, or finds it. The stream appears with the first MQTT session, and a cluster that is electing
-// its leaders answers nothing, so errors are waited out.
+// await creates or finds the consumer. The stream appears with the first MQTT session, and a cluster does not answer while it elects its leaders, so
+// await retries after errors.
 func (n *NATS) await(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
 	subjects := mqttPrefix + strings.TrimSuffix(toSubject(seal.TopicRoot), ".")
 	cfg := jetstream.ConsumerConfig{
@@ -152,15 +152,15 @@ func (n *NATS) await(ctx context.Context, js jetstream.JetStream) (jetstream.Con
 	}
 }
 
-// pullBytes is what may be on its way to us: more than the largest message that a server can be made to take, 64 MiB.
+// pullBytes is the maximum size of messages in transit, above a server's largest possible message of 64 MiB.
 const pullBytes = 65 << 20
 
-// keep pulls until ctx ends, and restarts the pulling if it exits unexpectedly.
+// keep pulls until ctx ends, and creates the consumer again if pulling stops unexpectedly.
 func (n *NATS) keep(ctx context.Context, js jetstream.JetStream, consumer jetstream.Consumer) {
 	for ctx.Err() == nil {
 		pulling, err := consumer.Consume(n.receive, jetstream.PullMaxMessagesWithBytesLimit(256, pullBytes), jetstream.PullExpiry(10*time.Second),
 			jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-				n.cfg.Log.Debug("pulling", "error", err) // it goes on by itself, or ends, which is seen below
+				n.cfg.Log.Debug("pulling", "error", err) // it continues, or ends, which Closed reports
 			}))
 		if err == nil {
 			select {
@@ -172,7 +172,7 @@ func (n *NATS) keep(ctx context.Context, js jetstream.JetStream, consumer jetstr
 			}
 		}
 		n.up.Store(false)
-		n.cfg.Log.Warn("the consumer is gone, creating it again", "consumer", n.cfg.Durable, "error", err)
+		n.cfg.Log.Warn("the consumer disappeared, creating it again", "consumer", n.cfg.Durable, "error", err)
 		if consumer, err = n.await(ctx, js); err != nil {
 			return
 		}
@@ -181,7 +181,7 @@ func (n *NATS) keep(ctx context.Context, js jetstream.JetStream, consumer jetstr
 	}
 }
 
-// receive hands a message on; a refused message is redelivered after a while, to any consumer with room.
+// receive passes a message on. A refused message is redelivered after a while, to any consumer with room.
 func (n *NATS) receive(msg jetstream.Msg) {
 	payload, cut := msg.Data(), int64(0)
 	if n.cfg.Max > 0 && int64(len(payload)) > n.cfg.Max {
@@ -189,7 +189,7 @@ func (n *NATS) receive(msg jetstream.Msg) {
 	}
 	m := &Message{Topic: toTopic(strings.TrimPrefix(msg.Subject(), mqttPrefix)), Payload: payload, Cut: cut, Ack: func() {
 		if err := msg.Ack(); err != nil {
-			n.cfg.Log.Debug("acknowledging", "error", err) // it comes again and is then known
+			n.cfg.Log.Debug("acknowledging", "error", err) // it is redelivered and then known
 		}
 	}}
 	if !n.deliver(m) {
@@ -199,8 +199,8 @@ func (n *NATS) receive(msg jetstream.Msg) {
 	}
 }
 
-// Publish sends to the subjects that the MQTT listener serves to its subscribers. The flush confirms that the server has it; a node
-// that is not connected at the moment misses it, sends again and is told again.
+// Publish sends to the subjects that the MQTT listener serves to its subscribers. The flush confirms that the server has the messages. A node that is
+// not connected misses its receipt, repeats the batch and gets another.
 func (n *NATS) Publish(ctx context.Context, out []Outgoing) error {
 	out, unfit := sendable(out, "*> \t\r\n\x00")
 	for _, o := range out {
@@ -211,13 +211,13 @@ func (n *NATS) Publish(ctx context.Context, out []Outgoing) error {
 	return cmp.Or(n.conn.FlushWithContext(ctx), unfit)
 }
 
-// Redeliver has nothing to do: what was refused comes again by itself.
+// Redeliver does nothing: the server redelivers refused messages.
 func (n *NATS) Redeliver() {}
 
-// Connected says whether there is a server and the consumer stands.
+// Connected reports whether a server is connected and the consumer is available.
 func (n *NATS) Connected() bool { return n.up.Load() && n.conn.IsConnected() }
 
-// Close leaves the consumer with the cluster, which keeps collecting for it.
+// Close leaves the consumer with the cluster, which continues to collect messages.
 func (n *NATS) Close() {
 	n.up.Store(false)
 	n.cancel()
@@ -226,12 +226,12 @@ func (n *NATS) Close() {
 		return
 	}
 	if err := n.conn.FlushTimeout(time.Second); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		n.cfg.Log.Debug("flushing", "error", err) // what was not acknowledged comes again
+		n.cfg.Log.Debug("flushing", "error", err) // unacknowledged messages are redelivered
 	}
 	n.conn.Close()
 }
 
-// toSubject and toTopic write names as the MQTT listener does: a level ends with a dot, and a dot is two slashes.
+// toSubject and toTopic convert names like the MQTT listener: a level ends with a dot, and a dot becomes two slashes.
 func toSubject(topic string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(topic, ".", "\x00"), "/", "."), "\x00", "//")
 }

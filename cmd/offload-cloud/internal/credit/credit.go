@@ -1,8 +1,8 @@
-// Package credit keeps the account of a fleet: what each node has earned and paid, by class, at published prices.
+// Package credit keeps the account of a fleet: the earnings and costs of each node, by class, at published prices.
 //
-// The account is a file of settlements, one JSON object a line. Each has the digest of the one before it and is signed, so that a changed, removed or
-// moved line is found with the public key. What is counted comes from the store: records that were receipted, jobs that have an answer,
-// and results of local work that arrived as records. A node's word counts only for what it has sent; see Settle.
+// The account is a file of settlements, one JSON object a line. Each settlement has the digest of the previous one and is signed, so the public key
+// reveals a changed, removed or moved line. The counts come from the store: receipted records, jobs with an answer, and results of local work that
+// arrived as records. A node's statements count only for the records it has sent; see Settle.
 package credit
 
 import (
@@ -24,7 +24,7 @@ import (
 // Micro is a millionth of a unit of the currency.
 type Micro int64
 
-// String writes units.
+// String formats units.
 func (m Micro) String() string {
 	sign, v := "", new(big.Int).Abs(big.NewInt(int64(m)))
 	if m < 0 {
@@ -34,7 +34,7 @@ func (m Micro) String() string {
 	return fmt.Sprintf("%s%d.%06d", sign, whole, part)
 }
 
-// Line is what a node did for a class in one settlement, and what that comes to.
+// Line is a node's use for a class in one settlement, with its amount.
 type Line struct {
 	store.Use
 	Amount Micro `json:"amount"`
@@ -43,13 +43,13 @@ type Line struct {
 // Account is a node's part of a settlement.
 type Account struct {
 	Classes map[string]Line `json:"classes"`
-	Balance Micro           `json:"balance"` // after it
+	Balance Micro           `json:"balance"` // after the settlement
 }
 
 // Settlement is one line of the account. Hash is the SHA-256 of its JSON without hash and signature, Signature is over that digest.
 type Settlement struct {
 	Seq       int64              `json:"seq"`
-	Previous  string             `json:"previous"` // hash of the one before, "" for the first
+	Previous  string             `json:"previous"` // hash of the previous settlement, "" for the first
 	At        time.Time          `json:"at"`
 	From      store.Mark         `json:"from"`
 	To        store.Mark         `json:"to"`
@@ -60,10 +60,10 @@ type Settlement struct {
 	Signature []byte             `json:"signature,omitempty"`
 }
 
-// Book is an account that was verified.
+// Book is a verified account.
 type Book struct {
-	Last     *Settlement       // nil for an empty one
-	Key      ed25519.PublicKey // that signs the next settlement
+	Last     *Settlement       // nil for an empty account
+	Key      ed25519.PublicKey // signs the next settlement
 	Balances map[string]Micro
 	Sums     map[string]map[string]Line // by node and class, over all settlements
 }
@@ -72,7 +72,7 @@ func newBook(key ed25519.PublicKey) *Book {
 	return &Book{Key: key, Balances: map[string]Micro{}, Sums: map[string]map[string]Line{}}
 }
 
-// amount is what a use comes to. Prices are rounded to a millionth, the whole towards less.
+// amount returns the amount of a use. Prices are rounded to a millionth, the sum is rounded down.
 func amount(u store.Use, at score.Price) (Micro, error) {
 	micros := func(price float64) *big.Int { return big.NewInt(int64(price*1e6 + 0.5)) }
 	sum := new(big.Int).Mul(big.NewInt(u.Results), micros(at.Earn))
@@ -80,12 +80,12 @@ func amount(u store.Use, at score.Price) (Micro, error) {
 	carried := new(big.Int).Mul(big.NewInt(u.Bytes), micros(at.MB))
 	sum.Sub(sum, carried.Add(carried, big.NewInt(999_999)).Quo(carried, big.NewInt(1_000_000)))
 	if !sum.IsInt64() {
-		return 0, fmt.Errorf("%+v comes to %v millionths, more than can be kept", u, sum)
+		return 0, fmt.Errorf("%+v amounts to %v millionths, more than can be stored", u, sum)
 	}
 	return Micro(sum.Int64()), nil
 }
 
-// Settle makes the settlement that follows the latest one of the book, and adds it to that.
+// Settle makes the settlement that follows the latest one of the book, and adds it to the book.
 func (b *Book) Settle(uses store.Uses, to store.Mark, prices score.Prices, at time.Time, key ed25519.PrivateKey) ([]byte, error) {
 	s := b.next(at)
 	s.To, s.Prices = to, prices
@@ -111,7 +111,7 @@ func (b *Book) HandOver(next ed25519.PublicKey, at time.Time, key ed25519.Privat
 	return b.sign(s, key)
 }
 
-// next is the settlement that follows the latest one, without what it settles.
+// next returns the settlement that follows the latest one, without content.
 func (b *Book) next(at time.Time) *Settlement {
 	s := &Settlement{Seq: 1, At: at.UTC(), Nodes: map[string]Account{}}
 	if b.Last != nil {
@@ -147,7 +147,7 @@ func (s *Settlement) digest() ([]byte, error) {
 func (b *Book) add(s *Settlement) {
 	b.Last = s
 	if s.Next != "" {
-		b.Key, _ = hex.DecodeString(s.Next) // follows has checked it
+		b.Key, _ = hex.DecodeString(s.Next) // follows has verified it
 	}
 	for node, a := range s.Nodes {
 		b.Balances[node] = a.Balance
@@ -163,8 +163,8 @@ func (b *Book) add(s *Settlement) {
 	}
 }
 
-// Read verifies an account with the public key that signs its first settlement, and gives it. The error names the first line that is wrong, and how; the book is then that of the lines
-// before it.
+// Read verifies an account with the public key that signs its first settlement, and returns it. The error names the first wrong line and its problem;
+// the book then contains the lines before it.
 func Read(raw []byte, public ed25519.PublicKey) (*Book, error) {
 	b, seen := newBook(public), map[int64]int{}
 	lines := bytes.SplitAfter(raw, []byte("\n"))
@@ -188,14 +188,14 @@ func Read(raw []byte, public ed25519.PublicKey) (*Book, error) {
 	return b, nil
 }
 
-// TornError is a last line without its end, as a crash leaves it: that settlement was not made.
+// TornError is an incomplete last line, as a crash leaves it: that settlement was not made.
 type TornError struct {
 	Whole int64 // bytes of the lines before it
 }
 
 func (*TornError) Error() string { return "its end is missing" }
 
-// begins reports whether a text without its end is one of the next settlement, as far as it is written. Zeros are what some file systems leave of it.
+// begins reports whether an incomplete line is the beginning of the next settlement. Some file systems leave zeros at its end.
 func (b *Book) begins(text []byte) bool {
 	seq := int64(1)
 	if b.Last != nil {
@@ -210,10 +210,10 @@ func read(line []byte, public ed25519.PublicKey) (*Settlement, error) {
 	text := bytes.TrimSuffix(line, []byte("\n"))
 	s := &Settlement{}
 	if err := json.Unmarshal(text, s); err != nil {
-		return nil, fmt.Errorf("changed: no settlement: %w", err)
+		return nil, fmt.Errorf("changed: not a settlement: %w", err)
 	}
 	if again, err := json.Marshal(s); err != nil || !bytes.Equal(again, text) {
-		return nil, errors.New("changed: it is not as it was written")
+		return nil, errors.New("changed: it differs from its original encoding")
 	}
 	digest, err := s.digest()
 	if err != nil || hex.EncodeToString(digest) != s.Hash {
@@ -225,7 +225,7 @@ func read(line []byte, public ed25519.PublicKey) (*Settlement, error) {
 	return s, nil
 }
 
-// follows checks that a signed settlement is the next one, and that its sums are right.
+// follows verifies that a signed settlement is the next one, and that its sums are right.
 func (b *Book) follows(s *Settlement, seen map[int64]int, rest [][]byte) error {
 	want, previous, from := int64(1), "", store.Mark{}
 	if b.Last != nil {
@@ -234,20 +234,20 @@ func (b *Book) follows(s *Settlement, seen map[int64]int, rest [][]byte) error {
 	if s.Seq != want {
 		how := "is missing"
 		if seen[s.Seq] > 0 {
-			return fmt.Errorf("settlement %d stands there a second time, after line %d", s.Seq, seen[s.Seq])
+			return fmt.Errorf("settlement %d is repeated after line %d", s.Seq, seen[s.Seq])
 		}
 		for _, later := range rest {
 			if bytes.HasPrefix(later, fmt.Appendf(nil, `{"seq":%d,`, want)) {
 				how = "was moved behind it"
 			}
 		}
-		return fmt.Errorf("settlement %d stands where %d is expected, which %s", s.Seq, want, how)
+		return fmt.Errorf("found settlement %d instead of %d, which %s", s.Seq, want, how)
 	}
 	if s.Previous != previous || s.From != from || s.To.Record < from.Record || s.To.Answered < from.Answered {
-		return fmt.Errorf("settlement %d does not follow the one before it", s.Seq)
+		return fmt.Errorf("settlement %d does not follow the previous one", s.Seq)
 	}
 	if next, err := hex.DecodeString(s.Next); err != nil || s.Next != "" && (len(next) != ed25519.PublicKeySize || len(s.Nodes) > 0 || s.To != s.From) {
-		return fmt.Errorf("settlement %d hands over to no key, or settles something", s.Seq)
+		return fmt.Errorf("settlement %d hands over to an invalid key, or settles something", s.Seq)
 	}
 	for node, a := range s.Nodes {
 		balance := b.Balances[node]
@@ -258,13 +258,13 @@ func (b *Book) follows(s *Settlement, seen map[int64]int, rest [][]byte) error {
 			balance += l.Amount
 		}
 		if balance != a.Balance {
-			return fmt.Errorf("settlement %d: the balance of node %.64q is %v, and its lines come to %v", s.Seq, node, a.Balance, balance)
+			return fmt.Errorf("settlement %d: the balance of node %.64q is %v, and its lines amount to %v", s.Seq, node, a.Balance, balance)
 		}
 	}
 	return nil
 }
 
-// Head names the latest settlement. A note of it shows later whether lines were cut off.
+// Head identifies the latest settlement. With it, a later check detects removed lines.
 func (b *Book) Head() string {
 	if b.Last == nil {
 		return "0"
@@ -272,7 +272,7 @@ func (b *Book) Head() string {
 	return fmt.Sprintf("%d:%s", b.Last.Seq, b.Last.Hash)
 }
 
-// Has reports whether an account has the settlement of an earlier Head.
+// Has reports whether an account contains the settlement of an earlier Head.
 func Has(raw []byte, head string) bool {
 	seq, hash, _ := strings.Cut(head, ":")
 	if seq == "0" {

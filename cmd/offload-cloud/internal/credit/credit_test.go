@@ -128,10 +128,10 @@ func TestWhatWasTamperedWithIsNamed(t *testing.T) {
 		{"a changed number", strings.Replace(string(raw), `"jobs":`, `"jobs":1`, 1), "line 1: settlement 1 is changed"},
 		{"an added member", strings.Replace(string(raw), `{"seq":3,`, `{"seq":3,"x":1,`, 1), "line 3: changed"},
 		{"a blank", strings.Replace(string(raw), `{"seq":2,`, `{"seq":2, `, 1), "line 2: changed"},
-		{"a removed line", join(0, 1, 3, 4), "line 3: settlement 4 stands where 3 is expected, which is missing"},
-		{"the first removed", join(1, 2, 3, 4), "line 1: settlement 2 stands where 1 is expected, which is missing"},
-		{"two exchanged", join(0, 2, 1, 3, 4), "line 2: settlement 3 stands where 2 is expected, which was moved behind it"},
-		{"a line twice", join(0, 1, 1, 2, 3, 4), "line 3: settlement 2 stands there a second time, after line 2"},
+		{"a removed line", join(0, 1, 3, 4), "line 3: found settlement 4 instead of 3, which is missing"},
+		{"the first removed", join(1, 2, 3, 4), "line 1: found settlement 2 instead of 1, which is missing"},
+		{"two exchanged", join(0, 2, 1, 3, 4), "line 2: found settlement 3 instead of 2, which was moved behind it"},
+		{"a line twice", join(0, 1, 1, 2, 3, 4), "line 3: settlement 2 is repeated after line 2"},
 		{"another key", string(other), "line 1: settlement 1 is not signed with this key"},
 		{"a torn line", string(raw[:len(raw)-9]), "line 5: its end is missing"},
 		{"a line torn at its start", string(raw) + `{"se`, "line 6: its end is missing"},
@@ -163,18 +163,18 @@ func TestSignedSumsMustAddUp(t *testing.T) {
 	line, err := b.Settle(store.Uses{"n1": {"vibration": {Jobs: 1}}}, store.Mark{}, charges, time.Unix(0, 0), secret)
 	require.NoError(t, err)
 	_, err = Read(line, public)
-	require.ErrorContains(t, err, "the balance of node \"n1\" is 4.998000, and its lines come to -0.002000")
+	require.ErrorContains(t, err, "the balance of node \"n1\" is 4.998000, and its lines amount to -0.002000")
 }
 
 // A settlement that the key's holder made up, and that does not go on from the one before it at the published prices, is found.
 func TestSignedSettlementsMustFollow(t *testing.T) {
 	for why, change := range map[string]func(*Settlement){
 		"does not follow": func(s *Settlement) { s.Previous = "aa" }, "settlement 2 does not follow": func(s *Settlement) { s.From = store.Mark{Record: 1} },
-		"2 does not follow the one": func(s *Settlement) { s.To.Record-- }, "2 does not follow the one before": func(s *Settlement) { s.To.Answered-- },
+		"2 does not follow the previous one": func(s *Settlement) { s.To.Record-- }, "settlement 2 does not follow the previous one": func(s *Settlement) { s.To.Answered-- },
 		`the amount of node "n1" for class "vibration" is wrong`: func(s *Settlement) {
 			s.Nodes["n1"] = Account{Classes: map[string]Line{"vibration": {store.Use{Jobs: 1}, -1999}}, Balance: -1999}
 		},
-		"hands over to no key, or settles something": func(s *Settlement) { s.Next, s.Nodes["n1"] = strings.Repeat("a", 64), Account{} },
+		"hands over to an invalid key, or settles something": func(s *Settlement) { s.Next, s.Nodes["n1"] = strings.Repeat("a", 64), Account{} },
 	} {
 		b := newBook(public)
 		first, err := b.Settle(store.Uses{}, store.Mark{Record: 9, Answered: 9}, charges, time.Unix(0, 0), secret)
@@ -203,7 +203,7 @@ func TestANodeWithoutAnAccountIsFound(t *testing.T) {
 	digest := sha256.Sum256([]byte(text))
 	signed := fmt.Sprintf(`%s,"hash":"%x","signature":"%s"}`+"\n", strings.TrimSuffix(text, "}"), digest, base64.StdEncoding.EncodeToString(ed25519.Sign(secret, digest[:])))
 	_, err = Read([]byte(signed), public)
-	require.ErrorContains(t, err, "line 1: changed: it is not as it was written")
+	require.ErrorContains(t, err, "line 1: changed: it differs from its original encoding")
 }
 
 // After a hand-over the account is verified with the first key as before, and only the new key signs.
@@ -241,7 +241,7 @@ func TestAnotherKeySignsAfterAHandOver(t *testing.T) {
 		line, err := b.sign(s, secret)
 		require.NoError(t, err)
 		_, err = Read(line, public)
-		require.ErrorContains(t, err, "hands over to no key")
+		require.ErrorContains(t, err, "hands over to an invalid key")
 	}
 }
 

@@ -1,7 +1,7 @@
-// Package ranges keeps what became of each sequence number of a node's spool, compactly: neighbours of one fate are one span.
+// Package ranges records the fate of each sequence number of a node's spool, compactly: neighbours with the same fate form one span.
 //
-// A Map is a plain value owned by one goroutine. It keeps its spans sorted and disjoint, and two spans of one fate
-// never touch, so a stream without loss is a single span however long it grows.
+// A Map is a plain value owned by one goroutine. Its spans are sorted and disjoint, and two spans with the same fate never touch, so a stream without
+// loss is a single span, however long it grows.
 package ranges
 
 import (
@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// Span is the sequences First … Last, both included, that share one fate.
+// Span is the range of sequences from First to Last, inclusive, with the same fate.
 type Span struct {
 	First, Last uint64
 	Fate        string
@@ -21,7 +21,7 @@ func (s Span) Len() uint64 { return s.Last - s.First + 1 }
 // Map holds the fate of every recorded sequence.
 type Map struct{ spans []Span }
 
-// Of builds a map from spans, later ones overriding earlier ones where they overlap.
+// Of returns a map of spans. Later spans override earlier ones where they overlap.
 func Of(spans ...Span) *Map {
 	m := &Map{}
 	for _, s := range spans {
@@ -30,10 +30,10 @@ func Of(spans ...Span) *Map {
 	return m
 }
 
-// Spans is the content in ascending order. It is valid until the next change and must not be modified.
+// Spans returns the spans in ascending order. The result is valid until the next change and must not be modified.
 func (m *Map) Spans() []Span { return m.spans }
 
-// Fate is what became of one sequence, and whether anything is known of it.
+// Fate returns the fate of a sequence, and whether it is known.
 func (m *Map) Fate(seq uint64) (string, bool) {
 	i := m.at(seq)
 	if i < len(m.spans) && m.spans[i].First <= seq {
@@ -42,13 +42,13 @@ func (m *Map) Fate(seq uint64) (string, bool) {
 	return "", false
 }
 
-// at is the index of the first span that ends at seq or later.
+// at returns the index of the first span that ends at seq or later.
 func (m *Map) at(seq uint64) int {
 	i, _ := slices.BinarySearchFunc(m.spans, seq, func(s Span, seq uint64) int { return cmp.Compare(s.Last, seq) })
 	return i
 }
 
-// Set gives the whole span its fate, whatever was known of its sequences before. An empty span is ignored.
+// Set sets the fate of all sequences of the span. An empty span is ignored.
 func (m *Map) Set(s Span) {
 	if s.First > s.Last {
 		return
@@ -73,7 +73,7 @@ func (m *Map) Set(s Span) {
 	m.merge(max(i-1, 0), i+len(middle))
 }
 
-// extend is the short way for the common case: the span continues the last one, or repeats what it says.
+// extend is a fast path for the common case: the span continues or repeats the last one.
 func (m *Map) extend(s Span) bool {
 	if len(m.spans) == 0 {
 		return false
@@ -86,7 +86,7 @@ func (m *Map) extend(s Span) bool {
 	return true
 }
 
-// merge joins spans of one fate that touch, among the spans with indices from … to.
+// merge joins touching spans with the same fate, among the spans with indices from … to.
 func (m *Map) merge(from, to int) {
 	to = min(to, len(m.spans)-1)
 	for i := to; i > from; i-- {
@@ -98,7 +98,7 @@ func (m *Map) merge(from, to int) {
 	}
 }
 
-// Fill gives the fate to those sequences of the span of which nothing is known yet, and says to how many.
+// Fill sets the fate of the sequences of the span whose fate is unknown, and returns their number.
 func (m *Map) Fill(s Span) (filled uint64) {
 	for _, gap := range m.Gaps(s.First, s.Last, 0) {
 		gap.Fate = s.Fate
@@ -108,7 +108,7 @@ func (m *Map) Fill(s Span) (filled uint64) {
 	return filled
 }
 
-// Gaps lists the spans within first … last of which nothing is known, at most limit of them (0 is all).
+// Gaps returns the spans of unknown sequences within first … last, at most limit of them (0 means all).
 func (m *Map) Gaps(first, last uint64, limit int) []Span {
 	var gaps []Span
 	for i := m.at(first); first <= last; i++ {
@@ -122,13 +122,13 @@ func (m *Map) Gaps(first, last uint64, limit int) []Span {
 			gaps = append(gaps, Span{First: first, Last: s.First - 1})
 		}
 		if first = m.spans[i].Last + 1; first == 0 {
-			return gaps // the span reaches the largest number there is
+			return gaps // the span reaches the largest number
 		}
 	}
 	return gaps
 }
 
-// Compact turns a list of sequences, in any order and with repetitions, into the fewest spans. It sorts the list in place.
+// Compact converts a list of sequences, in any order and with repetitions, to the fewest spans. It sorts the list in place.
 func Compact(seqs []uint64) []Span {
 	slices.Sort(seqs)
 	var spans []Span

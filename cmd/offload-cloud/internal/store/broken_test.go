@@ -416,6 +416,6 @@ func TestAStreamThatIsNotThereIsAnError(t *testing.T) {
 	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{})
 	s.dialect = blind{s.dialect}
 	_, err := s.Commit(t.Context(), &Group{Batches: []*Batch{batch("n1", 1, 1)}})
-	require.ErrorContains(t, err, `finding the streams of node n1: node "n1", epoch "e1": the stream is not there although it was made`)
+	require.ErrorContains(t, err, `finding the streams of node n1: node "n1", epoch "e1": the stream is missing after its creation`)
 	require.Zero(t, count(t, s, "records"))
 }

@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// row is a record on its way into the table.
+// row is a record to be inserted.
 type row struct {
 	stream, sequence, node int64
 	task                   *task.Task
@@ -25,36 +25,36 @@ type row struct {
 	fresh                  bool
 }
 
-// stream is one epoch of one node while a transaction works on it.
+// stream is the state of one epoch of one node during a transaction.
 type stream struct {
 	place
 	id, node  int64
-	low       int64  // the highest floor the node has named
-	session   string // which session named it
-	away      bool   // nothing came of the node for a long time
+	low       int64  // the highest floor that the node has sent
+	session   string // session that sent it
+	away      bool   // the node was silent for a long time
 	complete  int64  // every sequence up to here has a known fate
 	batches   []*Batch
 	gone      []*Gone
-	answers   []*answer        // by session, in the order of arrival
-	loaded    []ranges.Span    // what the tables said of the sequences around those that the group brings
-	fates     *ranges.Map      // the same, with what the group changes
-	contents  map[uint64]int64 // digests of the records that the group brings and the tables know
+	answers   []*answer        // by session, in order of arrival
+	loaded    []ranges.Span    // spans in the tables around the sequences of the group
+	fates     *ranges.Map      // the same, with the changes of the group
+	contents  map[uint64]int64 // stored digests of the sequences of the group
 	gaps      []ranges.Span
 	fresh     int64
-	repeats   int64 // sequences known before
-	doubles   int64 // new sequences of tasks known before
+	repeats   int64 // sequences already stored
+	doubles   int64 // new sequences of tasks already stored
 	dead      []*Letter
 	conflicts []*Letter
 }
 
-// answer becomes the receipt of one session's batches.
+// answer is the receipt of one session's batches, under construction.
 type answer struct {
 	session             string
 	floor               int64
 	sequences, conflict []uint64
 }
 
-// answer finds the one that a batch of the session belongs to.
+// answer returns the answer for batches of the session.
 func (st *stream) answer(session string) *answer {
 	for _, a := range st.answers {
 		if a.session == session {
@@ -66,10 +66,10 @@ func (st *stream) answer(session string) *answer {
 	return a
 }
 
-// carefulMax is how many commits expect repeated tasks after one that met some: they come in bursts, such as when a spool was made anew.
+// carefulMax is the number of commits that expect repeated tasks after a commit that met some: repetitions come in bursts, such as after a spool was recreated.
 const carefulMax = 16
 
-// Commit stores the group in one transaction and says what may be receipted. After an error nothing of it is stored.
+// Commit stores the group in one transaction and returns what may be receipted. After an error, nothing of the group is stored.
 func (s *Store) Commit(ctx context.Context, g *Group) (*Result, error) {
 	careful := s.careful.Load() > 0
 	result, err := s.commit(ctx, g, careful)
@@ -147,7 +147,7 @@ func (r *Result) add(st *stream) {
 	}
 }
 
-// safe leaves out what is in conflict too: where copies of a node name no session the receipt would reach both.
+// safe excludes sequences that are also in conflict: if copies of a node send no session, the receipt reaches both.
 func (a *answer) safe() []ranges.Span {
 	if len(a.conflict) == 0 {
 		return ranges.Compact(a.sequences)
@@ -159,8 +159,8 @@ func (a *answer) safe() []ranges.Span {
 	}))
 }
 
-// gapsFor are the gaps that a session can fill or explain. Where another session has named the floor (a spool that was restored from
-// a copy is at an earlier one) those below its own floor are all it knows of.
+// gapsFor returns the gaps that a session can fill or explain. If another session has sent the floor (a spool restored from a copy has an earlier
+// one), the session knows only gaps below its own floor.
 func (st *stream) gapsFor(a *answer) []ranges.Span {
 	if a.session == "" || st.session == "" || a.session == st.session {
 		return st.gaps
@@ -175,10 +175,10 @@ func (st *stream) gapsFor(a *answer) []ranges.Span {
 	return gaps
 }
 
-// storeRecords sorts out which records are new, by sequence and content, and stores those of them whose task is new too.
+// storeRecords finds the new records, by sequence and content, and stores those whose task is new as well.
 func (s *Store) storeRecords(ctx context.Context, tx *transaction, streams []*stream, result *Result) error {
 	var rows []*row
-	var others []*row // sequences whose content is in no row of their own
+	var others []*row // sequences without a row of their own
 	for _, st := range streams {
 		if err := s.load(ctx, tx.Tx, st); err != nil {
 			return fmt.Errorf("node %s, epoch %s: reading what is known: %w", st.name, st.epoch, err)
@@ -227,9 +227,9 @@ func (s *Store) storeRecords(ctx context.Context, tx *transaction, streams []*st
 	return nil
 }
 
-// take decides what is to be done with one record: a new one becomes a row, without a task if it cannot be decoded and is quarantined. One
-// that is known is nothing new if its content agrees. If it does not, the number was given twice: the record is a conflict. Where nothing
-// is known but the number (its row was deleted, or an earlier version did not keep the digest) the record is stored.
+// take decides about one record. A new record becomes a row, without a task if it cannot be decoded and is quarantined. A known record with the same
+// content is a repetition. With different content, the sequence was used twice: the record is a conflict. If only the sequence is known (its row was
+// deleted, or an earlier version did not store the digest), the record is stored.
 func (st *stream) take(r *Record, a *answer) *row {
 	if r.Task != nil {
 		if problem := unfit(r.Task); problem != "" {
@@ -245,7 +245,7 @@ func (st *stream) take(r *Record, a *answer) *row {
 		a.sequences = append(a.sequences, r.Sequence)
 		st.repeats++
 		return nil
-	case have && !(fate == Dead && r.Task != nil): // what was unreadable may have become readable
+	case have && !(fate == Dead && r.Task != nil): // a formerly unreadable record may have become readable
 		a.conflict = append(a.conflict, r.Sequence)
 		st.conflicts = append(st.conflicts, st.conflict(r))
 		return nil
@@ -263,7 +263,7 @@ func (st *stream) take(r *Record, a *answer) *row {
 	return st.row(r, content)
 }
 
-// conflict sets aside a record whose sequence holds something else.
+// conflict returns the letter of a record whose sequence is used by another record.
 func (st *stream) conflict(r *Record) *Letter {
 	l := &Letter{
 		Node: st.name, Epoch: st.epoch, Sequence: r.Sequence, IsRecord: true, Reason: Conflict, Raw: r.Raw,
@@ -278,10 +278,10 @@ func (st *stream) conflict(r *Record) *Letter {
 	return l
 }
 
-// textMax bounds the names in a record. They stand in indexes, whose entries PostgreSQL limits to 2,704 bytes.
+// textMax is the maximum length of the names in a record. They are indexed, and PostgreSQL limits index entries to 2,704 bytes.
 const textMax = 512
 
-// unfit says why a database could not hold a task, "" if it can. PostgreSQL's text takes neither NUL nor broken UTF-8.
+// unfit returns why a database cannot store a task, "" if it can. PostgreSQL's text accepts neither NUL nor invalid UTF-8.
 func unfit(t *task.Task) string {
 	names := [...]string{t.EventID, t.Device, t.Source, t.Resource, ""}
 	if t.Class != nil {
@@ -289,7 +289,7 @@ func unfit(t *task.Task) string {
 	}
 	for _, name := range names {
 		if len(name) > textMax || !utf8.ValidString(name) || strings.IndexByte(name, 0) >= 0 {
-			return fmt.Sprintf("the name %.40q is longer than %d bytes or not clean UTF-8", name, textMax)
+			return fmt.Sprintf("the name %.40q is longer than %d bytes or not valid UTF-8", name, textMax)
 		}
 	}
 	if t.Chunk < 0 || t.Chunk > math.MaxInt32 || t.Of < 0 || t.Of > math.MaxInt32 {
@@ -298,7 +298,7 @@ func unfit(t *task.Task) string {
 	return ""
 }
 
-// row keeps the data apart from the rest of the task, so that people can read it in the tables.
+// row separates the data from the rest of the task, so that the data are readable in the tables.
 func (st *stream) row(r *Record, content int64) *row {
 	frame := *r.Task
 	frame.Data = nil
@@ -307,7 +307,7 @@ func (st *stream) row(r *Record, content int64) *row {
 		content: content, meta: frame.Append(nil), data: r.Task.Data,
 	}
 	if out.data == nil {
-		out.data = []byte{} // NULL would be something else
+		out.data = []byte{} // not NULL
 	}
 	if r.Task.Class != nil {
 		out.class = r.Task.Class.Name
@@ -315,7 +315,7 @@ func (st *stream) row(r *Record, content int64) *row {
 	return out
 }
 
-// settle notes the fates, looks for gaps below the floor and makes up the receipt.
+// settle records the fates of gone sequences, and the highest floor.
 func (s *Store) settle(ctx context.Context, tx *sql.Tx, st *stream) error {
 	for _, g := range st.gone {
 		for _, span := range g.Spans {
@@ -323,7 +323,7 @@ func (s *Store) settle(ctx context.Context, tx *sql.Tx, st *stream) error {
 		}
 	}
 	if err := s.removeSpans(ctx, tx, st); err != nil {
-		return fmt.Errorf("writing what became of the records: %w", err)
+		return fmt.Errorf("writing the fates of the records: %w", err)
 	}
 	for _, b := range st.batches {
 		if int64(b.Floor) >= st.low {

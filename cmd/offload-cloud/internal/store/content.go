@@ -7,12 +7,12 @@ import (
 	"app-offload/functions/task"
 )
 
-// Conflict is the reason of a record that was quarantined because its sequence holds another one.
+// Conflict is the reason of a record that was quarantined because its sequence is used by another record.
 const Conflict = "conflict"
 
-// contentOf is a digest of what a record holds. Two records are the same only if it agrees: sequences and event ids are used again by
-// copies of a disk, and by device services that number their events anew. It leaves out what differs between two deliveries of the
-// same event (its reception, class, score and policy). The order of the fields is part of the tables: never change it.
+// contentOf returns a digest of a record's content. Two records are the same only if their digests are equal: copies of a disk reuse sequences, and
+// device services that restart their numbering reuse event ids. The digest excludes properties that differ between two deliveries of the same event
+// (reception, class, score and policy). The order of the fields is part of the tables and must never change.
 func contentOf(r *Record) int64 {
 	if r.Task == nil {
 		sum := sha256.Sum256(r.Raw)

@@ -7,60 +7,60 @@ import (
 	"strings"
 )
 
-// dialect is all in which the databases differ. Both understand $1 placeholders, ON CONFLICT and RETURNING.
+// dialect contains all differences between the databases. Both support $1 placeholders, ON CONFLICT and RETURNING.
 type dialect interface {
 	name() string
-	// guard makes creating the tables safe when several processes start at once.
+	// guard makes concurrent creation of the tables by several processes safe.
 	guard(ctx context.Context, tx *sql.Tx) error
-	// exists says whether there is a table of the name where this program would find it.
+	// exists reports whether the program finds a table of that name.
 	exists(ctx context.Context, db *sql.DB, table string) (bool, error)
 	schema() []string
-	// second brings the tables of version 1 to version 2, but for the digests.
+	// second returns statements that upgrade the tables from version 1 to version 2, except for the digests.
 	second() []string
-	// inside is the context for statements within a transaction that itself ends with ctx.
+	// inside returns the context for statements in a transaction that itself ends with ctx.
 	inside(ctx context.Context) context.Context
-	// forUpdate ends a SELECT whose rows stay locked until the transaction ends.
+	// forUpdate ends a SELECT whose rows stay locked until the end of the transaction.
 	forUpdate() string
-	// hasten makes the transaction give up soon where another session holds what it needs.
+	// hasten shortens the transaction's wait for locks of other sessions.
 	hasten(ctx context.Context, tx *sql.Tx) error
-	// among ends a condition on a column that must be in the second parameter, a JSON list of integers.
+	// among ends a condition that a column is in the second parameter, a JSON list of integers.
 	among() string
-	// insert stores the rows, marking those that were not there yet as fresh. In a transaction that is not careful it may fail where a row is
-	// there already, with an error that repeated knows.
+	// insert stores the rows and marks the new ones as fresh. In a transaction that is not careful, an existing row may make it fail with an error
+	// for which repeated returns true.
 	insert(ctx context.Context, tx *transaction, rows []*row) error
 	repeated(err error) bool
-	// remember keeps the digests of records that have no row of their own.
+	// remember stores the digests of records without a row of their own.
 	remember(ctx context.Context, tx *sql.Tx, rows []*row) error
 	// table makes a table w of the first parameter, a JSON list of objects, with columns such as "node bigint".
 	table(columns []string) string
-	// rewrite gives rows new digests, by their ids.
+	// rewrite sets new digests of rows, by their ids.
 	rewrite(ctx context.Context, tx *sql.Tx, ids, contents []int64) error
-	// bound is the id up to which every row that will ever be there can be read.
+	// bound returns an id up to which all rows that will ever exist are readable.
 	bound(ctx context.Context, db *sql.DB) (int64, error)
 	permanent(err error) bool
-	// third brings the tables of version 2 to version 3.
+	// third returns statements that upgrade the tables from version 2 to version 3.
 	third() []string
-	// number has each answer of a job numbered; see fifthVersion.
+	// number returns statements that number each answer of a job; see fifthVersion.
 	number() []string
-	// clock is the time of the database in ns since the Unix epoch, as an expression. It is the same for all who share the database.
+	// clock is an expression for the time of the database in ns since the Unix epoch. It is the same for all processes that share the database.
 	clock() string
-	// skipLocked ends a SELECT that leaves out the rows that another transaction has locked, and locks its own.
+	// skipLocked ends a SELECT that skips rows locked by another transaction, and locks its own.
 	skipLocked() string
 	// insertJobs stores a job for each of the rows.
 	insertJobs(ctx context.Context, tx *sql.Tx, rows []*row) error
-	// failed is told how a transaction on a connection ended.
+	// failed is called with the error of each transaction on a connection, nil on success.
 	failed(conn *sql.Conn, err error)
-	// blocked says whether a statement met a lock that another session holds, or a limit of time.
+	// blocked reports whether a statement met a lock of another session, or a time limit.
 	blocked(err error) (locked, slow bool)
 }
 
-// schema is version 1, common to both databases but for the names of two types: that of a key that numbers itself, and that of bytes.
-// Version 2 follows from it by the changes in migrate.go, in new databases as in old ones.
+// schema returns version 1 of the tables, the same for both databases except for the types of auto-increment keys and of bytes. The changes in
+// migrate.go lead to version 2, in new and in old databases.
 //
-// Node names and epochs are stored once and referred to by number. The second index of records is a task's identity. The
-// event's time of origin goes first: it adds nothing to the identity, but keeps what arrives together together in the index, where ids
-// alone, being random, would touch a page a record. The digest is part of it so that a task that claims the id of another but holds
-// something else is kept, not taken for a repetition.
+// Node names and epochs are stored once and referenced by number. The second index of records is the identity of a task. It begins with the event's
+// time of origin: it adds nothing to the identity, but keeps records that arrive together close together in the index, where ids alone, which are
+// random, would touch one page for each record. The index includes the digest, so that a task with the id of another task but with different content
+// is stored, not taken for a repetition.
 func schema(autoKey, bytes, noRowID string) []string {
 	return append(fateTables(autoKey, noRowID),
 		`CREATE TABLE records (
@@ -103,7 +103,7 @@ func schema(autoKey, bytes, noRowID string) []string {
 	)
 }
 
-// fateTables hold who sent what, and what became of each sequence.
+// fateTables store the senders and the fate of each sequence.
 func fateTables(autoKey, noRowID string) []string {
 	return []string{
 		`CREATE TABLE nodes (
@@ -129,8 +129,8 @@ func fateTables(autoKey, noRowID string) []string {
 	}
 }
 
-// eachOf runs one statement on n rows of values, which are the table w where it says WANTED, and gives each row that it returns to f. With
-// a nil f it returns none. Without rows nothing is done.
+// eachOf runs one statement on n rows of values, as the table w in place of WANTED, and passes each result row to f. If f is nil, the statement
+// returns no rows. Without values, eachOf does nothing.
 func (s *Store) eachOf(ctx context.Context, tx *sql.Tx, statement string, columns []string, n int, values func(i int) []any, f func(*sql.Rows) error) error {
 	if n == 0 {
 		return nil

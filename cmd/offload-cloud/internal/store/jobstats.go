@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// JobCounts are the jobs of one node or of all.
+// JobCounts counts the jobs of one node or of all nodes.
 type JobCounts struct {
-	Waiting   int64 `json:"waiting"`   // for a worker, or with one
-	Answered  int64 `json:"answered"`  // have an answer, which the node has not confirmed
-	Confirmed int64 `json:"confirmed"` // have an answer, which the node has on its bus
-	Failed    int64 `json:"failed"`    // were set aside: there is a reason instead of an answer
-	Refused   int64 `json:"refused"`   // have an answer that the node did not publish
-	GivenUp   int64 `json:"givenUp"`   // were published so often without a word that the node is taken to be gone
+	Waiting   int64 `json:"waiting"`   // for a worker, or for its answer
+	Answered  int64 `json:"answered"`  // with an answer that the node has not confirmed
+	Confirmed int64 `json:"confirmed"` // with an answer that the node has published on its bus
+	Failed    int64 `json:"failed"`    // set aside, with a reason instead of an answer
+	Refused   int64 `json:"refused"`   // with an answer that the node did not publish
+	GivenUp   int64 `json:"givenUp"`   // published without a confirmation until the node was considered gone
 }
 
-// All is how many jobs there are.
+// All returns the number of jobs.
 func (c *JobCounts) All() int64 {
 	return c.Waiting + c.Answered + c.Confirmed + c.Failed + c.Refused + c.GivenUp
 }
 
-// countJobs counts the jobs of all nodes, by the nodes' numbers. It reads them all.
+// countJobs counts the jobs of all nodes, by node number. It reads the whole table.
 func countJobs(ctx context.Context, tx *sql.Tx, nodes map[int64]*NodeStats) error {
 	return scan(ctx, tx, func(rows *sql.Rows) error {
 		var node, n int64
@@ -57,7 +57,7 @@ func (c *JobCounts) of(state int, ok, refused bool) *int64 {
 	return &c.Answered
 }
 
-// FailedJob is a job that was set aside, or whose answer the node refused or has not confirmed until it was given up.
+// FailedJob is a job that was set aside, or whose answer the node refused or never confirmed.
 type FailedJob struct {
 	Record   int64     `json:"record"`
 	Node     string    `json:"node"`
@@ -70,7 +70,7 @@ type FailedJob struct {
 	Answered time.Time `json:"answered"`
 }
 
-// FailedJobs lists up to limit of them with records above after, in the order of the records' arrival.
+// FailedJobs returns up to limit failed jobs of records above after, in the order of the records' arrival.
 func (s *Store) FailedJobs(ctx context.Context, after int64, limit int) ([]*FailedJob, error) {
 	all, err := collect(ctx, s.read, func(rows *sql.Rows) (*FailedJob, error) {
 		j := &FailedJob{}
@@ -86,7 +86,7 @@ func (s *Store) FailedJobs(ctx context.Context, after int64, limit int) ([]*Fail
 	return all, nil
 }
 
-// RetryJob lets one of the FailedJobs be computed anew, and reports whether it was one.
+// RetryJob restarts a failed job, and reports whether the record has one.
 func (s *Store) RetryJob(ctx context.Context, record int64) (bool, error) {
 	return s.changeJob(ctx, `UPDATE jobs SET `+again+`
 		WHERE record = $1 AND state >= 2 AND (ok = 0 OR refused <> '' OR state = 4)`, record)

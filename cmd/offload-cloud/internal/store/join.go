@@ -17,15 +17,15 @@ type Whole struct {
 	Raw      []byte
 }
 
-// Join puts the tasks of one event together, in each way in which it was cut: it may have been cut anew, in other places, when it was
-// delivered to the node a second time. A chunk that came out the same was stored once, so it is taken from another cut where it is missing. It
-// returns each complete event once, in the order in which their chunks began to arrive; without one, what the cut lacks that lacks least, or why
-// its chunks do not fit each other.
+// Join joins the tasks of one event, for each way in which the event was cut: it may have been cut differently when it was delivered to the node
+// again. A chunk that both cuts have in common was stored once, so it is taken from the other cut. Join returns each complete event once, in the
+// order in which the chunks began to arrive. If no event is complete, it returns the missing chunks of the cut with the fewest, or the reason why
+// chunks do not fit together.
 func Join(all []*Found) (whole []Whole, least *task.MissingError, problem error) {
 	j := joiner{sets: map[int]map[int][]*task.Task{}, own: map[cut]map[int][]*task.Task{}, left: stepsMax}
 	fewest, seen := 0, map[[sha256.Size]byte]bool{}
 	for _, c := range j.cuts(all) {
-		if lack := c.of - len(j.sets[c.of]); lack > 0 { // for each cut into so many
+		if lack := c.of - len(j.sets[c.of]); lack > 0 { // applies to each cut into this number of parts
 			if fewest == 0 || lack < fewest {
 				fewest = lack
 				_, err := task.Join(j.firsts(c.of))
@@ -48,23 +48,23 @@ func Join(all []*Found) (whole []Whole, least *task.MissingError, problem error)
 	return whole, least, problem
 }
 
-// cut names one way in which an event was cut: all its chunks have one number of parts and one time of reception.
+// cut identifies one way in which an event was cut: all its chunks have the same number of parts and time of reception.
 type cut struct {
 	of       int
 	received int64
 }
 
-// stepsMax bounds the search for the chunks that fit each other, over all cuts of an event.
+// stepsMax is the maximum number of steps of the search for chunks that fit together, over all cuts of an event.
 const stepsMax = 100_000
 
-// joiner has the chunks of one event, by their numbers.
+// joiner holds the chunks of one event, by their numbers.
 type joiner struct {
-	sets map[int]map[int][]*task.Task // of all cuts into so many
+	sets map[int]map[int][]*task.Task // of all cuts into this number of parts
 	own  map[cut]map[int][]*task.Task
-	left int // steps
+	left int // remaining steps
 }
 
-// cuts takes the chunks, and lists their cuts in the order in which they began to arrive.
+// cuts registers the chunks, and returns their cuts in the order in which they began to arrive.
 func (j *joiner) cuts(all []*Found) (list []cut) {
 	for _, f := range slices.SortedFunc(slices.Values(all), func(a, b *Found) int { return cmp.Compare(a.ID, b.ID) }) {
 		c := cut{f.Task.Of, f.Task.Received}
@@ -85,8 +85,8 @@ func (j *joiner) cuts(all []*Found) (list []cut) {
 	return list
 }
 
-// join puts the event together from the chunks of a cut and, where it lacks one, from those of others that go on where the chunk before ends. The way
-// through chunks of its own that fit is free: no other cut takes it the steps that it needs.
+// join joins the event from the chunks of a cut and, if the cut lacks one, from chunks of other cuts that continue where the previous chunk ends.
+// Fitting chunks of the cut itself cost no steps, so other cuts cannot use up the steps that it needs.
 func (j *joiner) join(c cut) (task.Encoding, []byte, error) {
 	chosen := make([]*task.Task, 0, c.of)
 	var raw []byte
@@ -127,7 +127,7 @@ func (j *joiner) join(c cut) (task.Encoding, []byte, error) {
 		return false
 	}
 	if search(0) {
-		return chosen[0].Encoding, raw, nil // chunk 0 is the frame, which has the event's encoding
+		return chosen[0].Encoding, raw, nil // chunk 0 is the frame, with the event's encoding
 	}
 	if err == nil {
 		err = fmt.Errorf("joining event %s: its chunks do not continue each other", j.sets[c.of][0][0].EventID)
@@ -135,7 +135,7 @@ func (j *joiner) join(c cut) (task.Encoding, []byte, error) {
 	return 0, nil, err
 }
 
-// follows says whether a chunk goes on where the one before ends, or begins another value.
+// follows reports whether a chunk continues where the previous one ends, or begins another value.
 func follows(before, t *task.Task) bool {
 	if t.Hole == before.Hole {
 		return t.Offset == before.Offset+before.Count
@@ -143,7 +143,7 @@ func follows(before, t *task.Task) bool {
 	return t.Hole > before.Hole && t.Offset == 0
 }
 
-// firsts takes one of the chunks of each number.
+// firsts returns one chunk of each number.
 func (j *joiner) firsts(of int) (tasks []*task.Task) {
 	for chunk := range of {
 		if some := j.sets[of][chunk]; len(some) > 0 {

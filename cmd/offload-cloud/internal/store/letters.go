@@ -14,17 +14,17 @@ import (
 type Letter struct {
 	ID                  int64
 	Topic               string
-	Node, Epoch         string // of a message: what the topic says, and ""
+	Node, Epoch         string // of a message: the topic's node, and ""
 	Sequence            uint64 // of a record only
 	IsRecord            bool
-	Reason              string // a word to count by, such as "unknown key"
+	Reason              string // a category for counts, such as "unknown key"
 	Detail              string
 	Raw                 []byte
-	Times               int // how often the same bytes came
+	Times               int // number of arrivals of the same bytes
 	FirstSeen, LastSeen time.Time
 }
 
-// digest identifies a letter by what it holds, so that a message that is sent again and again is kept once.
+// digest identifies a letter by its content, so that a repeated message is stored once.
 func (l *Letter) digest() string {
 	h := sha256.New()
 	_, _ = fmt.Fprintf(h, "%q %q %q %d %t\n", l.Topic, l.Node, l.Epoch, l.Sequence, l.IsRecord) // a hash never fails
@@ -32,7 +32,7 @@ func (l *Letter) digest() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// place is the number the table holds: messages have none of their own.
+// place returns the stored sequence: messages have none.
 func (l *Letter) place() int64 {
 	if l.IsRecord {
 		return int64(l.Sequence)
@@ -40,9 +40,9 @@ func (l *Letter) place() int64 {
 	return -1
 }
 
-// storeLetters sets aside what could not be read, and conflicts. Anybody can send messages that cannot be opened, so these are refused
-// once the table is full, as conflicts are: their node was not given a receipt and still has them. Unreadable records are never refused,
-// because they are receipted, nor is what a retry brings, because it replaces a letter.
+// storeLetters quarantines unreadable messages and records, and conflicts. Any client can send unreadable messages, so they are refused once the
+// table is full, and so are conflicts: their nodes got no receipt and still have them. Unreadable records are never refused, because they are
+// receipted, and neither are letters of a retry, because they replace a letter.
 func (s *Store) storeLetters(ctx context.Context, tx *sql.Tx, g *Group, streams []*stream, result *Result) error {
 	for _, id := range g.Settled {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM dead_letters WHERE id = $1`, id); err != nil {
@@ -85,7 +85,7 @@ func (s *Store) storeLetters(ctx context.Context, tx *sql.Tx, g *Group, streams 
 	return nil
 }
 
-// storeLetter keeps the letter, or counts that it came again. It says whether the letter is new and now kept.
+// storeLetter stores the letter, or counts its repetition. It reports whether the letter was newly stored.
 func (s *Store) storeLetter(ctx context.Context, tx *sql.Tx, l *Letter, full bool) (bool, error) {
 	digest, at := l.digest(), now()
 	found, err := tx.ExecContext(ctx, `UPDATE dead_letters SET times = times + 1, last_seen = $1 WHERE digest = $2`, at, digest)
@@ -108,12 +108,12 @@ func (s *Store) storeLetter(ctx context.Context, tx *sql.Tx, l *Letter, full boo
 	return true, nil
 }
 
-// clean makes text from anywhere fit for a database.
+// clean replaces characters that databases reject.
 func clean(text string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// Letters lists up to limit dead letters with ids above after, oldest first. Without raw their bytes stay in the database.
+// Letters returns up to limit dead letters with ids above after, oldest first. Without raw, their bytes are not read.
 func (s *Store) Letters(ctx context.Context, after int64, limit int, raw bool) ([]*Letter, error) {
 	column := "NULL"
 	if raw {

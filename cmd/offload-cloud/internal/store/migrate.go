@@ -7,13 +7,13 @@ import (
 	"fmt"
 )
 
-// version is the layout of the tables that this program reads and writes.
+// version is the version of the tables that this program reads and writes.
 const version = 5
 
-// errNoTables is what a verb meets in a database that no consumer has written to.
-var errNoTables = errors.New("there are no tables of offload-cloud in it; give the -store that the consumer writes to")
+// errNoTables means that no consumer has written to the database.
+var errNoTables = errors.New("it has no tables of offload-cloud; use the consumer's -store")
 
-// check refuses what this program cannot read, and changes nothing.
+// check rejects tables that this program cannot read, and changes nothing.
 func (s *Store) check(ctx context.Context) error {
 	found, err := s.foundVersion(ctx)
 	if err != nil {
@@ -23,12 +23,12 @@ func (s *Store) check(ctx context.Context) error {
 	case found == 0:
 		return errNoTables
 	case found < version:
-		return fmt.Errorf("the tables are of version %d and this program reads version %d; start its consumer once, which brings them there", found, version)
+		return fmt.Errorf("the tables have version %d and this program reads version %d; start its consumer once to upgrade them", found, version)
 	}
 	return checkVersion(found)
 }
 
-// foundVersion is 0 where there are no tables.
+// foundVersion returns the version of the tables, 0 without tables.
 func (s *Store) foundVersion(ctx context.Context) (found int, err error) {
 	there, err := s.dialect.exists(ctx, s.read, "offload_schema")
 	if err != nil || !there {
@@ -43,13 +43,13 @@ func (s *Store) foundVersion(ctx context.Context) (found int, err error) {
 
 func checkVersion(found int) error {
 	if found != version {
-		return fmt.Errorf("the tables are of version %d and this program knows version %d; use the program that made them", found, version)
+		return fmt.Errorf("the tables have version %d and this program supports version %d; use the program that created them", found, version)
 	}
 	return nil
 }
 
-// migrate makes the tables on the first start, brings those of an older program to this version, and refuses those of a newer one. It is
-// one transaction: a program that is killed in it leaves the tables as they were.
+// migrate creates the tables on the first start, upgrades older tables to this version, and rejects newer ones. It is one transaction: if the program
+// is killed, the tables stay unchanged.
 func (s *Store) migrate(ctx context.Context) error {
 	found, err := s.foundVersion(ctx)
 	if err != nil || found >= version {
@@ -69,7 +69,7 @@ func (s *Store) migrate(ctx context.Context) error {
 			found = 1
 			err = runAll(ctx, tx, append(s.dialect.schema(), `INSERT INTO offload_schema (version) VALUES (1)`))
 		case err == nil && found >= version:
-			return checkVersion(found) // another process was faster
+			return checkVersion(found) // another process has upgraded the tables
 		}
 		if err != nil {
 			return err
@@ -106,9 +106,9 @@ func runAll(ctx context.Context, tx *sql.Tx, statements []string) error {
 	return nil
 }
 
-// secondVersion keeps a digest of all that a record holds, where the first kept a short one of its data, and the digests of those
-// records that have no row of their own: repeated tasks and unreadable records. The column has a new name, so that a program of
-// the first version that still runs fails instead of writing digests of the old kind.
+// secondVersion adds a digest of the whole content of a record, where version 1 had a short digest of its data, and the digests of records without a
+// row of their own: repeated tasks and unreadable records. The column has a new name, so that a running program of version 1 fails instead of writing
+// old digests.
 func secondVersion(noRowID string) []string {
 	return []string{
 		`ALTER TABLE records RENAME COLUMN digest TO content`,
@@ -128,10 +128,10 @@ const (
 	doubleAgain  = ` ON CONFLICT (stream, sequence) DO UPDATE SET content = excluded.content`
 )
 
-// migratePage is how many records are in memory at a time.
+// migratePage is the number of records in memory during a migration.
 const migratePage = 500
 
-// toSecond changes the tables and gives every record its new digest.
+// toSecond upgrades the tables to version 2 and sets the new digest of every record.
 func (s *Store) toSecond(ctx context.Context, tx *sql.Tx) error {
 	if err := runAll(ctx, tx, s.dialect.second()); err != nil {
 		return err
@@ -151,8 +151,8 @@ func (s *Store) toSecond(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// thirdVersion adds the jobs of records whose class has a model. Their rows have what is needed to publish an answer, so that one can be
-// published whose record was deleted.
+// thirdVersion adds the jobs of records whose class has a model. A job's row contains everything needed to publish its answer, even after its record
+// was deleted.
 func thirdVersion(bytes string) []string {
 	return []string{
 		`CREATE TABLE jobs (
@@ -185,26 +185,26 @@ func thirdVersion(bytes string) []string {
 	}
 }
 
-// fourthVersion counts how often a job was begun anew, and finds the jobs of an event that failed and those of a node that were given up.
+// fourthVersion counts the restarts of a job, and indexes failed jobs by event and dropped ones by node.
 var fourthVersion = []string{
 	`ALTER TABLE jobs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0`,
 	`CREATE INDEX jobs_failed ON jobs (node, event_id) WHERE state >= 2 AND ok = 0`,
 	`CREATE INDEX jobs_given_up ON jobs (node) WHERE state = 4`,
 }
 
-// fifthVersion numbers answers. A number is the time of the answer, or one more than the highest number where that is not higher: numbers rise also
-// where the clock is set back, and marks that were times before stay valid. A trigger gives them, so that programs of the fourth version do too.
+// fifthVersion numbers answers. A number is the time of the answer, or one more than the highest number if that is larger: numbers ascend even if the
+// clock is set back, and marks that are times stay valid. A trigger sets them, so that programs of version 4 do as well.
 var fifthVersion = []string{
 	`ALTER TABLE jobs ADD COLUMN number BIGINT NOT NULL DEFAULT 0`,
 	`UPDATE jobs SET number = answered WHERE answered > 0`,
 	`CREATE INDEX jobs_number ON jobs (number)`,
 }
 
-// insertJob begins SQLite's statement that makes a job of a record. SQLite gives an id again whose row was the last one and was deleted; the
-// job of the deleted record is over then.
+// insertJob begins SQLite's statement that creates the job of a record. SQLite reuses the id of the last row after its deletion; the job of the
+// deleted record is obsolete then.
 const insertJob = `INSERT OR REPLACE INTO jobs (record, node, event_id, chunk, class, content, model, due, created) SELECT id, node, event_id, chunk, class, content, $3`
 
-// digests makes the digests of the records behind one, which it moves on. A record that cannot be read keeps the digest it has.
+// digests returns the new digests of the records after an id, and moves the id on. An unreadable record keeps its digest.
 func digests(ctx context.Context, tx *sql.Tx, after *int64) (ids, contents []int64, err error) {
 	err = scan(ctx, tx, func(rows *sql.Rows) error {
 		var content int64

@@ -17,16 +17,15 @@ import (
 
 type postgresDialect struct{}
 
-// connsMax is the size of the pool where the URL has no pool_max_conns.
+// connsMax is the default size of the pool, without pool_max_conns in the URL.
 const connsMax = 8
 
-// openPostgres connects through a pool; its size is the URL's pool_max_conns. The server must not run with
-// synchronous_commit off, so every session turns it on.
+// openPostgres connects through a pool whose size is the URL's pool_max_conns. Every session turns synchronous_commit on, in case the server has it off.
 func openPostgres(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		// The driver's own words repeat the URL, and with it, in some spellings, the password.
-		return nil, errors.New("the store's URL cannot be read; write it like postgres://user@host:5432/database, and characters other than letters and digits in a password as %XX")
+		// The driver's error repeats the URL and, in some forms, the password.
+		return nil, errors.New("the store's URL is invalid; write it like postgres://user@host:5432/database, and characters other than letters and digits in a password as %XX")
 	}
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "offload-cloud"
@@ -55,8 +54,8 @@ func openPostgres(ctx context.Context, dsn string, opts Options) (*Store, error)
 	}}, nil
 }
 
-// setTimeouts keeps a worker that hangs from holding up the others for long: its session ends with the rows that it has locked, and
-// those who wait for them give up first. What the URL sets is left as it is.
+// setTimeouts limits how long a stuck worker blocks others: its session ends with its locks, and waiting sessions time out first. Settings of the URL
+// stay unchanged.
 func setTimeouts(params map[string]string) {
 	for name, value := range map[string]string{
 		"lock_timeout": "3s", "statement_timeout": "60s", "idle_in_transaction_session_timeout": "20s",
@@ -68,15 +67,15 @@ func setTimeouts(params map[string]string) {
 }
 
 func (postgresDialect) name() string                               { return "PostgreSQL" }
-func (postgresDialect) inside(ctx context.Context) context.Context { return ctx } // a server may take for ever
+func (postgresDialect) inside(ctx context.Context) context.Context { return ctx } // a server may never answer
 func (postgresDialect) forUpdate() string                          { return " FOR UPDATE" }
 func (postgresDialect) schema() []string {
 	return schema("BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "BYTEA", "")
 }
 
-// guard serialises first starts: CREATE TABLE IF NOT EXISTS alone fails when two of them race. The number is arbitrary but fixed.
+// guard serialises first starts: concurrent CREATE TABLE IF NOT EXISTS statements fail. The number is arbitrary but fixed.
 func (postgresDialect) guard(ctx context.Context, tx *sql.Tx) error {
-	// A new version may have to read all there is.
+	// A new version may have to read all rows.
 	_, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(8317001)`)
 	return err
 }
@@ -87,8 +86,7 @@ const insertPostgres = `INSERT INTO records (stream, sequence, node, event_id, c
 		$10::text[], $11::text[], $12::bigint[], $14::bytea[], $15::bytea[]) AS t (a, b, c, d, e, f, g, h, i, j, k, l, m, n)
 	ON CONFLICT DO NOTHING RETURNING stream, sequence`
 
-// insert copies the rows, which costs the server half of what an insert that looks for conflicts does. A row that is there already fails
-// the transaction then; see repeated.
+// insert copies the rows, which costs the server half as much as an insert that checks for conflicts. An existing row makes the transaction fail; see repeated.
 func (d postgresDialect) insert(ctx context.Context, tx *transaction, rows []*row) error {
 	if tx.careful {
 		return d.insertNew(ctx, tx, rows)
@@ -110,7 +108,7 @@ var recordColumns = []string{
 	"stream", "sequence", "node", "event_id", "chunk", "parts", "content", "class", "device", "source", "resource", "origin", "stored", "meta", "data",
 }
 
-// copying hands rows to the driver one by one.
+// copying passes rows to the driver one by one.
 type copying struct {
 	rows   []*row
 	at     int64
@@ -129,13 +127,13 @@ func (c *copying) Values() ([]any, error) {
 	return c.values[:], nil
 }
 
-// repeated knows unique_violation: a row of the records was there already.
+// repeated recognises unique_violation: a record's row already exists.
 func (postgresDialect) repeated(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.Code == "23505"
 }
 
-// insertNew sends all rows as one statement of arrays, which leaves out the rows that are there.
+// insertNew inserts all rows with one statement of arrays, which leaves out existing rows.
 func (postgresDialect) insertNew(ctx context.Context, tx *transaction, rows []*row) error {
 	found, err := tx.QueryContext(ctx, insertPostgres,
 		column(rows, func(r *row) int64 { return r.stream }), column(rows, func(r *row) int64 { return r.sequence }),
@@ -193,7 +191,7 @@ func (d postgresDialect) insertJobs(ctx context.Context, tx *sql.Tx, rows []*row
 
 func (postgresDialect) among() string { return `(SELECT jsonb_array_elements_text($2::jsonb)::bigint)` }
 
-// hasten is for the attempts that follow one which met a lock: what is still held is found soon.
+// hasten is for attempts after one that met a lock: a lock that is still held is detected soon.
 func (postgresDialect) hasten(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `SET LOCAL lock_timeout = '200ms'`)
 	return err
@@ -204,13 +202,13 @@ func (postgresDialect) exists(ctx context.Context, db *sql.DB, table string) (th
 	return there, err
 }
 
-// errReplica is what a reader meets that cannot see the writers.
+// errReplica means that the reader cannot see the writers.
 var errReplica = errors.New("the server is a replica, which does not show open transactions; read from the primary")
 
-// bound compares ids with open writers, because ids follow the insertion, not the commit. A trigger has every transaction that inserts
-// records hold an advisory lock, whose number says after which id it began: -1 - id. An id up to the highest one committed now was given
-// before now, to a transaction that had its lock by then: it is either seen among the locks, read after it, or has ended. So the order of
-// the two queries matters.
+// bound compares ids with open writers, because ids follow the insertion, not the commit. A trigger makes every transaction that inserts records hold
+// an advisory lock whose number contains the highest id at its beginning: -1 - id. An id up to the highest committed one was assigned before this
+// query, to a transaction that held its lock by then. That transaction is either visible among the locks, which are read afterwards, or has ended.
+// The order of the two queries is therefore essential.
 func (postgresDialect) bound(ctx context.Context, db *sql.DB) (last int64, err error) {
 	if err := db.QueryRowContext(ctx, `SELECT COALESCE(MAX(id), 0) FROM records`).Scan(&last); err != nil {
 		return 0, err
@@ -230,7 +228,7 @@ func (postgresDialect) bound(ctx context.Context, db *sql.DB) (last int64, err e
 }
 
 func (postgresDialect) remember(ctx context.Context, tx *sql.Tx, rows []*row) error {
-	// A statement may not meet one row twice; the last one counts.
+	// A statement must not contain one row twice; the last one counts.
 	last := map[[2]int64]*row{}
 	for _, r := range rows {
 		last[[2]int64{r.stream, r.sequence}] = r
@@ -252,7 +250,7 @@ func (postgresDialect) rewrite(ctx context.Context, tx *sql.Tx, ids, contents []
 	return err
 }
 
-// second adds what readers need to see how far they may read; see bound.
+// second adds the locks that show readers how far they may read; see bound.
 func (postgresDialect) second() []string {
 	return append(secondVersion(""), `CREATE FUNCTION offload_writing() RETURNS trigger LANGUAGE plpgsql AS $body$
 		BEGIN
@@ -262,7 +260,7 @@ func (postgresDialect) second() []string {
 		`CREATE TRIGGER offload_writing BEFORE INSERT ON records FOR EACH STATEMENT EXECUTE FUNCTION offload_writing()`)
 }
 
-// blocked knows lock_not_available and query_canceled, which is how lock_timeout and statement_timeout end a statement.
+// blocked recognises lock_not_available and query_canceled, the errors of lock_timeout and statement_timeout.
 func (postgresDialect) blocked(err error) (locked, slow bool) {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -271,14 +269,14 @@ func (postgresDialect) blocked(err error) (locked, slow bool) {
 	return e.Code == "55P03", e.Code == "57014"
 }
 
-// failed ends a session where neither data nor a lock is why: the reason may be the session's own, as that of one that began while the
+// failed closes a session after an error that concerns neither data nor locks: the session itself may be the reason, such as one that began while the
 // database was read-only.
 func (d postgresDialect) failed(conn *sql.Conn, err error) {
 	var e *pgconn.PgError
 	if locked, slow := d.blocked(err); locked || slow || d.permanent(err) || !errors.As(err, &e) {
 		return
 	}
-	_ = conn.Raw(func(driver any) error { return driver.(*stdlib.Conn).Conn().Close(context.Background()) }) // the pool makes another
+	_ = conn.Raw(func(driver any) error { return driver.(*stdlib.Conn).Conn().Close(context.Background()) }) // the pool opens another one
 }
 
 func column[T any](rows []*row, of func(*row) T) []T {
@@ -289,7 +287,7 @@ func column[T any](rows []*row, of func(*row) T) []T {
 	return values
 }
 
-// permanent knows the classes that speak of the data (22, 23, limits in 54); anything else passes or is a matter of the server.
+// permanent recognises the error classes about the data (22, 23, limits in 54). Other errors may pass or concern the server.
 func (postgresDialect) permanent(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && slices.ContainsFunc([]string{"22", "23", "54"}, func(class string) bool { return strings.HasPrefix(e.Code, class) })

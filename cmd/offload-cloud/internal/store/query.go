@@ -12,23 +12,23 @@ import (
 	"app-offload/functions/task"
 )
 
-// NodeStats is what the store knows of one node.
+// NodeStats is the state of one node in the store.
 type NodeStats struct {
 	Node             string            `json:"node"`
-	Records          int64             `json:"records"` // sequences that are safe here
-	Tasks            int64             `json:"tasks"`   // tasks stored, each once
+	Records          int64             `json:"records"` // safe sequences
+	Tasks            int64             `json:"tasks"`   // stored tasks, each counted once
 	DuplicateRecords int64             `json:"duplicateRecords"`
 	DuplicateTasks   int64             `json:"duplicateTasks"`
-	Gaps             uint64            `json:"gaps"`           // sequences missing without a word from the node
-	Gone             map[string]uint64 `json:"gone,omitempty"` // sequences the node said will not come, by reason
-	Conflicts        int64             `json:"conflicts"`      // records that came under a sequence which holds another one
+	Gaps             uint64            `json:"gaps"`           // missing sequences without an explanation
+	Gone             map[string]uint64 `json:"gone,omitempty"` // sequences that the node declared gone, by reason
+	Conflicts        int64             `json:"conflicts"`      // records whose sequence is used by another record
 	DeadLetters      int64             `json:"deadLetters"`
 	Epochs           int               `json:"epochs"`
 	Seen             time.Time         `json:"seen"`
-	Jobs             *JobCounts        `json:"jobs,omitempty"` // of records whose class has a model; nil without any
+	Jobs             *JobCounts        `json:"jobs,omitempty"` // of records whose class has a model; nil without jobs
 }
 
-// Stats gathers the figures of all nodes at one moment, by name. It reads every span there is, so it is for people, not for every message.
+// Stats returns the statistics of all nodes at one moment, by name. It reads every span, so it is not for every message.
 func (s *Store) Stats(ctx context.Context) ([]*NodeStats, error) {
 	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
 	if err != nil {
@@ -40,7 +40,7 @@ func (s *Store) Stats(ctx context.Context) ([]*NodeStats, error) {
 		return nil, fmt.Errorf("reading the nodes: %w", err)
 	}
 	if err := addFates(ctx, tx, byID); err != nil {
-		return nil, fmt.Errorf("reading what became of the records: %w", err)
+		return nil, fmt.Errorf("reading the fates of the records: %w", err)
 	}
 	if err := countJobs(ctx, tx, byID); err != nil {
 		return nil, fmt.Errorf("counting the jobs: %w", err)
@@ -48,7 +48,7 @@ func (s *Store) Stats(ctx context.Context) ([]*NodeStats, error) {
 	return all, nil
 }
 
-// nodes reads what is counted of each node, by name and by its number. A node of which nothing was stored yet is left out: makeNodes has just made it.
+// nodes reads the counts of each node, by name and by number. A node without stored records is left out: makeNodes has just created it.
 func nodes(ctx context.Context, tx *sql.Tx) (all []*NodeStats, byID map[int64]*NodeStats, err error) {
 	letters, err := lettersOf(ctx, tx)
 	if err != nil {
@@ -66,7 +66,7 @@ func nodes(ctx context.Context, tx *sql.Tx) (all []*NodeStats, byID map[int64]*N
 	return all, byID, err
 }
 
-// lettersOf counts the dead letters of all nodes in one pass; a count for each node would read the table as often as there are nodes.
+// lettersOf counts the dead letters of all nodes in one pass; a query for each node would read the table once for each.
 func lettersOf(ctx context.Context, tx *sql.Tx) (map[string]int64, error) {
 	counts := map[string]int64{}
 	return counts, scan(ctx, tx, func(rows *sql.Rows) error {
@@ -78,7 +78,7 @@ func lettersOf(ctx context.Context, tx *sql.Tx) (map[string]int64, error) {
 	}, `SELECT node, COUNT(*) FROM dead_letters GROUP BY node`)
 }
 
-// addFates walks the spans of each stream in order, counting what is between them below the floor as gaps.
+// addFates reads the spans of each stream in order, and counts sequences between them, below the floor, as gaps.
 func addFates(ctx context.Context, tx *sql.Tx, nodes map[int64]*NodeStats) error {
 	var stream, node, floor, known int64 // known: all below it of this stream is counted
 	err := scan(ctx, tx, func(rows *sql.Rows) error {
@@ -120,26 +120,25 @@ func (n *NodeStats) add(span ranges.Span) {
 
 // Found is a stored task.
 type Found struct {
-	ID      int64 // ascends in the order of arrival
+	ID      int64 // in order of arrival
 	Node    string
-	Task    *task.Task // of a row that cannot be read: empty
-	Problem string     // why the row cannot be read, as where the database's file is damaged; "" where it can
+	Task    *task.Task // empty if the row is unreadable
+	Problem string     // why the row is unreadable, such as a damaged database file; "" if it is readable
 }
 
 // Filter selects events; an empty field selects all.
 type Filter struct {
 	Node, Device string
-	After        int64 // ids above this one
+	After        int64 // only ids above this one
 	Limit        int
 }
 
-// First lists the first task that arrived of each event, in the order of arrival. Whole events are all listed: two that claim
-// one id hold something different. Nothing is listed that a transaction under way may still get in front of, so who goes on
-// behind the last one listed misses none.
+// First returns the first task of each event, in order of arrival. All whole events are returned: two events with one id have different content.
+// Tasks that an open transaction may still precede are left out, so a caller that continues after the last one misses none.
 func (s *Store) First(ctx context.Context, f Filter) ([]*Found, error) {
 	last, err := s.dialect.bound(ctx, s.read)
 	if err != nil {
-		return nil, fmt.Errorf("looking how far tasks may be read: %w", err)
+		return nil, fmt.Errorf("determining how far tasks may be read: %w", err)
 	}
 	return s.found(ctx, `r.id > $1 AND r.id <= $5 AND ($2 = '' OR n.name = $2) AND ($3 = '' OR r.device = $3) AND (r.parts = 1 OR NOT EXISTS (
 		SELECT 1 FROM records o WHERE o.origin = r.origin AND o.event_id = r.event_id AND o.node = r.node AND o.device = r.device
@@ -147,7 +146,7 @@ func (s *Store) First(ctx context.Context, f Filter) ([]*Found, error) {
 		f.After, f.Node, f.Device, f.Limit, last)
 }
 
-// Of lists all tasks of the event that one of them belongs to, by chunk.
+// Of returns all tasks of a task's event, by chunk.
 func (s *Store) Of(ctx context.Context, one *Found) ([]*Found, error) {
 	t := one.Task
 	return s.found(ctx, `r.origin = $1 AND r.event_id = $2 AND n.name = $3 AND r.device = $4 AND r.source = $5 ORDER BY r.chunk, r.id`,
@@ -176,7 +175,7 @@ func (s *Store) found(ctx context.Context, where string, args ...any) ([]*Found,
 // dataField is the number of the data in a task's record; see task.proto.
 const dataField = 13
 
-// join makes a record of its two columns and decodes it. The order of the fields in a record does not matter.
+// join restores a record from its two columns and decodes it. The order of the fields in a record is irrelevant.
 func join(meta, data []byte) (*task.Task, error) {
 	record := make([]byte, 0, len(meta)+len(data)+16)
 	record = append(record, meta...)

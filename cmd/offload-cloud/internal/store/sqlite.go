@@ -17,18 +17,18 @@ import (
 
 type sqliteDialect struct{}
 
-// openSQLite opens the file with a write-ahead log that is synced at every commit: what Commit reports is on the disk.
-// SQLite has one writer at a time, so one connection writes and a few others read beside it.
+// openSQLite opens the file with a write-ahead log that is synced at every commit: commits that Commit has reported are on disk. SQLite has one
+// writer at a time, so one connection writes and a few others read.
 func openSQLite(path string, opts Options) (*Store, error) {
 	if path == "" {
 		return nil, errors.New("store \"sqlite:\": the path is missing; write sqlite:/var/lib/offload/cloud.db")
 	}
 	settings := []string{"busy_timeout(10000)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-65536)", "temp_store(MEMORY)"}
 	switch info, err := os.Stat(path); {
-	case err == nil && !info.Mode().IsRegular(): // SQLite would put files beside a device
-		return nil, fmt.Errorf("opening the store: %s is no regular file", path)
+	case err == nil && !info.Mode().IsRegular(): // SQLite would create files beside a device
+		return nil, fmt.Errorf("opening the store: %s is not a regular file", path)
 	case err != nil && opts.MustExist:
-		return nil, fmt.Errorf("opening the store: %w; give the -store that the consumer writes to", err)
+		return nil, fmt.Errorf("opening the store: %w; use the consumer's -store", err)
 	case !opts.MustExist:
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 		if err == nil {
@@ -40,7 +40,7 @@ func openSQLite(path string, opts Options) (*Store, error) {
 		if err := foreign(path); err != nil {
 			return nil, fmt.Errorf("opening the store: %w", err)
 		}
-		settings = append(settings, "journal_mode(WAL)") // which changes the file, whatever it is
+		settings = append(settings, "journal_mode(WAL)") // this setting changes the file
 	}
 	dsn := sqliteDSN(path, settings)
 	opened, err := os.Stat(path)
@@ -73,7 +73,7 @@ func sqliteDSN(path string, settings []string) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String() + "?" + url.Values{"_pragma": settings}.Encode()
 }
 
-// foreign reports a database that is another program's: it has tables, and none of them is the store's.
+// foreign returns an error for another program's database: it has tables, but none of the store's.
 func foreign(path string) error {
 	db, err := sql.Open("sqlite", sqliteDSN(path, []string{"busy_timeout(10000)"}))
 	if err != nil {
@@ -83,20 +83,20 @@ func foreign(path string) error {
 	var tables, ours int
 	err = db.QueryRow(`SELECT COUNT(*), COALESCE(SUM(name = 'offload_schema'), 0) FROM sqlite_master WHERE type = 'table'`).Scan(&tables, &ours)
 	if err == nil && tables > 0 && ours == 0 {
-		err = fmt.Errorf("%s is a database of another program, with %d tables and none of this one's", path, tables)
+		err = fmt.Errorf("%s is a database of another program, with %d other tables", path, tables)
 	}
 	return err
 }
 
-// private keeps the database from others on the host: SQLite would make it readable by all. The files beside it take its mode. A file
-// that only its group may read as well was made so by somebody.
+// private denies other users of the host access to the database, which SQLite would make readable by all. The files beside it get its mode. Read
+// access of the group is left as it is, since somebody must have set it.
 func private(path string) error {
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		info, err := os.Stat(path + suffix)
 		if err == nil && info.Mode().Perm()&0o007 != 0 {
 			err = os.Chmod(path+suffix, 0o600)
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) { // another's file is another's to protect
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) { // the owner of the file must protect it
 			return err
 		}
 	}
@@ -119,15 +119,14 @@ func (sqliteDialect) schema() []string {
 	return schema("INTEGER PRIMARY KEY", "BLOB", " WITHOUT ROWID")
 }
 
-// inside takes the end of the transaction off each statement: for one that could end, the driver starts a goroutine a
-// statement, thousands in a group. None here waits for anyone, as the transaction holds the write lock, and one that has ended
-// meanwhile fails the next statement.
+// inside removes the end of the transaction's context from the statements: for a context that can end, the driver starts a goroutine for each
+// statement, thousands in a group. The statements need no timeout, as the transaction holds the write lock, and after its end the next statement fails.
 func (sqliteDialect) inside(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
 
 const insertSQLite = `INSERT INTO records (stream, sequence, node, event_id, chunk, parts, content, class, device, source, resource, origin, stored, meta, data)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING`
 
-func (sqliteDialect) repeated(error) bool { return false } // insert always looks
+func (sqliteDialect) repeated(error) bool { return false } // insert always checks
 
 func (sqliteDialect) insert(ctx context.Context, tx *transaction, rows []*row) error {
 	statement, err := tx.PrepareContext(ctx, insertSQLite)
@@ -170,8 +169,8 @@ func (d sqliteDialect) insertJobs(ctx context.Context, tx *sql.Tx, rows []*row) 
 func (sqliteDialect) second() []string { return secondVersion(" WITHOUT ROWID") }
 
 func (sqliteDialect) among() string                         { return `(SELECT value FROM json_each($2))` }
-func (sqliteDialect) hasten(context.Context, *sql.Tx) error { return nil } // there is one lock, and the transaction has it
-func (sqliteDialect) failed(*sql.Conn, error)               {}             // what a connection has, all have
+func (sqliteDialect) hasten(context.Context, *sql.Tx) error { return nil } // there is one lock, and the transaction holds it
+func (sqliteDialect) failed(*sql.Conn, error)               {}             // all connections have the same problem
 func (sqliteDialect) blocked(error) (locked, slow bool)     { return false, false }
 
 func (sqliteDialect) exists(ctx context.Context, db *sql.DB, table string) (there bool, err error) {
@@ -179,7 +178,7 @@ func (sqliteDialect) exists(ctx context.Context, db *sql.DB, table string) (ther
 	return there, err
 }
 
-// bound has no limit: with one writer at a time, ids follow the commits.
+// bound returns no limit: with one writer at a time, ids follow the commits.
 func (sqliteDialect) bound(context.Context, *sql.DB) (int64, error) { return math.MaxInt64, nil }
 
 func (sqliteDialect) remember(ctx context.Context, tx *sql.Tx, rows []*row) error {
@@ -216,7 +215,7 @@ func each(ctx context.Context, tx *sql.Tx, query string, n int, args func(int) [
 	return nil
 }
 
-// permanent knows the codes that speak of the data; anything else (busy, full, I/O) passes.
+// permanent recognises the error codes about the data. Other errors (busy, full, I/O) may pass.
 func (sqliteDialect) permanent(err error) bool {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {

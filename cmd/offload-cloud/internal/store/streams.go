@@ -13,11 +13,11 @@ import (
 	"app-offload/cmd/offload-cloud/internal/ranges"
 )
 
-// place names a stream in what nodes send.
+// place identifies a stream in messages of nodes.
 type place struct{ name, epoch string }
 
-// openStreams finds or makes the streams of the group and locks their nodes until the transaction ends, in one order for
-// all, so that consumers that share a database wait for each other instead of blocking each other.
+// openStreams finds or creates the streams of the group, and locks their nodes until the end of the transaction. The order of locks is always the
+// same, so that consumers that share a database do not deadlock.
 func (s *Store) openStreams(ctx context.Context, tx *sql.Tx, g *Group) ([]*stream, error) {
 	found := map[place]*stream{}
 	at := func(node, epoch string) *stream {
@@ -51,7 +51,7 @@ func (s *Store) openStreams(ctx context.Context, tx *sql.Tx, g *Group) ([]*strea
 	return streams, nil
 }
 
-// whose names the first node of the streams.
+// whose describes the nodes of the streams.
 func whose(streams []*stream) string {
 	switch len(streams) {
 	case 0:
@@ -62,10 +62,10 @@ func whose(streams []*stream) string {
 	return fmt.Sprintf("%d streams, the first of node %s", len(streams), streams[0].name)
 }
 
-// errNewNodes says that nodes are to be made before the transaction can lock them.
+// errNewNodes means that nodes must be created before the transaction can lock them.
 var errNewNodes = errors.New("nodes are new")
 
-// makeNodes makes nodes in a transaction of its own, in the order of their names: one that has locked others already could wait for them in a circle.
+// makeNodes creates nodes in a separate transaction, in the order of their names: a transaction that has locked other nodes could deadlock.
 func (s *Store) makeNodes(ctx context.Context, g *Group) error {
 	var names []string
 	for _, b := range g.Batches {
@@ -76,14 +76,14 @@ func (s *Store) makeNodes(ctx context.Context, g *Group) error {
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	return s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error { // what is there must not be inserted, or it would burn a number of the key
+	return s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error { // an insert of an existing name would use up a number of the key
 		return s.eachOf(ctx, tx, `INSERT INTO nodes (name) SELECT w.name FROM WANTED WHERE w.name NOT IN (SELECT name FROM nodes) ON CONFLICT DO NOTHING`,
 			[]string{"name text"}, len(names), func(i int) []any { return []any{names[i]} }, nil)
 	})
 }
 
-// lockNodes finds the nodes of streams and those that confirm results, and locks them in the order of their names. It fails with errNewNodes where
-// a stream's is not there.
+// lockNodes finds the nodes of streams and of confirmations, and locks them in the order of their names. It fails with errNewNodes if the node of a
+// stream does not exist.
 func (s *Store) lockNodes(ctx context.Context, tx *sql.Tx, streams []*stream, confirmed []*Confirmed) error {
 	byName := make(map[string][]*stream, len(streams))
 	for _, st := range streams {
@@ -94,7 +94,7 @@ func (s *Store) lockNodes(ctx context.Context, tx *sql.Tx, streams []*stream, co
 		var id, seen int64
 		err := rows.Scan(&name, &id, &seen)
 		passed := time.Duration(now() - seen)
-		for _, st := range byName[name] { // where the clock was set back it costs a publish too many
+		for _, st := range byName[name] { // a clock that was set back costs an extra publication
 			st.node, st.away = id, seen > 0 && (passed > away || passed < -away)
 		}
 		return err
@@ -150,13 +150,13 @@ func (s *Store) findStreams(ctx context.Context, tx *sql.Tx, streams []*stream) 
 	}
 	for _, st := range missing {
 		if st.id == 0 {
-			return fmt.Errorf("node %q, epoch %q: the stream is not there although it was made", st.name, st.epoch)
+			return fmt.Errorf("node %q, epoch %q: the stream is missing after its creation", st.name, st.epoch)
 		}
 	}
 	return nil
 }
 
-// save writes what has changed of the streams, with few statements however many they are.
+// save writes the changes of the streams, with a few statements for any number of streams.
 func (s *Store) save(ctx context.Context, tx *sql.Tx, streams []*stream) error {
 	var spans []streamSpan
 	for _, st := range streams {
@@ -171,11 +171,11 @@ func (s *Store) save(ctx context.Context, tx *sql.Tx, streams []*stream) error {
 			return []any{spans[i].stream, int64(spans[i].First), int64(spans[i].Last), spans[i].Fate}
 		}, nil)
 	if err != nil {
-		return fmt.Errorf("writing what became of the records: %w", err)
+		return fmt.Errorf("writing the fates of the records: %w", err)
 	}
 	for _, st := range streams {
 		if err := st.findGaps(ctx, tx); err != nil {
-			return fmt.Errorf("node %s, epoch %s: looking for gaps: %w", st.name, st.epoch, err)
+			return fmt.Errorf("node %s, epoch %s: finding gaps: %w", st.name, st.epoch, err)
 		}
 	}
 	err = s.eachOf(ctx, tx, `UPDATE streams SET low = w.low, complete = w.complete, session = w.session FROM WANTED WHERE streams.id = w.id`,
@@ -195,10 +195,10 @@ type streamSpan struct {
 	ranges.Span
 }
 
-// countNodes adds up over the streams of a node first, because one statement changes a row once.
+// countNodes first sums over the streams of a node, because one statement changes a row once.
 func (s *Store) countNodes(ctx context.Context, tx *sql.Tx, streams []*stream) error {
 	var sums []*stream
-	for _, st := range streams { // those of a node follow each other
+	for _, st := range streams { // streams of one node are adjacent
 		if n := len(sums); n == 0 || sums[n-1].node != st.node {
 			sums = append(sums, &stream{node: st.node})
 		}
@@ -219,20 +219,20 @@ func (s *Store) countNodes(ctx context.Context, tx *sql.Tx, streams []*stream) e
 }
 
 const (
-	// near is how far apart two sequences may be to be looked up together. A live batch and one from an old backlog are
-	// far apart, and what lies between them must not be read.
+	// near is the maximum distance of sequences that are looked up together. A live batch and one from an old backlog are far apart, and the spans in
+	// between must not be read.
 	near = 1024
-	// gapsMax and walkMax bound a receipt and the search for what it names; the next receipt goes on with what is left.
+	// gapsMax and walkMax bound a receipt and the search for its gaps; the next receipt continues.
 	gapsMax = 64
 	walkMax = 4096
 )
 
-// fatesOf reads the spans of a stream that reach into the sequences up to the second parameter, from the third on.
+// fatesOf selects the spans of a stream that overlap the sequences from the third parameter to the second.
 const fatesOf = `SELECT low, high, fate FROM ranges WHERE stream = $1 AND low <= $2 AND high >= $3
 	AND low >= COALESCE((SELECT MAX(low) FROM ranges WHERE stream = $1 AND low <= $3), 0) ORDER BY low`
 
-// load reads the fates of all sequences the group touches, and of their neighbours, with which they may become one span.
-// It also reads the digests of those sequences that are known, to distinguish a repetition from another record under the same number.
+// load reads the fates of all sequences of the group and of their neighbours, with which they may merge. It also reads the digests of the known
+// sequences, to distinguish a repetition from another record with the same sequence.
 func (s *Store) load(ctx context.Context, tx *sql.Tx, st *stream) error {
 	for _, w := range st.windows() {
 		spans, err := readSpans(ctx, tx, fatesOf, st.id, int64(w.Last), int64(w.First))
@@ -259,7 +259,7 @@ func (s *Store) load(ctx context.Context, tx *sql.Tx, st *stream) error {
 	return st.readContents(ctx, tx, s.dialect.among(), known)
 }
 
-// readContents looks the digests up. Those of rows come last: they replace that of a record which was unreadable at first.
+// readContents reads the digests. Those of rows come last: they override the digest of a record that was unreadable at first.
 func (st *stream) readContents(ctx context.Context, tx *sql.Tx, among string, sequences []int64) error {
 	list, _ := json.Marshal(sequences) // numbers are always JSON
 	for _, table := range []string{"doubles", "records"} {
@@ -279,7 +279,7 @@ func (st *stream) readContents(ctx context.Context, tx *sql.Tx, among string, se
 	return nil
 }
 
-// windows are the stretches of sequences that the group touches, each one wider at both ends.
+// windows returns the ranges of sequences that the group affects, extended by one at both ends.
 func (st *stream) windows() []ranges.Span {
 	var touched []ranges.Span
 	for _, b := range st.batches {
@@ -303,7 +303,7 @@ func (st *stream) windows() []ranges.Span {
 	return windows
 }
 
-// added are the spans that are not in the table as they are now; in the common case that is the last one, grown.
+// added returns the new and changed spans; in the common case that is the extended last span.
 func (st *stream) added() (added []ranges.Span) {
 	was := make(map[ranges.Span]bool, len(st.loaded))
 	for _, span := range st.loaded {
@@ -317,7 +317,7 @@ func (st *stream) added() (added []ranges.Span) {
 	return added
 }
 
-// removeSpans deletes the spans that another one contains now. One that begins where another began is written over instead.
+// removeSpans deletes the spans that are now contained in another one. A span with an unchanged beginning is updated instead.
 func (s *Store) removeSpans(ctx context.Context, tx *sql.Tx, st *stream) error {
 	begins := map[uint64]bool{}
 	for _, span := range st.fates.Spans() {
@@ -341,14 +341,14 @@ func (s *Store) removeSpans(ctx context.Context, tx *sql.Tx, st *stream) error {
 	return err
 }
 
-// findGaps walks from the last sequence up to which everything is known to the node's floor. Without a gap that is a
-// step or two, because the end of the walk is remembered.
+// findGaps searches the sequences from the last one up to which all fates are known to the node's floor. Without gaps that takes a step or two,
+// because the end of the search is stored.
 func (st *stream) findGaps(ctx context.Context, tx *sql.Tx) error {
 	if st.complete+1 >= st.low {
 		return nil
 	}
 	for _, span := range st.fates.Spans() {
-		if span.First <= uint64(st.complete+1) && span.Last >= uint64(st.low-1) { // all of it is one span, which is known already
+		if span.First <= uint64(st.complete+1) && span.Last >= uint64(st.low-1) { // all of it is one known span
 			st.complete = st.low - 1
 			return nil
 		}
@@ -361,7 +361,7 @@ func (st *stream) findGaps(ctx context.Context, tx *sql.Tx) error {
 	}
 	first, last := uint64(st.complete+1), uint64(st.low-1)
 	if len(spans) == walkMax {
-		last = min(last, spans[walkMax-1].Last) // nothing is known of what lies behind
+		last = min(last, spans[walkMax-1].Last) // later sequences are unknown
 	}
 	st.gaps = ranges.Of(spans...).Gaps(first, last, gapsMax)
 	if len(st.gaps) == 0 {

@@ -10,21 +10,21 @@ import (
 	"app-offload/functions/forward"
 )
 
-// Mark is how far the use of the store was counted: records up to an id, and jobs up to the number of their answer.
+// Mark is the end of the counted use: records up to an id, and jobs up to the number of their answer.
 type Mark struct {
 	Record   int64 `json:"record"`
 	Answered int64 `json:"answered"`
 }
 
-// Use is what a node has used for a class.
+// Use is a node's use of the cloud for a class.
 type Use struct {
-	Records int64 `json:"records"`           // stored
-	Bytes   int64 `json:"bytes"`             // of their data
-	Jobs    int64 `json:"jobs,omitempty"`    // with an answer
-	Results int64 `json:"results,omitempty"` // of local work that are among the records
+	Records int64 `json:"records"`           // stored records
+	Bytes   int64 `json:"bytes"`             // size of their data
+	Jobs    int64 `json:"jobs,omitempty"`    // jobs with an answer
+	Results int64 `json:"results,omitempty"` // results of local work among the records
 }
 
-// Uses are those of nodes and classes.
+// Uses holds uses by node and class.
 type Uses map[string]map[string]*Use
 
 func (u Uses) of(node, class string) *Use {
@@ -37,21 +37,21 @@ func (u Uses) of(node, class string) *Use {
 	return u[node][class]
 }
 
-// resultsOf is the class of which the tasks of another are results, as functions/forward names them.
+// resultsOf returns the class whose results a class contains, following the names of functions/forward.
 func resultsOf(class string) (of string, are bool) { return strings.CutSuffix(class, "-results") }
 
-// Settled is the mark up to which nothing comes in any more: what was stored that long ago. Transactions under way hold ids of records that others
-// do not see yet, so lag must be longer than a transaction.
+// Settled returns a mark for rows stored at least lag ago, to which nothing is added any more. Open transactions hold ids that are not visible yet,
+// so lag must exceed the duration of a transaction.
 func (s *Store) Settled(ctx context.Context, lag time.Duration) (m Mark, err error) {
 	err = s.read.QueryRowContext(ctx, s.sql(`SELECT COALESCE((SELECT MAX(id) FROM records WHERE stored <= NOW - $1), 0),
 		COALESCE((SELECT MAX(number) FROM jobs WHERE state >= 2 AND answered <= NOW - $2), 0)`), int64(lag), int64(lag)).Scan(&m.Record, &m.Answered)
 	if err != nil {
-		return m, fmt.Errorf("looking for what was stored: %w", err)
+		return m, fmt.Errorf("reading what was stored: %w", err)
 	}
 	return m, nil
 }
 
-// Used counts what nodes have used beyond one mark and up to another. A result counts as one where its record says that local work made it.
+// Used returns the use of nodes after one mark and up to another. A record counts as a result if it says that local work made it.
 func (s *Store) Used(ctx context.Context, after, upTo Mark) (Uses, error) {
 	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
 	if err != nil {
@@ -107,7 +107,7 @@ func used(ctx context.Context, tx *sql.Tx, all Uses, after, upTo Mark) error {
 	}, `SELECT n.name, r.class, r.meta, r.data FROM records r JOIN nodes n ON n.id = r.node WHERE r.id > $1 AND r.id <= $2 AND r.class LIKE '%-results'`, after.Record, upTo.Record)
 }
 
-// Nodes are the names of all nodes that have sent anything.
+// Nodes returns the names of all nodes that have sent anything.
 func (s *Store) Nodes(ctx context.Context) (names []string, err error) {
 	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
@@ -128,7 +128,7 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// collect is a list of what one makes of each row of a query.
+// collect converts each row of a query and returns the list.
 func collect[T any](ctx context.Context, q querier, one func(*sql.Rows) (T, error), query string, args ...any) (all []T, err error) {
 	err = scan(ctx, q, func(rows *sql.Rows) error {
 		v, err := one(rows)
@@ -138,7 +138,7 @@ func collect[T any](ctx context.Context, q querier, one func(*sql.Rows) (T, erro
 	return all, err
 }
 
-// scan calls each for all rows of a query.
+// scan calls each for every row of a query.
 func scan(ctx context.Context, q querier, each func(*sql.Rows) error, query string, args ...any) error {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {

@@ -8,17 +8,17 @@ import (
 	"app-offload/cmd/offload-cloud/internal/store"
 )
 
-// keeper prolongs the leases of a batch until each job is done: a run may take longer than a lease, and one that waits for its turn too.
+// keeper extends the leases of a batch until its jobs are done: a run may exceed a lease, and jobs also wait for their turn.
 type keeper struct {
 	stop context.CancelFunc
 	over sync.WaitGroup
 
 	mu    sync.Mutex
 	held  map[int64]bool
-	began time.Time // of the present run; a run without end is not prolonged without end
+	began time.Time // start of the current run; a run without end stops the extension
 }
 
-// keep begins to prolong.
+// keep starts to extend the leases.
 func (w *Worker) keep(ctx context.Context, id string, jobs []*store.Job) *keeper {
 	ctx, stop := context.WithCancel(ctx)
 	k := &keeper{stop: stop, held: map[int64]bool{}, began: time.Now()}
@@ -38,7 +38,7 @@ func (w *Worker) keep(ctx context.Context, id string, jobs []*store.Job) *keeper
 				if ctx.Err() != nil {
 					return
 				}
-				if w.failing("prolonging leases", err); err == nil && !held {
+				if w.failing("extending leases", err); err == nil && !held {
 					k.drop(record)
 				}
 			}
@@ -47,7 +47,7 @@ func (w *Worker) keep(ctx context.Context, id string, jobs []*store.Job) *keeper
 	return k
 }
 
-// due are the jobs whose leases are to be prolonged.
+// due returns the jobs whose leases must be extended.
 func (k *keeper) due() (records []int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -60,7 +60,7 @@ func (k *keeper) due() (records []int64) {
 	return records
 }
 
-// begin reports whether a job is still the worker's.
+// begin reports whether the worker still holds a job.
 func (k *keeper) begin(j *store.Job) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -74,7 +74,7 @@ func (k *keeper) drop(record int64) {
 	delete(k.held, record)
 }
 
-// end stops prolonging and waits for it.
+// end stops the extension and waits until it has stopped.
 func (k *keeper) end() {
 	k.stop()
 	k.over.Wait()

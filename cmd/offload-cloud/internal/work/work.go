@@ -1,12 +1,11 @@
-// Package work computes answers to stored records with models, and stores them.
+// Package work computes answers to stored records with models, and stores the answers.
 //
-// A Worker takes jobs from the store for as long as a lease, which it prolongs while it computes, reads each job's record, runs the model
-// that the job names, and stores the answer. Workers of any number of processes share one store. One that is killed loses its leases,
-// and others take its jobs. A job that fails, or whose worker ends, is tried again after a pause; after Tries it is set aside with its
-// reason, which is published in place of an answer.
+// A Worker leases jobs from the store and extends the leases while it computes. It reads each job's record, runs the job's model and stores the
+// answer. Workers of any number of processes share one store. If a worker is killed, its leases end and other workers take its jobs. A job that
+// fails, or whose worker ends, is retried after a pause. After Tries attempts it is set aside with its reason, which is published in place of an answer.
 //
-// Memory: each thread holds one event and its answer. A fault of the models' store, such as a file that cannot be loaded, costs no job a try.
-// When its context ends, a Worker finishes the runs under way, gives the other jobs back, and returns.
+// Memory: each thread holds one event and its answer. A fault of the models' store, such as an unreadable file, does not count as an attempt. When
+// its context ends, a Worker finishes the current runs, returns the other jobs to the store, and returns.
 package work
 
 import (
@@ -31,7 +30,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Store is what a worker needs of the database; *store.Store is one.
+// Store is the store interface of a worker; *store.Store implements it.
 type Store interface {
 	TakeJobs(ctx context.Context, worker, model string, lease time.Duration, limit int) ([]*store.Job, error)
 	RenewJob(ctx context.Context, worker string, record int64, lease time.Duration) (held bool, err error)
@@ -42,18 +41,18 @@ type Store interface {
 	Ended(ctx context.Context, one *store.Found, missing int) (why string, err error)
 }
 
-// Worker computes. Its fields are set before Run.
+// Worker computes answers. Set its fields before Run.
 type Worker struct {
 	Store   Store
-	Names   func() []string                    // the models that there are, asked before each look for jobs
-	Model   func(name string) models.Inference // runs one
-	ID      string                             // of this worker among all that share the store
-	Threads int                                // runs at the same time
-	Lease   time.Duration                      // after which the jobs of a worker that was killed are taken by another
-	Poll    time.Duration                      // between two looks for jobs while there are none
-	Tries   int                                // after which a job is set aside
-	Wake    <-chan struct{}                    // says that there may be jobs; nil where only Poll finds them
-	Done    func()                             // called after each answer that was stored; must not block
+	Names   func() []string                    // names of the available models, called before each query for jobs
+	Model   func(name string) models.Inference // returns a model's inference
+	ID      string                             // unique among the workers of the store
+	Threads int                                // concurrent runs
+	Lease   time.Duration                      // time after which the jobs of a killed worker are taken by another
+	Poll    time.Duration                      // interval of queries for jobs while there are none
+	Tries   int                                // attempts before a job is set aside
+	Wake    <-chan struct{}                    // signals new jobs; nil if only polling finds them
+	Done    func()                             // called after each stored answer; must not block
 	Log     *slog.Logger
 
 	Counts Counts
@@ -61,20 +60,20 @@ type Worker struct {
 	rests  rests
 }
 
-// asides bounds the log lines about jobs that are set aside: there may be very many, and each names its event.
+// asides limits the log lines about jobs that are set aside: there may be many, and each names its event.
 var asides = say.NewEvery(time.Minute)
 
-// Counts are a worker's figures since its start. Safe to read at any time.
+// Counts are a worker's counters since its start. They are safe for concurrent use.
 type Counts struct {
 	Answered  atomic.Int64 // jobs with an answer
-	Failed    atomic.Int64 // jobs that were set aside
-	Postponed atomic.Int64 // jobs that are to be tried again
-	Lost      atomic.Int64 // jobs whose lease ended before their answer was stored
-	RunTime   atomic.Int64 // ns of models' runs
-	Errors    atomic.Int64 // of the store
+	Failed    atomic.Int64 // jobs set aside
+	Postponed atomic.Int64 // jobs to be retried
+	Lost      atomic.Int64 // jobs whose lease ended before their outcome was stored
+	RunTime   atomic.Int64 // ns, run time of models
+	Errors    atomic.Int64 // errors of the store, or of a model for all of its jobs
 }
 
-// Register offers the figures to Prometheus.
+// Register registers the metrics with Prometheus.
 func (c *Counts) Register(r prometheus.Registerer) {
 	for _, m := range []struct {
 		name, help string
@@ -83,9 +82,9 @@ func (c *Counts) Register(r prometheus.Registerer) {
 	}{
 		{"answered_total", "Jobs with an answer.", &c.Answered, 1},
 		{"set_aside_total", "Jobs that were set aside with a reason.", &c.Failed, 1},
-		{"postponed_total", "Jobs that were given back to be tried again.", &c.Postponed, 1},
-		{"lost_total", "Jobs whose lease ended before their outcome was stored; others compute them.", &c.Lost, 1},
-		{"run_seconds_total", "Time in models, of all threads.", &c.RunTime, 1e-9},
+		{"postponed_total", "Jobs that were returned to be retried.", &c.Postponed, 1},
+		{"lost_total", "Jobs whose lease ended before their outcome was stored; other workers compute them.", &c.Lost, 1},
+		{"run_seconds_total", "Run time of models, for all threads.", &c.RunTime, 1e-9},
 		{"errors_total", "Failures of the store or of a model that concern all of its jobs.", &c.Errors, 1},
 	} {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "offload_cloud_work_" + m.name, Help: m.help},
@@ -94,16 +93,16 @@ func (c *Counts) Register(r prometheus.Registerer) {
 }
 
 const (
-	batch        = 32                    // most jobs that a thread takes at once
-	gathering    = 20 * time.Millisecond // after which answers are stored although the batch goes on
-	reading      = 30 * time.Second      // for reading a record and the other chunks of its event, also at the stop
-	storing      = 10 * time.Second      // for storing what a run came to, also at the stop
-	longestRun   = 10 * time.Minute      // after which a run's lease is not prolonged any more
-	modelPause   = 10 * time.Second      // before a job is tried again whose model cannot be used at all
-	firstPause   = time.Second           // before a job that failed is tried again; it doubles with each try
+	batch        = 32                    // maximum number of jobs taken together by a thread
+	gathering    = 20 * time.Millisecond // time after which answers are stored during a batch
+	reading      = 30 * time.Second      // timeout for reading a record and the chunks of its event, also at the stop
+	storing      = 10 * time.Second      // timeout for storing outcomes, also at the stop
+	longestRun   = 10 * time.Minute      // time after which a run's lease is not extended any more
+	modelPause   = 10 * time.Second      // before a retry of a job whose model is unusable
+	firstPause   = time.Second           // before the first retry of a failed job; it doubles with each attempt
 	longestPause = time.Hour
-	patience     = 24 * time.Hour // with chunks that have not come
-	straggling   = time.Hour      // for which a chunk may come long after its siblings, as it was parked or local work on it failed
+	patience     = 24 * time.Hour // maximum wait for missing chunks
+	straggling   = time.Hour      // time for which a chunk may arrive long after the others, because it was parked or its local work failed
 	problemMax   = 400
 	eventMax     = 64 << 20 // bytes of an event
 )
@@ -132,7 +131,7 @@ func (w *Worker) thread(ctx context.Context, id string) {
 	}
 }
 
-// round looks once for jobs of each model, and reports whether there were any.
+// round queries jobs of each model once, and reports whether there were any.
 func (w *Worker) round(ctx context.Context, id string) (found bool) {
 	for _, name := range w.Names() {
 		if w.rests.on(name) {
@@ -140,7 +139,7 @@ func (w *Worker) round(ctx context.Context, id string) (found bool) {
 		}
 		jobs, err := w.Store.TakeJobs(ctx, id, name, w.Lease, batch)
 		if err != nil && ctx.Err() != nil {
-			return false // what was taken all the same is taken again when its lease ends
+			return false // jobs taken nevertheless are taken again when their leases end
 		}
 		w.failing("taking jobs", err)
 		if len(jobs) > 0 {
@@ -151,8 +150,7 @@ func (w *Worker) round(ctx context.Context, id string) (found bool) {
 	return found
 }
 
-// batch computes jobs while their leases are prolonged. After the stop, or where the model cannot be used, it gives back those that it has
-// not begun.
+// batch computes jobs while their leases are extended. After the stop, or if the model is unusable, it returns the jobs that it has not begun to the store.
 func (w *Worker) batch(ctx context.Context, id string, jobs []*store.Job) {
 	safe := context.WithoutCancel(ctx)
 	k := w.keep(safe, id, jobs)
@@ -182,10 +180,10 @@ func (w *Worker) batch(ctx context.Context, id string, jobs []*store.Job) {
 	}
 }
 
-// job computes one and returns what came of it, nil where it was given back to be tried again.
+// job computes one job and returns its outcome, nil if the job was returned to be retried.
 func (w *Worker) job(ctx context.Context, id string, j *store.Job) *store.Outcome {
 	if j.Tries > w.Tries {
-		return &store.Outcome{Record: j.Record, Problem: fmt.Sprintf("the workers that had it ended %d times; %s", j.Tries-1, cmp.Or(j.Problem, "it has no other problem"))}
+		return &store.Outcome{Record: j.Record, Problem: fmt.Sprintf("its workers ended %d times; %s", j.Tries-1, cmp.Or(j.Problem, "no other problem is known"))}
 	}
 	payload, err := w.answer(ctx, j)
 	var one *models.TaskError
@@ -198,7 +196,7 @@ func (w *Worker) job(ctx context.Context, id string, j *store.Job) *store.Outcom
 	switch {
 	case err == nil:
 		return &store.Outcome{Record: j.Record, Payload: payload}
-	case !mine: // of the models or the database, and of all jobs
+	case !mine: // of the models or the database, for all jobs
 		w.failing("computing with model "+j.Model, err)
 		if unusable := (*modelError)(nil); errors.As(err, &unusable) {
 			w.rests.begin(j.Model)
@@ -217,17 +215,17 @@ func (w *Worker) job(ctx context.Context, id string, j *store.Job) *store.Outcom
 	return nil
 }
 
-// pause is 1 s after the first try and doubles with each.
+// pause returns the pause before a retry: 1 s after the first attempt, doubling with each.
 func pause(tries int) time.Duration {
 	return min(firstPause<<min(max(tries-1, 0), 20), longestPause)
 }
 
 func text(err error) string {
 	s := err.Error()
-	return s[:min(len(s), problemMax)] // the store mends what was cut
+	return s[:min(len(s), problemMax)] // the store repairs a cut character
 }
 
-// unfitError is about one record: it cannot be answered, or not yet.
+// unfitError means that one record cannot be answered, or not yet.
 type unfitError struct {
 	permanent bool
 	err       error
@@ -236,18 +234,18 @@ type unfitError struct {
 func (e *unfitError) Error() string { return e.err.Error() }
 func (e *unfitError) Unwrap() error { return e.err }
 
-// partsError is about an event of which chunks are missing.
+// partsError means that chunks of an event are missing.
 type partsError struct {
 	*task.MissingError
-	stored int    // chunks that are there
-	gone   string // why the others will not come, "" where they may
+	stored int    // stored chunks
+	gone   string // why the others will not arrive, "" if they may
 }
 
 func (e *partsError) Error() string {
 	if e.gone == "" {
 		return e.MissingError.Error()
 	}
-	return fmt.Sprintf("%v; the node has said that they will not come: %s", e.MissingError, e.gone)
+	return fmt.Sprintf("%v; the node has reported that they will not arrive: %s", e.MissingError, e.gone)
 }
 
 // answer computes the payload of a result.
@@ -268,7 +266,7 @@ func (w *Worker) answer(ctx context.Context, j *store.Job) ([]byte, error) {
 	return b, nil
 }
 
-// run turns a panic of an engine into an error: a bad task or model harms only itself.
+// run converts a panic of an engine to an error: a bad task or model affects only itself.
 func (w *Worker) run(ctx context.Context, model string, t *task.Task) (a models.Answer, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -279,7 +277,7 @@ func (w *Worker) run(ctx context.Context, model string, t *task.Task) (a models.
 	return w.Model(model).Run(ctx, t)
 }
 
-// task makes a task with readings of a job's record, joined with the other chunks of its event.
+// task returns a task with the readings of a job's record, joined with the other chunks of its event.
 func (w *Worker) task(ctx context.Context, j *store.Job) (*task.Task, error) {
 	ctx, cancel := context.WithTimeout(ctx, reading)
 	defer cancel()
@@ -304,7 +302,7 @@ func (w *Worker) task(ctx context.Context, j *store.Job) (*task.Task, error) {
 		switch {
 		case len(whole) > 0:
 			encoding, raw = whole[0].Encoding, whole[0].Raw
-		case damaged >= 0: // it will not come again
+		case damaged >= 0: // it will not arrive again
 			return nil, &unfitError{true, errors.New(all[damaged].Problem)}
 		case missing != nil:
 			gone, err := w.Store.Ended(ctx, found, len(missing.Missing))
@@ -324,13 +322,13 @@ func (w *Worker) task(ctx context.Context, j *store.Job) (*task.Task, error) {
 	return &t, nil
 }
 
-// store stores what came of jobs.
+// store stores the outcomes of jobs.
 func (w *Worker) store(ctx context.Context, id string, made []*store.Outcome) {
 	ctx, cancel := context.WithTimeout(ctx, storing)
 	defer cancel()
 	held, err := w.Store.FinishJobs(ctx, id, made)
 	w.failing("storing answers", err)
-	w.Counts.Lost.Add(int64(len(made) - held)) // computed again, here or by another
+	w.Counts.Lost.Add(int64(len(made) - held)) // they are computed again, by this or another worker
 	if err != nil {
 		return
 	}
@@ -352,11 +350,11 @@ func (w *Worker) store(ctx context.Context, id string, made []*store.Outcome) {
 func (w *Worker) postpone(ctx context.Context, id string, j *store.Job, pause time.Duration, why string, uncounted bool) {
 	ctx, cancel := context.WithTimeout(ctx, storing)
 	defer cancel()
-	w.failing("giving jobs back", w.Store.PostponeJob(ctx, id, j.Record, pause, why, uncounted))
+	w.failing("returning jobs", w.Store.PostponeJob(ctx, id, j.Record, pause, why, uncounted))
 	w.Counts.Postponed.Add(1)
 }
 
-// failing logs when something begins to fail and when it works again, not each time.
+// failing logs the first failure of an operation and its recovery, but not each failure.
 func (w *Worker) failing(what string, err error) {
 	switch failed := w.once.Known(what); {
 	case err != nil:
@@ -370,13 +368,13 @@ func (w *Worker) failing(what string, err error) {
 	}
 }
 
-// modelError is what a run of a model returned. Where it is neither of the task nor a panic, the model cannot be used for any task.
+// modelError is an error of a model's run. Unless it is a TaskError or a panic, the model is unusable for all tasks.
 type modelError struct{ error }
 
 func (e *modelError) Unwrap() error { return e.error }
 
-// rests are the models that cannot be used, with the time until which no jobs of theirs are taken: a job that is taken and given back costs
-// transactions, and there may be very many. Safe for concurrent use.
+// rests holds the unusable models, with the time until which their jobs are not taken: taking and returning a job costs transactions, and there may
+// be many jobs. It is safe for concurrent use.
 type rests struct {
 	mu    sync.Mutex
 	until map[string]time.Time

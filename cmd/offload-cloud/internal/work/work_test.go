@@ -138,7 +138,7 @@ func TestChunksThatAreGoneAreNotWaitedFor(t *testing.T) {
 	once(worker(s, fine))
 	require.Empty(t, s.postponed)
 	require.Contains(t, s.outcomes[0].Problem, "2 of 3 chunks are missing")
-	require.Contains(t, s.outcomes[0].Problem, "will not come: expired")
+	require.Contains(t, s.outcomes[0].Problem, "will not arrive: expired")
 	require.Equal(t, 1, s.outcomes[0].Stored)
 }
 
@@ -508,7 +508,7 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 		delete(s.records, 0)
 		w.Store, s.jobs = unreadable{s}, jobs[:1]
 		w.round(t.Context(), "w")
-		require.Contains(t, log.String(), "giving jobs back failed")
+		require.Contains(t, log.String(), "returning jobs failed")
 	})
 }
 
@@ -527,7 +527,7 @@ func TestAnErrorOfTheDatabaseLosesNoJob(t *testing.T) {
 		require.Len(t, s.outcomes, 2)
 		require.Zero(t, w.Counts.Lost.Load())
 		require.Greater(t, w.Counts.Errors.Load(), int64(10), "three of each lease")
-		require.Equal(t, 1, strings.Count(log.String(), "prolonging leases failed"))
+		require.Equal(t, 1, strings.Count(log.String(), "extending leases failed"))
 	})
 }
 
