@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// feed is a transport that has everything at hand, so that what is measured is the consumer and its database.
+// feed is a transport that delivers from memory, so that only the consumer and its database are measured.
 type feed struct {
 	messages [][]byte
 	acked    sync.WaitGroup
@@ -40,7 +40,7 @@ func (f *feed) Redeliver()                                        {}
 func (f *feed) Connected() bool                                   { return true }
 func (f *feed) Close()                                            {}
 
-// BenchmarkStored counts records from message to receipt, in batches of 100 small ones, durable on this machine's disk.
+// BenchmarkStored measures records from message to receipt, in batches of 100 small records, durable on this machine's disk.
 func BenchmarkStored(b *testing.B) {
 	b.Run("sqlite", func(b *testing.B) { benchmark(b, "sqlite:"+filepath.Join(b.TempDir(), "cloud.db")) })
 	b.Run("postgres", func(b *testing.B) { benchmark(b, pgtest.Start(b).Database(b)) })

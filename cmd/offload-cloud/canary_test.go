@@ -20,7 +20,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// passwordOf lets those in who know the one password.
+// passwordOf admits clients with the one password.
 type passwordOf struct {
 	broker.HookBase
 	password string
@@ -38,7 +38,7 @@ func (h *passwordOf) OnConnectAuthenticate(c *broker.Client, pk packets.Packet) 
 
 func (h *passwordOf) OnACLCheck(*broker.Client, string, bool) bool { return true }
 
-// No secret of the consumer's is in a line of its log, in what a verb prints, or in an answer, whether things go well or wrong.
+// Secrets of the consumer appear neither in its log, nor in the output of a verb, nor in an answer, on success and on failure.
 func TestNoSecretIsShown(t *testing.T) {
 	birds := canary.Flock{}
 	dir := t.TempDir()
@@ -104,7 +104,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		} {
 			out, log := &buffer{}, &buffer{}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			go func() { // what would try for ever has tried when it has said something
+			go func() { // a verb that retries forever has tried once it logs
 				for log.String() == "" && ctx.Err() == nil {
 					time.Sleep(10 * time.Millisecond)
 				}
@@ -112,7 +112,7 @@ func TestNoSecretIsShown(t *testing.T) {
 			}()
 			code := run(ctx, args, streams{out, log})
 			cancel()
-			if args[1] != "mqtt://"+address || len(args) != 8 || args[3] != "cloud" { // a wrong password is tried until the end
+			if args[1] != "mqtt://"+address || len(args) != 8 || args[3] != "cloud" { // a wrong password is retried until the end
 				require.NotZero(t, code, "%v", args)
 			}
 			require.NotEmpty(t, log.String())
@@ -126,7 +126,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	require.NotEmpty(t, birds.Find(string(bytes.ToUpper([]byte(good)))+good), "the search itself works")
 }
 
-// withPassword puts a password into a database's URL; the test's own server trusts everybody, so that it does not matter there.
+// withPassword puts a password into a database's URL. The test's server accepts every password.
 func withPassword(t *testing.T, dsn, password string) string {
 	t.Helper()
 	if rest, ok := strings.CutPrefix(dsn, "postgres://"); ok {

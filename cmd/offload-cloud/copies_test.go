@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// gateway is the part of a node that keeps and sends, as the service has it.
+// gateway is the part of a node that stores and exports, configured as in the service.
 type gateway struct {
 	spool    *spool.Spool
 	exporter *export.Exporter
@@ -33,7 +33,7 @@ func (testLogger) Infof(string, ...any)             {}
 func (l testLogger) Warnf(format string, a ...any)  { l.t.Logf("WARN "+format, a...) }
 func (l testLogger) Errorf(format string, a ...any) { l.t.Logf("ERROR "+format, a...) }
 
-// startGateway opens a spool, puts new tasks of its own into it, and sends all of it under the node name that its image came with.
+// startGateway opens a spool, adds new tasks of its own, and exports all of it under the node name of its image.
 func startGateway(t *testing.T, dir, address, client, events string, tasks int) *gateway {
 	t.Helper()
 	s, err := spool.Open(dir, spool.DefaultConfig())
@@ -72,8 +72,8 @@ func (g *gateway) stop(t *testing.T) {
 	require.NoError(t, g.spool.Close())
 }
 
-// A spool restored from a copy, and a golden image that several gateways start from under its node name: each that meets another's
-// sequences begins an epoch of its own, and the consumer has every task of all of them, once.
+// Gateways with a spool restored from a copy, or from one golden image with one node name: a gateway that meets the sequences of another one begins a
+// new epoch, and the consumer has every task of all gateways exactly once.
 func TestGatewaysOfOneImageLoseNothing(t *testing.T) {
 	for _, atOnce := range []bool{false, true} {
 		t.Run(fmt.Sprintf("at once %v", atOnce), func(t *testing.T) {

@@ -28,8 +28,8 @@ import (
 	"app-offload/functions/seal"
 )
 
-// What a node has sent over a broker is charged once, however often it is settled; prices and balance are published to it; a line that was changed is
-// found by the verb.
+// A node's records over a broker are charged once, however often they are settled. Prices and balance are published to the node. The verb detects a
+// changed line.
 func TestCreditsOfARealConsumer(t *testing.T) {
 	address, dir := edgetest.Broker(t), t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -84,12 +84,12 @@ func TestCreditsOfARealConsumer(t *testing.T) {
 	require.Equal(t, 1, run(t.Context(), show, streams{told, told}))
 	require.Contains(t, told.String(), "line 2: settlement 2 is changed")
 
-	// A settlement that a crash left half written is made anew.
+	// A half-written settlement of a crash is made again.
 	require.NoError(t, os.WriteFile(at("credits.jsonl"), raw[:len(raw)-20], 0o600))
 	require.Regexp(t, `n1 +default +5 `, verb(t, settle...))
 	require.Contains(t, verb(t, show...), "verified, last settlement 2:")
 
-	// Another key signs on. The account is verified as before, and the old key adds nothing.
+	// Another key signs from now on. The account is verified as before, and the old key can add nothing.
 	rotate := []string{"credits", "-ledger", at("credits.jsonl"), "-key", at("credits.key"), "-rotate", at("second.key")}
 	handed := append([]string{"credits", "-public", public[1]}, settle[1:]...)
 	require.Regexp(t, `^key [0-9a-f]{64} signs after settlement 3:`, verb(t, rotate...))
@@ -104,7 +104,7 @@ func TestCreditsOfARealConsumer(t *testing.T) {
 	require.Contains(t, verb(t, show...), "verified, last settlement 4:")
 }
 
-// fullDisk writes a half of the next line, as a disk that is full does.
+// fullDisk writes half of the next line, like a full disk.
 type fullDisk struct {
 	*os.File
 	full, stuck bool
@@ -127,7 +127,7 @@ func (d *fullDisk) Truncate(size int64) error {
 	return d.File.Truncate(size)
 }
 
-// A disk that is full, an account that cannot be read for a while and a second process that settles leave the account whole, and nothing is charged twice.
+// A full disk, an account that is unreadable for a while and a second settling process leave the account intact, and nothing is charged twice.
 func TestAnAccountOutlivesFaults(t *testing.T) {
 	address, dir := edgetest.Broker(t), t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -155,9 +155,9 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 	for i := range 3 {
 		r.send(t, batchTopic, edge.Batch(t, uint64(2+i), uint64(2+i)))
 		r.receipt(t)
-		disk.full, disk.stuck = true, i > 0 // the second time, not even the half line can be removed
+		disk.full, disk.stuck = true, i > 0 // the second time, even the half line cannot be removed
 		require.ErrorIs(t, s.settle(t.Context()), syscall.ENOSPC)
-		if i == 2 { // the third time, the file cannot be read
+		if i == 2 { // the third time, the file is unreadable
 			require.NoError(t, os.Rename(f.ledger, at("away")))
 			require.ErrorIs(t, s.settle(t.Context()), fs.ErrNotExist)
 			require.NoError(t, os.Rename(at("away"), f.ledger))
@@ -169,7 +169,7 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 2+i, book.Sums["n1"]["default"].Records)
 	}
-	// An account that is moved, or replaced, gets no settlement that a later start would make again.
+	// A moved or replaced account gets no settlement, since a later start would make it again.
 	r.send(t, batchTopic, edge.Batch(t, 10, 10))
 	r.receipt(t)
 	require.NoError(t, os.Rename(f.ledger, at("away")))
@@ -181,7 +181,7 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 	require.NoError(t, file.Close())
 	require.NoError(t, db.Close())
 
-	// A broker that is away holds no settlement up, and a stop meanwhile is one in order.
+	// An unreachable broker delays no settlement, and a stop meanwhile is orderly.
 	r.send(t, batchTopic, edge.Batch(t, 5, 5))
 	r.receipt(t)
 	require.Zero(t, stop())
@@ -193,7 +193,7 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 	}, "settling: %v", log)
 	require.Zero(t, stop(), log.String())
 
-	// A file that is no account, given by mistake, stays as it is.
+	// A file that is not an account, passed by mistake, stays unchanged.
 	require.NoError(t, os.WriteFile(at("letter"), []byte("dear reader"), 0o600))
 	settle[2] = at("letter")
 	require.Equal(t, 1, run(t.Context(), settle, streams{log, log}))
@@ -202,7 +202,7 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 	require.Equal(t, "dear reader", string(raw))
 }
 
-// A broker that is away holds up no settlement, and what is published once it is back are the balances of then.
+// An unreachable broker delays no settlement, and after its return the current balances are published.
 func TestBalancesArePublishedBesideSettlements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, log := &settler{}, &buffer{}
@@ -251,7 +251,7 @@ func TestCreditsRefuseWrongFlags(t *testing.T) {
 	}
 }
 
-// Names of nodes and classes are texts of the nodes': on a terminal they are shown as text.
+// Names of nodes and classes are texts of the nodes. On a terminal they are shown as plain text.
 func TestNoNameReachesTheTerminal(t *testing.T) {
 	node := "n\u202e1" // turns the text that follows around
 	var out strings.Builder

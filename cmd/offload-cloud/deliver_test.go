@@ -23,7 +23,7 @@ import (
 	"app-offload/functions/models/delivery"
 )
 
-// A node at a real broker takes the version that the verb sends it; one that does not know the key refuses it, and the verb fails and says why.
+// A node on a real broker installs the sent version. A node that does not know the key refuses it, and the verb fails with the reason.
 func TestDeliverSendsAModel(t *testing.T) {
 	public, private, err := minisign.GenerateKey(rand.Reader)
 	require.NoError(t, err)
@@ -99,7 +99,7 @@ func TestDeliverSendsAModel(t *testing.T) {
 	require.Contains(t, said, "has 10 bytes, the manifest specifies")
 }
 
-// sent is a transport that counts what is published to each node.
+// sent is a transport that counts the messages to each node.
 type sent struct {
 	consume.Transport
 	to map[string]int
@@ -112,8 +112,8 @@ func (s sent) Publish(_ context.Context, out []consume.Outgoing) error {
 	return nil
 }
 
-// Offers to a node that is away become ever rarer, as each stays with the broker; one that has answered is not offered the version again soon, as it asks
-// by itself and another offer would replace what it takes meanwhile.
+// Offers to an absent node become less frequent, since the broker stores each of them. A node that has answered soon gets no other offer: it requests
+// chunks itself, and another offer would replace its delivery.
 func TestFewOffersStayWithTheBroker(t *testing.T) {
 	folder := modeltest.Put(t, t.TempDir(), "bearing", "2", modeltest.Slow(t, 64, 2))
 	manifest, err := os.ReadFile(filepath.Join(folder, models.ManifestFile))

@@ -16,7 +16,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// cutIn cuts an event with two arrays into chunks of the size, at a time of reception.
+// cutIn cuts an event with two arrays into chunks of the given size, at a time of reception.
 func cutIn(id string, size int, received int64, values ...string) []*task.Task {
 	raw := fmt.Sprintf(`{"id":%q,"a":"[%s]","b":"[%s]"}`, id, values[0], values[1])
 	ev := &task.Event{ID: id, Device: "press-1", Profile: "press", Source: "wave", Origin: 1, Received: received, Encoding: task.JSON, Raw: []byte(raw)}
@@ -41,7 +41,7 @@ func printed(t *testing.T, dsn string) (lines []eventLine) {
 	return lines
 }
 
-// storeTasks commits tasks as records of one node, in the order given.
+// storeTasks commits tasks as records of one node, in the given order.
 func storeTasks(t *testing.T, dsn string, tasks ...*task.Task) {
 	t.Helper()
 	db, err := store.Open(t.Context(), dsn, store.Options{})
@@ -55,8 +55,8 @@ func storeTasks(t *testing.T, dsn string, tasks ...*task.Task) {
 	require.NoError(t, db.Close())
 }
 
-// An event that was cut twice into equally many chunks, in other places, is shown once and whole, whatever the order of arrival; so is each of two
-// events under one id. Chunks that came out the same were stored once.
+// An event that was cut twice into the same number of chunks, in different places, is shown once and complete, in any order of arrival. So is each of
+// two events with one id. Chunks that both cuts have in common were stored once.
 func TestEventsCutTwiceAreShown(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -95,7 +95,7 @@ func TestEventsCutTwiceAreShown(t *testing.T) {
 	}
 }
 
-// A row that is damaged is shown with the problem; the events before and behind it are whole.
+// A damaged row is shown with its problem; the events before and after it are complete.
 func TestEventsShowDamagedRows(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud.db")
 	var tasks []*task.Task
@@ -115,7 +115,7 @@ func TestEventsShowDamagedRows(t *testing.T) {
 	require.Equal(t, []any{int64(2), "n1"}, []any{lines[1].ID, lines[1].Node})
 }
 
-// Five devices, different events, one event id, each cut: five are shown.
+// Five devices send different events with one event id, each of them cut: five events are shown.
 func TestOneIDOfManyDevicesIsManyEvents(t *testing.T) {
 	dsn := "sqlite:" + filepath.Join(t.TempDir(), "cloud.db")
 	var tasks []*task.Task

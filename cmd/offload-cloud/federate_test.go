@@ -18,8 +18,8 @@ import (
 	"app-offload/functions/seal"
 )
 
-// Four nodes speak at a real broker with keys: the last is told the sum of the others; one that is not of its topic is refused by name. After a
-// restart the contributions are still there, and an old statement is refused.
+// Four nodes talk to a real broker with keys: the last one receives the sum of the others, and a node that uses another node's topic is refused by
+// name. After a restart the contributions still exist, and an old statement is refused.
 func TestFederateAnswersNodes(t *testing.T) {
 	address, dir := edgetest.Broker(t), t.TempDir()
 	writeKey(t, dir, "k1", 1)
@@ -94,12 +94,12 @@ func TestFederateRefusesWrongFlags(t *testing.T) {
 	}
 	bad := filepath.Join(t.TempDir(), "fleet.json")
 	require.NoError(t, os.WriteFile(bad, []byte("{}"), 0o600))
-	old := filepath.Join(t.TempDir(), strings.Repeat("x", 255)) // beside which no file has room for its name
+	old := filepath.Join(t.TempDir(), strings.Repeat("x", 255)) // there is no room for a file name beside it
 	raw, err := fleet.New(fleet.DefaultTerms(), nil, nil).Save()
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(old, raw, 0o600))
 	for _, state := range []string{bad, filepath.Join(bad, "x"), filepath.Join(t.TempDir(), "none", "x"), old} {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // where it is not refused, it would wait for the broker
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // if it is not refused, it waits for the broker
 		defer cancel()
 		log := &buffer{}
 		require.Equal(t, 1, run(ctx, []string{"federate", "-from", "mqtt://127.0.0.1:1", "-state", state}, streams{log, log}))
@@ -107,8 +107,7 @@ func TestFederateRefusesWrongFlags(t *testing.T) {
 	}
 }
 
-// What finds no room is acknowledged, as a broker holds up all that comes after so many messages that are not; and a state is written only where there is
-// anything new in it.
+// Messages beyond the queue are acknowledged, since unacknowledged messages block all later ones at a broker. The state is written only if it has changed.
 func TestFederateHoldsNothingUp(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "fleet.json")
 	n := &federation{fleet: fleet.New(fleet.DefaultTerms(), nil, nil), queue: make(chan *consume.Message, 1), state: state}

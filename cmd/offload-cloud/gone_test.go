@@ -22,7 +22,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// noClasses leaves every class at its defaults.
+// noClasses gives every class the defaults.
 type noClasses struct{}
 
 func (noClasses) All() []*task.Class { return nil }
@@ -39,13 +39,13 @@ func openSpool(t *testing.T, dir string) *spool.Spool {
 	t.Helper()
 	cfg := spool.DefaultConfig()
 	cfg.QuotaMiB, cfg.RingMiB, cfg.OnFull = 16, 0, spool.DropOldest
-	cfg.Sync, cfg.SyncInterval = spool.SyncInterval, "1h" // under which a crash makes the next life leap over sequences
+	cfg.Sync, cfg.SyncInterval = spool.SyncInterval, "1h" // with which a crash makes the next run skip sequences
 	s, err := spool.Open(dir, cfg)
 	require.NoError(t, err)
 	return s
 }
 
-// keep stores one task of about the size and gives its sequence.
+// keep stores one task of about the given size and returns its sequence.
 func keep(t *testing.T, s *spool.Spool, lane, size int, ttl time.Duration) uint64 {
 	t.Helper()
 	at := time.Now().UnixNano()
@@ -63,7 +63,7 @@ func keep(t *testing.T, s *spool.Spool, lane, size int, ttl time.Duration) uint6
 	return recs[0].Seq
 }
 
-// damage flips one bit in the middle of what stands behind the text in a segment.
+// damage flips one bit in the middle of the data after the text in a segment.
 func damage(t *testing.T, dir, text string) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
@@ -80,7 +80,7 @@ func damage(t *testing.T, dir, text string) {
 	t.Fatalf("%q is in no segment of %s", text, dir)
 }
 
-// run exports the spool until it is stopped.
+// runExporter exports the spool until it is stopped.
 func runExporter(t *testing.T, s *spool.Spool, address string, log *buffer) (stop func()) {
 	t.Helper()
 	bc := batch.DefaultConfig()
@@ -101,7 +101,7 @@ func runExporter(t *testing.T, s *spool.Spool, address string, log *buffer) (sto
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_ = x.Close(ctx) // what is left is of no interest any more
+		_ = x.Close(ctx) // the remaining records do not matter
 		require.NoError(t, <-ended)
 	}
 }
@@ -121,8 +121,8 @@ func statsOf(t *testing.T, db string) (f figures) {
 	return f
 }
 
-// A gap is always explained, from the spool of a node to the consumer's figures: a record that expired, one that made room, one that
-// was damaged on disk, one that was done on the node after all, and sequences that a crash kept from ever being given.
+// Every gap is explained, from a node's spool to the consumer's statistics: an expired record, an evicted record, a record damaged on disk, a record
+// finally processed on the node, and sequences that were never used because of a crash.
 func TestEveryGapIsExplained(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	s := openSpool(t, dir)
@@ -134,7 +134,7 @@ func TestEveryGapIsExplained(t *testing.T) {
 	s.Drop([]uint64{keep(t, s, 5, 100, 0)}, spool.ReasonHere)
 	marked := keep(t, s, 5, 10, 0)
 	at := fmt.Sprintf(`"x":"%s"}`, strings.Repeat("x", 10))
-	keep(t, s, 0, 200<<10, 0) // the lowest lane is the first to make room
+	keep(t, s, 0, 200<<10, 0) // the lowest lane is evicted first
 	keep(t, s, 0, 200<<10, 0)
 	for s.Stats().Dropped[spool.ReasonFull] < 2 {
 		keep(t, s, 9, 200<<10, 0)
@@ -144,7 +144,7 @@ func TestEveryGapIsExplained(t *testing.T) {
 	s = openSpool(t, dir)
 	last := keep(t, s, 5, 100, 0)
 	crashed := filepath.Join(t.TempDir(), "spool")
-	require.NoError(t, os.CopyFS(crashed, os.DirFS(dir))) // as the disk is when the process is killed now
+	require.NoError(t, os.CopyFS(crashed, os.DirFS(dir))) // the disk as after a kill at this moment
 	require.NoError(t, s.Close())
 	s = openSpool(t, crashed)
 	defer func() { require.NoError(t, s.Close()) }()
@@ -161,7 +161,7 @@ func TestEveryGapIsExplained(t *testing.T) {
 		have = statsOf(t, db)
 		held, _, _ := s.Fill()
 		if held == 0 && have.Gone["skipped"] < want["skipped"] {
-			keep(t, s, 5, 100, 0) // the floor comes with batches, and a receipt asks for some thousand sequences at a time
+			keep(t, s, 5, 100, 0) // the floor arrives with batches, and a receipt asks for some thousand sequences at a time
 		}
 		return held == 0 && have.Gaps == 0 && have.Gone["skipped"] >= want["skipped"]
 	}, "the consumer knows %+v, the spool %+v\n%v\n%v", &have, s.Stats(), log, exported)

@@ -22,7 +22,7 @@ import (
 	"app-offload/cmd/offload-cloud/internal/store"
 )
 
-// child is the program in a process of its own.
+// child is the program in a separate process.
 type child struct {
 	cmd   *exec.Cmd
 	ready chan struct{}
@@ -51,7 +51,7 @@ func (c *child) read(out io.Reader) {
 	}
 }
 
-// end signals the process, waits for it and gives what it logged.
+// end signals the process, waits for its end and returns its log.
 func (c *child) end(t testing.TB, signal syscall.Signal) string {
 	t.Helper()
 	require.NoError(t, c.cmd.Process.Signal(signal), "the program exited unexpectedly")
@@ -72,7 +72,7 @@ func (c *child) awaitReady(t testing.TB) {
 	}
 }
 
-// killRounds is how often the consumer is killed; KILL_ROUNDS sets it for longer runs.
+// killRounds returns how often the consumer is killed; KILL_ROUNDS sets it for longer runs.
 func killRounds(t testing.TB) int {
 	t.Helper()
 	text := os.Getenv("KILL_ROUNDS")
@@ -84,7 +84,7 @@ func killRounds(t testing.TB) int {
 	return n
 }
 
-// seed makes a run repeatable as far as the machine's timing allows; SEED sets it.
+// seed makes a run repeatable within the limits of timing; SEED sets it.
 func seed(t testing.TB) *rand.Rand {
 	t.Helper()
 	n := uint64(time.Now().UnixNano())
@@ -97,8 +97,8 @@ func seed(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(n, 1))
 }
 
-// The invariant: however often and whenever the consumer is killed, a record that was receipted is in the database,
-// every task is there exactly once, and once a node has its last receipt nothing is missing.
+// The invariant: however often and whenever the consumer is killed, a receipted record is in the database, every task is stored exactly once, and
+// once a node has its last receipt nothing is missing.
 func TestKillLosesAndDoublesNothing(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		kill(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"))
@@ -129,7 +129,7 @@ func kill(t *testing.T, dsn string) {
 	}
 	for round := range rounds {
 		c := start()
-		// The kills fall all over the work, whatever the machine's speed; the random pause makes the moment within a transaction random.
+		// The kills are spread over the whole work, at any speed of the machine; the random pause varies the moment within a transaction.
 		left := float64(edges[0].Records) * (1 - (float64(round)+random.Float64())/float64(rounds))
 		for patience := time.Now(); edges[0].Left() > int(left) && time.Since(patience) < 5*time.Second; {
 			time.Sleep(time.Duration(random.IntN(10)) * time.Millisecond)
@@ -143,7 +143,7 @@ func kill(t *testing.T, dsn string) {
 	verify(t, dsn, edges...)
 }
 
-// verify reads the database as somebody would who knows nothing of how it was written.
+// verify reads the database without knowledge of how it was written.
 func verify(t *testing.T, dsn string, edges ...*edgetest.Edge) {
 	t.Helper()
 	db, err := store.Open(t.Context(), dsn, store.Options{MustExist: true})

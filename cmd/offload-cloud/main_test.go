@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	// A signal that is caught here has its default in the programs that the tests start, also where nohup runs the tests.
+	// A signal that is caught here has its default in the programs started by the tests, even under nohup.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	code := m.Run()
 	if built.dir != "" {
@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// built is the program, made once for all tests that kill it. It is made without the race detector, under which
-// the embedded SQLite is slower by an order of magnitude.
+// built is the program, built once for all tests that kill it. It is built without the race detector, with which the embedded SQLite is slower by an
+// order of magnitude.
 var built struct {
 	once sync.Once
 	dir  string

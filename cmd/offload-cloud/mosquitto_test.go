@@ -28,8 +28,8 @@ import (
 	"app-offload/functions/seal"
 )
 
-// Two consumers share the messages and a database; one is killed and never comes back. What the broker had given to it
-// is lost at the broker, and comes again from the nodes, which have no receipt for it.
+// Two consumers share the messages and a database; one of them is killed and does not return. Its messages are lost at the broker, and the nodes send
+// them again because of the missing receipts.
 func TestSharedSubscriptionIsSafeThroughReceipts(t *testing.T) {
 	address, dsn := mosquittotest.Start(t, ""), pgtest.Start(t).Database(t)
 	random := seed(t)
@@ -54,7 +54,7 @@ func TestSharedSubscriptionIsSafeThroughReceipts(t *testing.T) {
 	verify(t, dsn, edge)
 }
 
-// The broker asks for a certificate and a password; the consumer has both and verifies the broker's.
+// The broker requires a certificate and a password; the consumer has both and verifies the broker's certificate.
 func TestTLSWithClientCertificateAndPassword(t *testing.T) {
 	dir := t.TempDir()
 	authority := newAuthority(t, dir)

@@ -29,7 +29,7 @@ import (
 	"app-offload/functions/mqtt/mosquittotest"
 )
 
-// asNode makes the test's own binary a server of a cluster, described by a natsNode as JSON.
+// asNode turns the test's own binary into a server of a cluster, described by a natsNode as JSON.
 const asNode = "OFFLOAD_CLOUD_AS_NATS_NODE"
 
 // natsNode is one server; the other ports are those of the whole cluster.
@@ -55,7 +55,7 @@ func (n *natsNode) options() *server.Options {
 	return o
 }
 
-// runNode is the whole of a server process.
+// runNode runs a server process.
 func runNode(description string) error {
 	node := &natsNode{}
 	if err := json.Unmarshal([]byte(description), node); err != nil {
@@ -110,7 +110,7 @@ func TestReceivesFromNATS(t *testing.T) {
 	verify(t, dsn, edge)
 }
 
-// natsCluster is three servers in processes of their own.
+// natsCluster is three servers in separate processes.
 type natsCluster struct {
 	nodes []*natsNode
 	procs []*exec.Cmd
@@ -163,7 +163,7 @@ func (c *natsCluster) urls(scheme string, port func(*natsNode) int) (urls []stri
 	return urls
 }
 
-// roles asks which server leads the stream and waits until both others have all of it.
+// roles returns the leader of the stream, once both other servers have all of it.
 func (c *natsCluster) roles(t *testing.T, js jetstream.JetStream) (leader, follower int) {
 	t.Helper()
 	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(200 * time.Millisecond) {
@@ -193,7 +193,7 @@ func (c *natsCluster) roles(t *testing.T, js jetstream.JetStream) (leader, follo
 	return 0, 0
 }
 
-// holds says which server an MQTT client is connected to.
+// holds returns the server that an MQTT client is connected to.
 func (c *natsCluster) holds(t *testing.T, client string) int {
 	t.Helper()
 	for i, n := range c.nodes {
@@ -204,9 +204,8 @@ func (c *natsCluster) holds(t *testing.T, client string) int {
 	return 0
 }
 
-// The invariants are those of the other kill tests, with servers killed beside consumers and workers: first the one that leads
-// the stream, then one that follows, then the one that the node is connected to, and all that again for NATS_KILL_ROUNDS. One task of 100
-// is of a class with a model, and ends with one result.
+// The invariants are those of the other kill tests, with servers killed in addition to consumers and workers: first the leader of the stream, then a
+// follower, then the server of the node, all repeated for NATS_KILL_ROUNDS. One task in 100 is of a class with a model, and ends with one result.
 func TestKillingNATSServersLosesAndDoublesNothing(t *testing.T) {
 	rounds, err := strconv.Atoi(os.Getenv("NATS_KILL_ROUNDS"))
 	if err != nil {
@@ -249,7 +248,7 @@ func TestKillingNATSServersLosesAndDoublesNothing(t *testing.T) {
 		victim := [...]int{leader, follower, c.holds(t, "edge-n1")}[round%3]
 		t.Logf("killing %s (%s) with %d records left", c.nodes[victim].Name, [...]string{"leads", "follows", "holds the node"}[round%3], edge.Left())
 		c.kill(t, victim)
-		i := random.IntN(len(workers)) // a consumer or the worker dies as well
+		i := random.IntN(len(workers)) // a consumer or the worker is killed as well
 		args := workers[i].cmd.Args[1:]
 		t.Logf("and offload-cloud %s", args[0])
 		workers[i].end(t, syscall.SIGKILL)

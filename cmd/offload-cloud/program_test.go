@@ -46,7 +46,7 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// program runs the consumer inside the test until stop is called, which gives its exit code.
+// program runs the consumer inside the test until stop is called, which returns its exit code.
 func program(t *testing.T, args ...string) (out, log *buffer, stop func() int) {
 	t.Helper()
 	out, log = &buffer{}, &buffer{}
@@ -57,7 +57,7 @@ func program(t *testing.T, args ...string) (out, log *buffer, stop func() int) {
 	return out, log, func() int { cancel(); return <-ended }
 }
 
-// verb runs a verb and gives what it prints.
+// verb runs a verb and returns its output.
 func verb(t *testing.T, args ...string) string {
 	t.Helper()
 	out, log := &buffer{}, &buffer{}
@@ -74,7 +74,7 @@ func eventually(t *testing.T, done func() bool, what string, args ...any) {
 	}
 }
 
-// radio is a client that publishes what a test wants and receives the receipts.
+// radio is a client that publishes the test's messages and receives the receipts.
 type radio struct {
 	mqtt.Client
 	receipts chan *seal.Receipt
@@ -139,7 +139,7 @@ func newEdge(t *testing.T, ring seal.Keys) *edgetest.Edge {
 
 const batchTopic = "offload/v1/n1/batch/default"
 
-// A day in the life of an operator: sealed batches, a gap and its explanation, a key that came too late, and the verbs.
+// A day of an operator: sealed batches, a gap and its explanation, a key that came too late, and the verbs.
 func TestSealedBatchesGapsAndDeadLetters(t *testing.T) {
 	address, ours, theirs := edgetest.Broker(t), t.TempDir(), t.TempDir()
 	writeKey(t, ours, "a", 1)
@@ -245,7 +245,7 @@ func TestEventsAreJoinedFromTheirChunks(t *testing.T) {
 	require.Contains(t, refused.String(), "-after -1")
 }
 
-// cutEvent is an event of which an array was cut out in two chunks.
+// cutEvent returns an event whose array was cut into two chunks.
 func cutEvent(id string) []*task.Task {
 	raw := []byte(`{"id":"` + id + `","value":"[1, 2, 3, 4]"}`)
 	at := bytes.IndexByte(raw, '[')
@@ -262,7 +262,7 @@ type readNothing struct{ auth.AllowHook }
 
 func (*readNothing) OnACLCheck(_ *broker.Client, _ string, write bool) bool { return write }
 
-// Such a broker must not leave the consumer waiting in silence.
+// Such a broker must not leave the consumer waiting without a message.
 func TestForbiddenSubscriptionEndsTheProgram(t *testing.T) {
 	address := edgetest.Broker(t, &readNothing{})
 	out, log := &buffer{}, &buffer{}
@@ -331,7 +331,7 @@ func TestWrongUsageIsExplained(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			out, log := &buffer{}, &buffer{}
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // where it is not refused, it would consume without end
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // if it is not refused, it consumes without end
 			defer cancel()
 			require.Equal(t, tt.code, run(ctx, tt.args, streams{out, log}), log.String())
 			require.Contains(t, log.String(), tt.want)

@@ -14,8 +14,8 @@ import (
 	"app-offload/functions/seal"
 )
 
-// Messages that somebody recorded and plays again, made up, altered, or moved to another node's topic store nothing, stop nothing, and
-// are counted where an operator looks; a poisoned one waits as a dead letter until its key is there.
+// Recorded and replayed, forged, altered or moved messages store nothing, stop nothing, and are counted for the operator. A message with an unknown
+// key stays a dead letter until the key is available.
 func TestReplayedAndForgedMessagesAreCounted(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		refuse(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"))
@@ -34,16 +34,16 @@ func refuse(t *testing.T, db string) {
 	r := newRadio(t, address, seal.NewOpener(loadKeys(t, ours), seal.Limits{}))
 
 	recorded := edge.Batch(t, 1, 1, 2, 3)
-	for range 3 { // the second and third are a replay; a receipt is the answer, as the node may not have heard the first
+	for range 3 { // the second and third are replays; each gets a receipt, since the node may have missed the first
 		r.send(t, batchTopic, recorded)
 		require.Equal(t, []seal.Range{{First: 1, Last: 3}}, r.receipt(t).Safe)
 	}
 	r.send(t, "offload/v1/n2/batch/default", recorded)         // another node's topic
-	r.send(t, "offload/v1/n1/gone", recorded)                  // not what the topic says
-	r.send(t, batchTopic, newEdge(t, nil).Batch(t, 1, 4))      // not sealed at all
-	r.send(t, batchTopic, flipped(recorded, len(recorded)-30)) // sealed, and altered: the content ends the message
+	r.send(t, "offload/v1/n1/gone", recorded)                  // another kind than the topic's
+	r.send(t, batchTopic, newEdge(t, nil).Batch(t, 1, 4))      // not sealed
+	r.send(t, batchTopic, flipped(recorded, len(recorded)-30)) // sealed and altered: the content is at the end
 	r.send(t, batchTopic, flipped(recorded, len(recorded)-1))
-	r.send(t, batchTopic, late.Batch(t, 1, 5)) // sealed with a key that is not here
+	r.send(t, batchTopic, late.Batch(t, 1, 5)) // sealed with an unknown key
 	r.send(t, batchTopic, late.Batch(t, 1, 6)[:100])
 
 	var have map[string]map[string]any

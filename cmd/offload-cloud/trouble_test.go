@@ -29,7 +29,7 @@ func edgeOf(t *testing.T, node, epoch string, seed uint64) *edgetest.Edge {
 	return (&edgetest.Edge{Node: node, Epoch: epoch, Records: 1000, Rand: rand.New(rand.NewPCG(seed, 1))}).Prepare(t)
 }
 
-// sealed makes a batch of a session; what distinguishes its events is part of their ids.
+// sealed returns a batch of a session; events distinguishes its event ids.
 func sealed(t *testing.T, session, events string, floor uint64, seqs ...uint64) []byte {
 	t.Helper()
 	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
@@ -44,8 +44,8 @@ func sealed(t *testing.T, session, events string, floor uint64, seqs ...uint64) 
 	return msg
 }
 
-// A spool restored from a copy, or a golden image started twice, uses numbers again: nothing of the second is receipted as something of the first,
-// everything is named and counted, and what was quarantined can be stored.
+// A spool restored from a copy, or a golden image started twice, reuses sequences: nothing is receipted as something else, everything is named and
+// counted, and quarantined records can be stored.
 func TestCopiesOfASpoolLoseNothing(t *testing.T) {
 	for name, dsn := range map[string]string{"sqlite": "sqlite:" + filepath.Join(t.TempDir(), "cloud.db"), "postgres": pgtest.Start(t, "fsync=off").Database(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -84,12 +84,12 @@ func TestCopiesOfASpoolLoseNothing(t *testing.T) {
 	}
 }
 
-// A record that was unreadable when another took its number stays a dead letter until it is stored, too.
+// A record that was unreadable when another one took its sequence stays a dead letter until it is stored as well.
 func TestARetryNeverLosesWhatIsInConflict(t *testing.T) {
 	dsn := "sqlite:" + filepath.Join(t.TempDir(), "cloud.db")
 	db, err := store.Open(t.Context(), dsn, store.Options{DeadCount: 1})
 	require.NoError(t, err)
-	unreadable := edgeOf(t, "n1", "late", 1).Task(7).Append(nil) // as a newer program would have it
+	unreadable := edgeOf(t, "n1", "late", 1).Task(7).Append(nil) // as from a newer program
 	commit := func(r store.Record) *store.Result {
 		result, err := db.Commit(t.Context(), &store.Group{Batches: []*store.Batch{{Node: "n1", Epoch: "e1", Floor: 1, Records: []store.Record{r}}}})
 		require.NoError(t, err)
@@ -103,7 +103,7 @@ func TestARetryNeverLosesWhatIsInConflict(t *testing.T) {
 	require.Equal(t, 2, strings.Count(verb(t, "events", "-store", dsn), "\n"))
 }
 
-// hold keeps the row of a node, as a worker does that hangs in a transaction.
+// hold locks the row of a node, like a worker that hangs in a transaction.
 func hold(t *testing.T, dsn, node string) *sql.Tx {
 	t.Helper()
 	db, err := sql.Open("pgx", dsn)
@@ -116,7 +116,7 @@ func hold(t *testing.T, dsn, node string) *sql.Tx {
 	return tx
 }
 
-// With one row of twenty held, the nineteen other nodes are stored and receipted, /ready names the one, and it follows as soon as it can.
+// While one row of twenty is locked, the nineteen other nodes are stored and receipted, /ready names the one, and it follows once it is free.
 func TestAHungWorkerStopsOnlyItsNode(t *testing.T) {
 	dsn, address := pgtest.Start(t, "fsync=off").Database(t), edgetest.Broker(t)
 	_, log, stop := program(t, "-from", "mqtt://"+address, "-store", dsn, "-listen", "127.0.0.1:0")
@@ -144,7 +144,7 @@ func TestAHungWorkerStopsOnlyItsNode(t *testing.T) {
 	require.Zero(t, stop(), log.String())
 }
 
-// A statement_timeout that a group does not fit in makes groups smaller.
+// A statement_timeout that is too short for a group makes groups smaller.
 func TestASmallStatementTimeoutIsLivedWith(t *testing.T) {
 	dsn, address := pgtest.Start(t, "fsync=off").Database(t), edgetest.Broker(t)
 	db, err := store.Open(t.Context(), dsn, store.Options{})
@@ -179,7 +179,7 @@ func TestASmallStatementTimeoutIsLivedWith(t *testing.T) {
 	require.Zero(t, stop(), log.String())
 }
 
-// A reader of the lines that goes away ends nothing; the consumer says so once.
+// If the reader of the lines exits, nothing ends; the consumer logs it once.
 func TestAClosedPipeOfLinesEndsNothing(t *testing.T) {
 	address, dsn := edgetest.Broker(t), "sqlite:"+filepath.Join(t.TempDir(), "cloud.db")
 	reader, writer, err := os.Pipe()
@@ -197,7 +197,7 @@ func TestAClosedPipeOfLinesEndsNothing(t *testing.T) {
 	for seq := range uint64(20) {
 		r.send(t, batchTopic, edge.Batch(t, 1, seq+1))
 		r.receipt(t)
-		if seq == 2 { // as head -1 does
+		if seq == 2 { // like head -1
 			_, err := bufio.NewReader(reader).ReadString('\n')
 			require.NoError(t, err)
 			require.NoError(t, reader.Close())
@@ -208,7 +208,7 @@ func TestAClosedPipeOfLinesEndsNothing(t *testing.T) {
 	require.Equal(t, 20, strings.Count(verb(t, "events", "-store", dsn), "\n"))
 }
 
-// A terminal that is closed stops the consumer in order.
+// A closed terminal stops the consumer in order.
 func TestAHangupIsAStop(t *testing.T) {
 	address, dsn := edgetest.Broker(t), "sqlite:"+filepath.Join(t.TempDir(), "cloud.db")
 	c := startChild(t, "-from", "mqtt://"+address, "-store", dsn)
@@ -218,7 +218,7 @@ func TestAHangupIsAStop(t *testing.T) {
 	require.NoError(t, c.cmd.Wait(), c.lines.String())
 }
 
-// A post under a name that means something in a URL is answered to that name alone.
+// A post with a name that has a meaning in a URL is answered only to that name.
 func TestANodesNameCannotLeadAReceiptElsewhere(t *testing.T) {
 	paths := make(chan string, 10)
 	router := http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { paths <- r.URL.EscapedPath() })}

@@ -29,8 +29,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// shown is a store in which there is something of everything that a verb shows: records, an event that lacks a chunk, gaps, records that are gone, a
-// conflict, letters, and jobs with every end.
+// shown is a store with everything that a verb shows: records, an event with a missing chunk, gaps, gone records, a conflict, letters, and jobs with
+// every outcome.
 func shown(t *testing.T) (dsn, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "cloud.db")
@@ -80,7 +80,7 @@ func shown(t *testing.T) (dsn, path string) {
 
 var times = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?`)
 
-// What the verbs show of one store.
+// The output of the verbs for one store.
 func TestWhatVerbsShow(t *testing.T) {
 	dsn, _ := shown(t)
 	var all strings.Builder
@@ -100,7 +100,7 @@ type noRoom struct{ error }
 
 func (w noRoom) Write([]byte) (int, error) { return 0, w.error }
 
-// What cannot be written is an error of every verb, except for a reader that has seen enough.
+// A failed write is an error of every verb, unless the reader has closed the pipe.
 func TestAFullOutputIsAnErrorOfEveryVerb(t *testing.T) {
 	for _, args := range []string{"stats", "stats -json", "dead list", "dead retry", "dead retry 2", "dead drop 1", "dead drop all", "jobs list", "jobs retry", "jobs retry 2", "events", "events -limit 1"} {
 		dsn, _ := shown(t)
@@ -115,7 +115,7 @@ func TestAFullOutputIsAnErrorOfEveryVerb(t *testing.T) {
 	}
 }
 
-// A store that fails is an error of every verb: each needs the table that is missing.
+// A failing store is an error of every verb: each needs the missing table.
 func TestAFailingStoreIsAnErrorOfEveryVerb(t *testing.T) {
 	for args, table := range map[string]string{
 		"stats": "ranges", "stats -json": "dead_letters", "dead list": "dead_letters", "dead retry": "dead_letters", "dead drop 1": "dead_letters", "dead drop all": "dead_letters",
@@ -134,7 +134,7 @@ func TestAFailingStoreIsAnErrorOfEveryVerb(t *testing.T) {
 	}
 }
 
-// Words that a verb does not know, and stores that are not there, are named.
+// Unknown words and missing stores are named.
 func TestVerbsNameWhatIsWrong(t *testing.T) {
 	dsn, _ := shown(t)
 	for args, want := range map[string]string{
@@ -155,7 +155,7 @@ func TestVerbsNameWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Each flag has its bounds, and both ends of them are good.
+// Each flag has its bounds, and both bounds are valid.
 func TestFlagsHaveTheirBounds(t *testing.T) {
 	good := workFlags{threads: -1, lease: time.Second, tries: 1, models: modelFlags{memoryMiB: 1}}
 	require.NoError(t, good.check())
@@ -208,7 +208,7 @@ func TestFlagsHaveTheirBounds(t *testing.T) {
 	}
 }
 
-// A password is the file's first line, asked at each connection; a file that is gone is logged, and a user has no password then.
+// A password is the file's first line, read at each connection. A missing file is logged, and the user then has no password.
 func TestThePasswordIsReadAtEachConnection(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pw")
 	require.NoError(t, os.WriteFile(path, []byte("first\r\n"), 0o600))
@@ -231,7 +231,7 @@ func TestThePasswordIsReadAtEachConnection(t *testing.T) {
 	require.Equal(t, []string{"u", ""}, []string{user, password})
 }
 
-// A folder of models must be there, and keys that are asked for must be some.
+// A folder of models must exist, and a file of keys must contain a key.
 func TestModelsThatCannotBeOpened(t *testing.T) {
 	dir := t.TempDir()
 	file, none := filepath.Join(dir, "file"), filepath.Join(dir, "none")
@@ -250,7 +250,7 @@ func TestModelsThatCannotBeOpened(t *testing.T) {
 	}
 }
 
-// On a terminal the line of the figures stands below the log; elsewhere they are logged when something has happened.
+// On a terminal the progress line is below the log; elsewhere progress is logged when something has happened.
 func TestProgressStandsBelowTheLog(t *testing.T) {
 	var out, text bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&text, nil))
@@ -279,7 +279,7 @@ func TestProgressStandsBelowTheLog(t *testing.T) {
 	require.Empty(t, out.String())
 }
 
-// What is missing is the answer of /ready, with what is wrong with single keys beside "ready".
+// /ready returns what is missing, and problems of single keys in addition to "ready".
 func TestReadySaysWhatIsMissing(t *testing.T) {
 	why := "the store fails"
 	mux := newMux(func(context.Context) string { return why }, &keyFlags{}, &consume.Counts{})
@@ -311,7 +311,7 @@ func TestReadySaysWhatIsMissing(t *testing.T) {
 	require.Equal(t, "the store does not answer", withoutStore(t.Context(), db))
 }
 
-// A letter that became readable is stored by a retry, and is a letter no longer.
+// A retry stores a letter that became readable and removes it from the list.
 func TestARetryStoresWhatBecameReadable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud.db")
 	db, err := store.Open(t.Context(), "sqlite:"+path, store.Options{})

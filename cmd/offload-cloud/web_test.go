@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A client that sends nothing, half a request, a body that never comes, or no further request, loses its connection.
+// A client that sends nothing, half a request, an incomplete body, or no further request, loses its connection.
 func TestSlowClientsLoseTheirConnection(t *testing.T) {
 	const host = " / HTTP/1.1\r\nHost: h\r\n"
 	for _, text := range []string{"", "GET / HTTP/", "POST" + host + "Content-Length: 9\r\n\r\n", "GET" + host + "\r\n"} {
@@ -31,7 +31,7 @@ func TestSlowClientsLoseTheirConnection(t *testing.T) {
 	}
 }
 
-// piped is a listener to which connections are handed.
+// piped is a listener for passed connections.
 type piped struct{ conns chan net.Conn }
 
 func (p *piped) Accept() (net.Conn, error) {

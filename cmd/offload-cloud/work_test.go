@@ -22,7 +22,7 @@ import (
 	"app-offload/functions/mqtt/mosquittotest"
 )
 
-// counted are the jobs of all nodes.
+// counted returns the jobs of all nodes.
 func counted(t *testing.T, dsn string) (all store.JobCounts) {
 	t.Helper()
 	for line := range strings.Lines(verb(t, "stats", "-json", "-store", dsn)) {
@@ -72,14 +72,14 @@ func TestRecordsAreAnswered(t *testing.T) {
 	require.Equal(t, store.JobCounts{Confirmed: tasks}, counted(t, dsn))
 }
 
-// A record that no model can answer is set aside after its tries, with the reason, which the node gets too. It may be tried anew.
+// A record that no model can answer is set aside after its attempts, with the reason, which the node also receives. It can be retried.
 func TestWhatCannotBeAnsweredIsSetAside(t *testing.T) {
 	address, dir := edgetest.Broker(t), t.TempDir()
 	edgetest.Model(t, dir, "double", "1.0", "default")
 	dsn := "sqlite:" + filepath.Join(t.TempDir(), "cloud.db")
 	asker := ask(t, address, "n1", nil)
 	_, log, stop := program(t, "-from", "mqtt://"+address, "-store", dsn, "-models", dir, "-tries", "1")
-	edge := (&edgetest.Edge{Node: "n1", Epoch: "e1", Records: 3, Resend: time.Second, Rand: seed(t)}).Prepare(t) // events without what EdgeX requires
+	edge := (&edgetest.Edge{Node: "n1", Epoch: "e1", Records: 3, Resend: time.Second, Rand: seed(t)}).Prepare(t) // events without fields that EdgeX requires
 	require.True(t, edge.Run(t.Context(), t, "tcp://"+address))
 	eventually(t, func() bool { return counted(t, dsn) == store.JobCounts{Failed: 3} }, "all are set aside: %v", log)
 	eventually(t, func() bool { last, _ := asker.Answers(); return len(last) == 3 }, "the node knows")
@@ -96,7 +96,7 @@ func TestWhatCannotBeAnsweredIsSetAside(t *testing.T) {
 	require.Zero(t, stop(), log)
 }
 
-// A model that is not there yet costs no job a try: its jobs wait for it. A worker beside the consumer computes them.
+// A missing model costs no job an attempt: its jobs wait for it. A separate worker computes them.
 func TestJobsWaitForTheirModel(t *testing.T) {
 	address, dir := edgetest.Broker(t), t.TempDir()
 	dsn := "sqlite:" + filepath.Join(t.TempDir(), "cloud.db")
@@ -116,7 +116,7 @@ func TestJobsWaitForTheirModel(t *testing.T) {
 	require.Zero(t, stop(), log)
 }
 
-// Mistakes in flags are named before anything begins.
+// Wrong flags are reported before anything starts.
 func TestWorkFlagsAreChecked(t *testing.T) {
 	for want, args := range map[string][]string{
 		"-models is missing":  {"work"},
@@ -139,8 +139,8 @@ func TestWorkFlagsAreChecked(t *testing.T) {
 	}
 }
 
-// The invariant: whatever is killed when, every record of a class with a model ends with exactly one result, which the node receives and
-// confirms. The node loses some results itself, as one that is killed does.
+// The invariant: whatever is killed at any time, every record of a class with a model ends with exactly one result, which the node receives and
+// confirms. The node itself loses some results, like one that is killed.
 func TestKilledWorkersLeaveOneResultEach(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		killWorkers(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"))
@@ -179,7 +179,7 @@ func killWorkers(t *testing.T, dsn string) {
 		alive[name] = startChild(t, crew[name]...)
 		alive[name].awaitReady(t)
 	}
-	for _, name := range names { // the consumer first: it makes the tables
+	for _, name := range names { // the consumer first, which creates the tables
 		start(name)
 	}
 	for range rounds {

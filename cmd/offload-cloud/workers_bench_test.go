@@ -24,7 +24,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// share is a transport whose messages go to whichever consumer of the group has room, as those of a shared subscription do.
+// share is a transport whose messages go to any consumer of the group with room, like a shared subscription.
 type share struct {
 	messages <-chan *consume.Message
 	done     sync.WaitGroup
@@ -46,8 +46,8 @@ func (s *share) Redeliver()                                        {}
 func (s *share) Connected() bool                                   { return true }
 func (s *share) Close()                                            { s.done.Wait() }
 
-// BenchmarkWorkers compares 1, 2 and 4 consumers that share one PostgreSQL and the messages of their nodes, in rounds that take turns, so
-// that what else the machine does slows all of them. Each round stores all messages in a new database. The figures are medians.
+// BenchmarkWorkers compares 1, 2 and 4 consumers that share one PostgreSQL and the messages of their nodes, in alternating rounds, so that other load
+// on the machine slows all of them. Each round stores all messages in a new database. The results are medians.
 func BenchmarkWorkers(b *testing.B) {
 	for _, load := range []struct{ nodes, batches, size int }{{4, 800, 100}, {1000, 4000, 10}} {
 		b.Run(fmt.Sprintf("%d-nodes", load.nodes), func(b *testing.B) {
@@ -99,7 +99,7 @@ func compare(b *testing.B, messages []*consume.Message, size int) {
 	}
 }
 
-// shared stores the messages with n consumers and returns how long that took and how many tasks were stored.
+// shared stores the messages with n consumers, and returns the time and the number of stored tasks.
 func shared(b *testing.B, dsn string, n int, messages []*consume.Message) (took time.Duration, tasks int64) {
 	var acked sync.WaitGroup
 	acked.Add(len(messages))
@@ -137,8 +137,8 @@ func shared(b *testing.B, dsn string, n int, messages []*consume.Message) (took 
 	return took, tasks
 }
 
-// cpu is what this process, its PostgreSQL and the sessions of that have used of the processors. On a machine that does other things too it
-// is a better measure than the clock.
+// cpu returns the CPU time used by this process, its PostgreSQL and the database's sessions. On a machine with other load it is a better measure than
+// elapsed time.
 func cpu(b *testing.B) time.Duration {
 	self, used := os.Getpid(), map[int]int64{} // in ticks of 10 ms
 	parent := map[int]int{}
@@ -147,12 +147,12 @@ func cpu(b *testing.B) time.Duration {
 	for _, path := range all {
 		stat, err := os.ReadFile(path)
 		if err != nil {
-			continue // it has ended
+			continue // the process has ended
 		}
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		parent[pid], _ = strconv.Atoi(fields[1])
-		for _, f := range fields[11:15] { // user and system time, its own and of its children that ended
+		for _, f := range fields[11:15] { // user and system time, of the process and of its ended children
 			n, _ := strconv.ParseInt(f, 10, 64)
 			used[pid] += n
 		}

@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/check/bounds"
 )
 
-// What the configuration accepts.
+// Bounds of the configuration.
 func TestBounds(t *testing.T) {
 	require.Equal(t, `CacheMiB 1 to 65536
 MaxModels 1 to 1000

@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/models/hard"
 )
 
-// The budgets are written when something was taken of them, and not otherwise: a write costs flash.
+// The budgets are written only after a change: a write costs flash.
 func TestBudgetsAreWrittenWhenTheyChange(t *testing.T) {
 	dir := t.TempDir()
 	cfg := models.DefaultConfig()

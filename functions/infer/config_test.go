@@ -57,7 +57,7 @@ func TestAModelAndItsRule(t *testing.T) {
 
 func first(a, _ error) error { return a }
 
-// A rule that cannot be read refuses the classes as a whole, names its class, and leaves what was in force.
+// An invalid rule rejects all classes, names its class, and leaves the previous ones in force.
 func TestARuleThatCannotBeReadIsRefused(t *testing.T) {
 	b := openRoom(t, nil)
 	bad := task.Class{Name: "worse", Model: "bearing", Hard: "nonsense"}

@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/models/delivery"
 )
 
-// No message in the queue of deliveries is larger than a statement may be, whatever is published on the node's topic.
+// No message in the queue of deliveries is larger than the limit, whatever is published on the node's topic.
 func TestNoLargeMessageWaits(t *testing.T) {
 	d := &Deliveries{queue: make(chan []byte, 2)}
 	for _, begins := range []string{"OMC1", `{"`} {

@@ -27,7 +27,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// lines is a log that keeps information and warnings.
+// lines is a log that records information and warnings.
 type lines struct {
 	noLog
 	mu   sync.Mutex
@@ -54,7 +54,7 @@ func (l *lines) with(text string) (n int) {
 	return n
 }
 
-// A delivery over the wire ends with the model installed, and says so; what cannot be used is named once, and nothing more is after the end.
+// A delivery over the wire ends with the installed model and logs it. A problem is logged once, and nothing after the end.
 func TestDeliveriesInstallModels(t *testing.T) {
 	public, private, err := minisign.GenerateKey(rand.Reader)
 	require.NoError(t, err)
@@ -107,7 +107,7 @@ func TestDeliveriesInstallModels(t *testing.T) {
 	require.Equal(t, 2, log.with("delivering a model failed"))
 }
 
-// Deliveries are taken only with a folder of models, and where the configuration wants them.
+// Deliveries are accepted only with a folder of models and a configuration that enables them.
 func TestDeliveriesAreWanted(t *testing.T) {
 	for name, change := range map[string]func(c *Config, class *task.ClassConfig){
 		"no folder": func(c *Config, class *task.ClassConfig) { c.Directory, c.Delivery, class.Model = "", true, "" },
@@ -120,7 +120,7 @@ func TestDeliveriesAreWanted(t *testing.T) {
 	}
 }
 
-// Operators that fail leave nothing to the model: its place is given back, and the task reports their failure.
+// If the operators fail, the model does not run: its place is released, and the task reports the failure.
 func TestAFailedOperatorGivesThePlaceBack(t *testing.T) {
 	b := openRoom(t, func(_ *Config, class *task.ClassConfig) { class.Operators = "rate; deadtime time=1ms" })
 	b.bus.err = errors.New("the bus is away")
@@ -133,7 +133,7 @@ func TestAFailedOperatorGivesThePlaceBack(t *testing.T) {
 	require.Zero(t, b.Stats().Classes[0].Final+b.Stats().Classes[0].Failed)
 }
 
-// An answer that the bus does not take is offered again after a pause, and not any more once the room is being closed.
+// An answer that the bus rejects is offered again after a pause, but not once the room is closing.
 func TestAnAnswerIsOfferedAgain(t *testing.T) {
 	for closing, tries := range map[bool]int{false: publishTries, true: 1} {
 		synctest.Test(t, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestAnAnswerIsOfferedAgain(t *testing.T) {
 	}
 }
 
-// While the bus is away, the answer to a task that must stay waits for it. Once the room is being closed, the task is its sender's again.
+// While the bus is unavailable, the answer to a task that must stay waits for it. Once the room is closing, the task is returned to its sender.
 func TestAnAnswerThatMustStayWaitsForTheBus(t *testing.T) {
 	for _, closing := range []bool{false, true} {
 		b := openRoom(t, nil)
@@ -175,7 +175,7 @@ func TestAnAnswerThatMustStayWaitsForTheBus(t *testing.T) {
 	}
 }
 
-// The look at the folder of models says what is wrong with it each time, and nothing where all is well or the service stops.
+// Each scan of the folder of models logs its problems, and nothing if all is well or the service is stopping.
 func TestTheLookSaysWhatIsWrong(t *testing.T) {
 	for _, broken := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestTheLookSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Drift is watched on the embedding of answers, else on their error, where that has a meaning, else on the free energy of their logits.
+// Drift is watched on the embedding of answers, or else on their error, or else on the free energy of their logits.
 func TestWhatDriftIsWatchedOn(t *testing.T) {
 	noise := func(n int) float64 { return math.Sin(float64(n) * 1.7) }
 	for name, c := range map[string]struct {
@@ -255,7 +255,7 @@ func TestWhatDriftIsWatchedOn(t *testing.T) {
 	}
 }
 
-// A task goes to the cloud without a run only where a rule judges beforehand, its device was hard lately, the link is up and the budget lasts.
+// A task goes to the cloud without a run only if a rule judges before the run, its device was hard lately, the link is up and the budget is not used up.
 func TestWhichTasksAreJudged(t *testing.T) {
 	b := openRoom(t, func(_ *Config, class *task.ClassConfig) { class.Hard = "margin threshold=0.2 mode=judge hourly=100" })
 	w := b.work(b.class)
@@ -274,7 +274,7 @@ func TestWhichTasksAreJudged(t *testing.T) {
 	require.False(t, later.Judges(later.task("pump", unsure)), "it judges answers")
 }
 
-// What cannot be opened is an error that says why, and leaves no room.
+// A failure to open is an error with the reason, and leaves no room behind.
 func TestARoomThatCannotBeOpened(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Directory = t.TempDir()
@@ -284,12 +284,12 @@ func TestARoomThatCannotBeOpened(t *testing.T) {
 	require.Nil(t, r)
 }
 
-// stub is a model that fails, panics or answers as told.
+// stub is a model that fails, panics or answers as configured.
 type stub func(ctx context.Context) (models.Answer, error)
 
 func (s stub) Run(ctx context.Context, _ *task.Task) (models.Answer, error) { return s(ctx) }
 
-// A run that is cut short by the end is the pool's refusal, any other failure is the model's, and an answer counts although the end has begun.
+// A run interrupted by the end counts as a refusal by the pool, any other failure as the model's, and an answer counts even after the end has begun.
 func TestHowARunEnds(t *testing.T) {
 	broken := errors.New("broken")
 	for name, c := range map[string]struct {
@@ -328,7 +328,7 @@ func TestHowARunEnds(t *testing.T) {
 	require.ErrorContains(t, err, "panicked", "a canary's panic is its failure")
 }
 
-// Of a class without a model nothing is known.
+// A class without a model has no known speed.
 func TestAClassWithoutAModel(t *testing.T) {
 	b := openRoom(t, nil)
 	for _, c := range []*task.Class{nil, {Name: "bearing"}} {
@@ -340,7 +340,7 @@ func TestAClassWithoutAModel(t *testing.T) {
 	require.True(t, known)
 }
 
-// A new version computes what the one in force has answered, while nothing waits for the pool, until its trial is over.
+// A new version computes the tasks that the version in force has answered, while the pool has no backlog, until its trial is over.
 func TestANewVersionIsTried(t *testing.T) {
 	for _, waits := range []bool{false, true} {
 		b := openRoom(t, func(c *Config, _ *task.ClassConfig) {
@@ -351,7 +351,7 @@ func TestANewVersionIsTried(t *testing.T) {
 		w := b.work(b.class)
 		if waits {
 			for range 3 {
-				require.NoError(t, b.pool.Take(t.Context(), 1, false)) // places whose work is still with the operators
+				require.NoError(t, b.pool.Take(t.Context(), 1, false)) // places whose tasks the operators still process
 			}
 		}
 		for range fewestPairs {

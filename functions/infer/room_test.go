@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// bus keeps what is published, unless it is told to refuse.
+// bus records the published results, unless it is set to refuse.
 type bus struct {
 	mu      sync.Mutex
 	results []local.Result
@@ -56,7 +56,7 @@ func (noLog) Infof(string, ...any)  {}
 func (noLog) Warnf(string, ...any)  {}
 func (noLog) Errorf(string, ...any) {}
 
-// bench is a room with a model of two labels and a class for it.
+// bench is a room with a two-label model and a class for it.
 type bench struct {
 	*Room
 	bus    *bus
@@ -106,7 +106,7 @@ func (b *bench) task(device, values string) *task.Task {
 	}
 }
 
-// process takes items to their ends.
+// process processes items and returns their errors.
 func (b *bench) process(t *testing.T, items ...local.Item) []error {
 	t.Helper()
 	type end struct {
@@ -127,13 +127,13 @@ func (b *bench) process(t *testing.T, items ...local.Item) []error {
 	return errs
 }
 
-// What a class with a model does with a task, and what is counted of it.
+// The handling of a task of a class with a model, and its counts.
 func TestWhatIsCountedOfAModel(t *testing.T) {
 	for name, c := range map[string]struct {
 		hard   string
 		linkUp bool
 		bus    error
-		items  []string // values; a first ! is a task that must stay
+		items  []string // values; a leading ! marks a task that must stay
 		errs   []string
 		want   ClassStats
 		tags   []string // provisional, of each answer
@@ -191,7 +191,7 @@ func TestWhatIsCountedOfAModel(t *testing.T) {
 	}
 }
 
-// What was wrong is no longer shown once an answer came; what the input lacked stays.
+// A problem is no longer shown after an answer; the problem of an unreadable event remains.
 func TestAProblemEndsWithAnAnswer(t *testing.T) {
 	b := openRoom(t, nil)
 	b.bus.err = errors.New("the bus is away")
@@ -204,7 +204,7 @@ func TestAProblemEndsWithAnAnswer(t *testing.T) {
 	require.NotEmpty(t, b.Stats().Classes[0].BadInput)
 }
 
-// An answer after the deadline of its task is counted as late.
+// An answer after the deadline of its task counts as late.
 func TestLateAnswersAreCounted(t *testing.T) {
 	w := &work{}
 	for _, took := range []time.Duration{time.Second, 2 * time.Second, 2*time.Second + 1, time.Hour} {
@@ -214,7 +214,7 @@ func TestLateAnswersAreCounted(t *testing.T) {
 	require.EqualValues(t, 2, w.counts.late.Load())
 }
 
-// A class that the model cannot serve lets its events leave, and the status says why.
+// Events of a class that the model cannot serve go to the cloud, and the status reports why.
 func TestWhatAModelReads(t *testing.T) {
 	b := openRoom(t, nil)
 	whole := b.task("pump", sure)
@@ -243,7 +243,7 @@ func TestWhatAModelReads(t *testing.T) {
 	require.Nil(t, plain.Stats(), "neither models nor a folder")
 }
 
-// A rule that judges before a run lets every eighth task run, or nothing would show that the device has become easy.
+// A rule that judges before a run lets every eighth task run: otherwise nothing would show that the device has become easy.
 func TestADeviceIsJudgedByItsLatestAnswers(t *testing.T) {
 	j := &judge{}
 	require.False(t, j.hard("new"))
@@ -289,7 +289,7 @@ func TestSpeedIsAMeanOfRecentRuns(t *testing.T) {
 	require.InDelta(t, 1, mean, 0.001)
 }
 
-// Classes with the same model and rule keep their work over a reload, others begin anew; a rule without a model is refused.
+// Classes with the same model and rule keep their state across a reload, others begin anew; a rule without a model is rejected.
 func TestAReloadKeepsWhatDidNotChange(t *testing.T) {
 	with := func(hard, model string) *task.Classes {
 		class := task.DefaultClassConfig()
@@ -318,7 +318,7 @@ func TestAReloadKeepsWhatDidNotChange(t *testing.T) {
 	require.Len(t, b.bus.results, 1)
 }
 
-// A full pool sends tasks on; one that must stay waits for a place. What is offered is taken only with a place.
+// A full pool sends tasks to the cloud; a task that must stay waits for a place. An offered task is accepted only with a place.
 func TestAFullPool(t *testing.T) {
 	b := openRoom(t, func(c *Config, _ *task.ClassConfig) { c.Pool.QueueTasks = 1 })
 	gate := make(chan struct{})
@@ -344,7 +344,7 @@ func TestAFullPool(t *testing.T) {
 	require.NoError(t, <-end)
 }
 
-// After the shut a task ends with the pool's word, and one that must stay with the processor's: its sender keeps it.
+// After the shutdown, a task ends with the pool's error, and a task that must stay with the processor's: its sender keeps it.
 func TestAShutRoomKeepsNothing(t *testing.T) {
 	b := openRoom(t, nil)
 	require.NoError(t, b.Shut(context.Background()))
@@ -358,7 +358,7 @@ func TestAShutRoomKeepsNothing(t *testing.T) {
 	require.EqualValues(t, 3, b.Stats().Classes[0].Busy)
 }
 
-// A restart is no new budget, unless what was kept of it is damaged; then nothing else is.
+// A restart keeps the budget, unless its file is damaged; then only the budget is reset.
 func TestARestartKeepsTheBudget(t *testing.T) {
 	dir := t.TempDir()
 	again := func(hard string) *bench {
@@ -386,7 +386,7 @@ func TestARestartKeepsTheBudget(t *testing.T) {
 	require.Error(t, b.process(t, local.Item{Task: b.task("pump", unsure)})[0])
 }
 
-// Without a word on the link the cloud can always be asked.
+// Without a link state, the cloud counts as reachable.
 func TestWithoutALinkToAskTheCloudCanBeAsked(t *testing.T) {
 	b := openRoom(t, nil)
 	r, err := Open(t.Context(), DefaultConfig(), classes{b.class}, Deps{Processor: b.Processor, Publisher: b.bus, Log: noLog{}})

@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/models"
 )
 
-// A canary is rolled back by what its runs take and by those that fail, and only by what is beyond doubt before its trial is over.
+// A canary is rolled back for slow and failed runs; before the end of its trial, only if the result is certain.
 func TestWhatEndsTheTrialOfACanary(t *testing.T) {
 	const ms = time.Millisecond
 	c := CanaryConfig{Tasks: 100, Disagreement: 0.2, Slower: 2}
@@ -56,7 +56,7 @@ func TestWhatEndsTheTrialOfACanary(t *testing.T) {
 	}
 }
 
-// A canary that has made room between its last run and the end of its trial is tried anew when it comes again.
+// A canary that was evicted between its last run and the end of its trial gets a new trial when it returns.
 func TestATrialThatCannotBeSettledBeginsAnew(t *testing.T) {
 	cfg := models.DefaultConfig()
 	cfg.Dir = t.TempDir()
@@ -80,11 +80,11 @@ func TestATrialThatCannotBeSettledBeginsAnew(t *testing.T) {
 	}
 }
 
-// Answers that differ from those in force end a trial: at its end beyond the limit, and before it where that is beyond doubt.
+// Differing answers end a trial: at its end if they exceed the limit, and before it if the result is certain.
 func TestACanaryThatAnswersOtherwise(t *testing.T) {
 	c := CanaryConfig{Tasks: 100, Disagreement: 0.2, Slower: 2}
 	for name, one := range map[string]struct {
-		every int // which pairs differ; 0 none
+		every int // which pairs differ; 0 for none
 		after int
 		state string
 	}{
@@ -145,7 +145,7 @@ func TestAnswersAgree(t *testing.T) {
 	}
 }
 
-// Twenty pairs that are all alike leave a doubt of 15 %, a hundred none.
+// Twenty identical pairs leave a doubt of 15 %, a hundred none.
 func TestTheDoubtOfATrial(t *testing.T) {
 	for _, row := range []struct {
 		tasks, different int

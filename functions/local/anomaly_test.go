@@ -28,7 +28,7 @@ func TestAnAnomalySaysWhatIsNew(t *testing.T) {
 	require.Greater(t, float(t, first, "x_anomaly"), 0.3)
 }
 
-// During its warm-up everything is new, and nothing is published.
+// During its warm-up every value is new, and nothing is published.
 func TestAnAnomalyNeedsItsWarmup(t *testing.T) {
 	values, times := make([]float64, 100), make([]time.Duration, 100)
 	for i := range values {

@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// The event of an answer is the same wherever it was computed, but for the tag that says so.
+// The event of an answer is the same wherever it was computed, except for the tag with the place.
 func TestAnswersAreOneEventWhereverComputed(t *testing.T) {
 	one := &task.Task{
 		EventID: "e-1", Device: "pump-1", Profile: "Pump", Source: "state", CorrelationID: "c-1", Origin: 1750000000000000001, Of: 1,
@@ -44,7 +44,7 @@ func TestAnswersAreOneEventWhereverComputed(t *testing.T) {
 	}
 }
 
-// The time of an answer is that of its event, whatever unit it has, or of its reception where that is no time.
+// The time of an answer is that of its event, in any unit, or that of its reception if the event's is invalid.
 func TestTheTimeOfAnAnswer(t *testing.T) {
 	const received = 1750000001000000000
 	for _, c := range [][3]int64{

@@ -13,7 +13,7 @@ type discard struct{}
 
 func (discard) Publish(Result) error { return nil }
 
-// BenchmarkOperator measures one reading on one worker, the queue not included: a scalar, and an array of 512.
+// BenchmarkOperator measures one reading on one worker, without the queue: a scalar, and an array of 512.
 func BenchmarkOperator(b *testing.B) {
 	for _, op := range []string{"summary window=60s", "summary window=60s percentiles=", "summary window=60s slide=1s", "deadband band=100 max=60s", "range low=-300 high=300", "rate limit=1e9", "anomaly above=0.99"} {
 		for _, size := range []int{1, 512} {
@@ -52,7 +52,7 @@ func stream(size int) []*task.Task {
 	return tasks
 }
 
-// BenchmarkProcess measures the whole way through the queues, in slices of 64 tasks of 16 devices.
+// BenchmarkProcess measures the whole path through the queues, in slices of 64 tasks of 16 devices.
 func BenchmarkProcess(b *testing.B) {
 	cfg := DefaultConfig()
 	p := start(b, cfg, class("summary window=60s"), discard{})

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Burning uses the CPU time that was asked for, however often other threads take the processor, and hardly more.
+// burn uses about the requested CPU time, however often other threads run.
 func TestBurnUsesTheCPUTimeAskedFor(t *testing.T) {
 	for _, d := range []time.Duration{0, time.Millisecond, 30 * time.Millisecond} {
 		used := spin(threadTime, d)

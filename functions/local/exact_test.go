@@ -16,7 +16,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// summed is what the summary of a resource says of readings of a type.
+// summed returns the summary of a resource with readings of a type.
 func summed(t require.TestingT, typ task.ValueType, texts ...string) Result {
 	bus := &recorder{}
 	w := still(t, class("summary"), bus)
@@ -67,7 +67,7 @@ func TestResultsHaveAllDigits(t *testing.T) {
 	}
 }
 
-// Whatever the integers are, their least, greatest and mean value are those of exact arithmetic.
+// The minimum, maximum and mean of any integers are those of exact arithmetic.
 func TestIntegersAreExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		typ := rapid.SampledFrom([]task.ValueType{task.Int64, task.Uint64}).Draw(t, "type")
@@ -165,7 +165,7 @@ func TestRangeKnowsIntegersByTheirLastDigit(t *testing.T) {
 	require.Len(t, bus.results, 1, "the greatest of its type is below 2⁶⁴")
 }
 
-// A resource whose type changes, as its device profile was changed, begins anew and mixes nothing.
+// A resource whose type changes, after a change of its device profile, begins anew and mixes nothing.
 func TestAChangeOfTypeBeginsAnew(t *testing.T) {
 	bus := &recorder{}
 	w := still(t, class("summary"), bus)
@@ -199,7 +199,7 @@ func TestSlidingIntegersAreExact(t *testing.T) {
 	}, got[:4])
 }
 
-// The mean of integers of 64 bits is that of the integers, also where each is the next float64 beside what it is.
+// The mean of integers of 64 bits is exact, even if each of them differs from the nearest float64.
 func TestTheMeanOfWideIntegers(t *testing.T) {
 	for text, mean := range map[string]string{
 		"[9007199254740993, 9007199254740995]": "9007199254740994", "[-9007199254740993, -9007199254740995]": "-9007199254740994",

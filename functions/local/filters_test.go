@@ -24,7 +24,7 @@ func series(t *rapid.T) (values []float64, times []time.Duration) {
 	return values, times
 }
 
-// outputs are the values of a resource's results, with their times.
+// outputs returns the values of a resource's results, with their times.
 func outputs(t require.TestingT, results []Result, name string) (values []float64, times []time.Duration) {
 	for _, r := range results {
 		accepted(t, r)
@@ -96,7 +96,7 @@ func TestDeadbandSendsTheLastHeldValueAfterMax(t *testing.T) {
 	})
 }
 
-// What a deadband sends after the silence goes the same way as any other value: through the rest of its chain, and with the type of its reading.
+// The value that a deadband sends after a silence is handled like any other: it passes the rest of its chain, and has the type of its reading.
 func TestAHeldValueGoesThroughItsChain(t *testing.T) {
 	for operators, want := range map[string][2]string{
 		"deadband band=5 max=1s":                                     {"x_deadband", "[3]"},
@@ -222,7 +222,7 @@ func TestRangeTellsHowBadAndHowLong(t *testing.T) {
 	require.Equal(t, "event-5000000000", back.Event.Tags["originEventId"])
 }
 
-// A value may be outside for less than a second, and for no negative time although the device's clock is set back.
+// A value may be outside for less than a second, but never for a negative time, even if the device's clock is set back.
 func TestRangeTellsShortTimes(t *testing.T) {
 	for back, want := range map[time.Duration]float64{1250 * time.Millisecond: 0.25, time.Second: 0, time.Millisecond: 0} {
 		bus := run(t, "range high=10", []float64{11, 5}, []time.Duration{time.Second, back})
@@ -293,7 +293,7 @@ func TestAChainPublishesOnlyAtItsEnd(t *testing.T) {
 	require.Equal(t, "deadtime", bus.results[0].Event.Tags["operator"])
 }
 
-// The unit of a rate is that of the value for each second.
+// The unit of a rate is the unit of the value per second.
 func TestTheUnitOfARate(t *testing.T) {
 	for units, want := range map[string]string{"": "per second", "kN": "kN/s"} {
 		for operators, at := range map[string]int{"rate": 0, "rate limit=1": 1} {

@@ -17,8 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestGolden keeps the form of the results of each operator: names, types, texts, units and tags are what rules and
-// databases of users are built on.
+// TestGolden fixes the form of each operator's results: users build rules and databases on names, types, texts, units and tags.
 func TestGolden(t *testing.T) {
 	for _, op := range operators {
 		t.Run(op.Name, func(t *testing.T) {

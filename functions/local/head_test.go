@@ -7,8 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The queue shows progress with the task at hand, at the rate of those before it: a task that has nearly ended is hardly in the way of the
-// next one.
+// The queue shows progress of the current task, at the speed of the previous tasks: a task near its end hardly delays the next one.
 func TestTheQueueShowsProgressWithTheTaskAtHand(t *testing.T) {
 	var h head
 	const second, ms = int64(time.Second), int64(time.Millisecond)

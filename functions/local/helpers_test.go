@@ -20,7 +20,7 @@ import (
 
 var _ Classes = (*task.Classes)(nil)
 
-// oneClass is a set of classes with a single member, for tests that are not about classes.
+// oneClass is a set of classes with a single class, for tests in which classes do not matter.
 type oneClass struct{ *task.Class }
 
 func (c oneClass) All() []*task.Class                          { return []*task.Class{c.Class} }
@@ -30,7 +30,7 @@ func class(operators string) oneClass {
 	return oneClass{&task.Class{Name: "default", Operators: operators}}
 }
 
-// recorder is a bus that takes everything, or fails as long as it is told to.
+// recorder is a bus that accepts everything, or fails as configured.
 type recorder struct {
 	mu      sync.Mutex
 	results []Result
@@ -64,7 +64,7 @@ func (r *recorder) all() []Result {
 	return append([]Result(nil), r.results...)
 }
 
-// value is the text of one reading of a result, "" without one.
+// value returns the text of one reading of a result, "" if it is missing.
 func value(r Result, name string) string {
 	for _, reading := range r.Event.Readings {
 		if reading.ResourceName == name {
@@ -80,12 +80,12 @@ func float(t require.TestingT, r Result, name string) float64 {
 	return v
 }
 
-// scalar is a task of one Float64 reading.
+// scalar returns a task with one Float64 reading.
 func scalar(device, resource string, at time.Duration, v float64) *task.Task {
 	return taskOf(device, at, task.Reading{Resource: resource, Type: task.Float64, Value: []byte(strconv.FormatFloat(v, 'g', -1, 64))})
 }
 
-// arrayTask is a task of one Float64Array reading.
+// arrayTask returns a task with one Float64Array reading.
 func arrayTask(device, resource string, at time.Duration, values ...float64) *task.Task {
 	words := make([]string, len(values))
 	for i, v := range values {
@@ -94,7 +94,7 @@ func arrayTask(device, resource string, at time.Duration, values ...float64) *ta
 	return taskOf(device, at, task.Reading{Resource: resource, Type: task.Float64Array, Value: []byte("[" + strings.Join(words, ", ") + "]")})
 }
 
-// epoch is where the event times of tests begin: a multiple of every window used, and before the fake clock.
+// epoch is the first event time of tests: a multiple of every window used, and before the fake clock.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(-24 * time.Hour).UnixNano()
 
 func taskOf(device string, at time.Duration, readings ...task.Reading) *task.Task {
@@ -131,7 +131,7 @@ func feed(p *Processor, tasks ...*task.Task) []error {
 	return errs
 }
 
-// still is a worker without a goroutine: the test calls it.
+// still returns a worker without a goroutine: the test calls it.
 func still(t require.TestingT, classes Classes, pub Publisher) *worker {
 	cfg := DefaultConfig()
 	cfg.Workers = 1
@@ -142,7 +142,7 @@ func still(t require.TestingT, classes Classes, pub Publisher) *worker {
 	return newWorker(p)
 }
 
-// accepted asserts what core-data does with a result: it decodes, validates, and compares with the topic.
+// accepted checks what core-data does with a result: it decodes, validates, and compares with the topic.
 func accepted(t require.TestingT, r Result) {
 	payload, _, err := r.Encode()
 	require.NoError(t, err)

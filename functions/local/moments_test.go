@@ -79,7 +79,7 @@ func TestPercentilesAreExactUpToTheLimit(t *testing.T) {
 	})
 }
 
-// The promise for 1024 samples: p50 off by at most 4 ranks of 100 in 99 of 100 windows.
+// The guarantee for 1024 samples: p50 is off by at most 4 ranks of 100 in 99 of 100 windows.
 func TestSampledPercentilesKeepTheirBound(t *testing.T) {
 	const windows = 400
 	off := 0
@@ -97,7 +97,7 @@ func TestSampledPercentilesKeepTheirBound(t *testing.T) {
 	require.LessOrEqual(t, off, windows/100)
 }
 
-// Samples are of the whole window, however its values rise or fall, and the same values give the same samples.
+// Samples cover the whole window, whether its values rise or fall, and the same values give the same samples.
 func TestSamplesAreOfTheWholeWindow(t *testing.T) {
 	sample := func(chunk int) []float64 {
 		s := &samples{}

@@ -116,7 +116,7 @@ func FuzzNotation(f *testing.F) {
 			}
 			canonical = append(canonical, c.text)
 		}
-		// What was understood can be understood again, but for the lists, which are written with brackets.
+		// A parsed notation can be parsed again, except for lists, which are written with brackets.
 		again := strings.NewReplacer("[", "", "]", "").Replace(strings.Join(canonical, ";"))
 		if !strings.Contains(text, "percentiles") && !strings.Contains(text, "[") && !strings.Contains(text, "range") && !strings.Contains(text, "summary") {
 			require.NoError(t, CheckOperators(again), again)

@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// ticks is a worker that has seen a Float64 of one device each second, n of them, stamped in a unit from a start on.
+// ticks returns a worker that has read n Float64 values of one device, one each second, with time stamps in a unit from a start on.
 func ticks(t *testing.T, operators string, start time.Time, unit time.Duration, n int) (*worker, *recorder, *[]string) {
 	t.Helper()
 	bus, said := &recorder{}, &[]string{}
@@ -28,7 +28,7 @@ func ticks(t *testing.T, operators string, start time.Time, unit time.Duration, 
 	return w, bus, said
 }
 
-// Device services stamp in ms, µs and s: operators see the same times as with ns, and each device is named once.
+// Device services use time stamps in ms, µs and s: operators see the same times as with ns, and each device is logged once.
 func TestTheUnitOfATimeIsRecognised(t *testing.T) {
 	now := time.Now().Truncate(time.Minute).Add(-time.Hour)
 	for unit, name := range map[time.Duration]string{1: "", time.Microsecond: "us", time.Millisecond: "ms", time.Second: "s"} {
@@ -174,7 +174,7 @@ func TestRateOfCounters(t *testing.T) {
 	}
 }
 
-// A reading without a time has that of its event, and one of an event without a time has that of its reception.
+// A reading without a time has the time of its event, or that of its reception if the event has none.
 func TestAReadingWithoutATimeHasItsEvents(t *testing.T) {
 	received := epoch + int64(time.Hour)
 	for _, c := range []struct{ reading, event, want int64 }{
@@ -193,7 +193,7 @@ func TestAReadingWithoutATimeHasItsEvents(t *testing.T) {
 	}
 }
 
-// The clock of this node may be set while it runs: a time of reception is what the wall clock would have been then.
+// The clock of this node may be set while it runs: a time of reception is converted with the present clock.
 func TestReceptionFollowsTheWallClock(t *testing.T) {
 	fake := clock.NewFake(time.Unix(0, epoch))
 	bus := &recorder{}

@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every parameter takes what its documentation names, the ends of its range included, and refuses what lies just beyond them, by name.
+// Every parameter accepts its documented range, including the ends, and rejects the values just beyond, by name.
 func TestParametersKeepTheirRanges(t *testing.T) {
 	const name64 = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 	seventeen := strings.Repeat("1,2,3,4,", 4) + "5"
-	untested := map[string]bool{"burn resource": true, "burn name": true} // which all operators share
+	untested := map[string]bool{"burn resource": true, "burn name": true} // common to all operators
 	for _, op := range operators {
 		for _, p := range op.Params {
 			untested[op.Name+" "+p.Name] = true
@@ -51,7 +51,7 @@ func TestParametersKeepTheirRanges(t *testing.T) {
 		{"burn", "resource", "* a*b", "["},
 		{"burn", "name", " x " + name64, "a/b a.b é " + name64 + "a"},
 	} {
-		// An entry that is empty is an empty value: the text ends with, or begins with, a blank.
+		// An empty entry is an empty value: the text begins or ends with a blank.
 		texts := map[string]bool{}
 		for value := range strings.SplitSeq(tc.good, " ") {
 			chains, err := parse(tc.operator + " " + tc.parameter + "=" + value)

@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/check"
 )
 
-// submit gives the pool work that notes its name and lasts.
+// submit submits work to the pool that records its name and takes a time.
 func submit(t *testing.T, p *Pool, due int64, lasts time.Duration, note func(string), name string) {
 	t.Helper()
 	require.NoError(t, p.Take(t.Context(), lasts.Seconds(), false))
@@ -39,7 +39,7 @@ func (n *notes) all() []string {
 	return append([]string(nil), n.list...)
 }
 
-// The earliest deadline goes first, and the queue's seconds are those until the worker is free.
+// The earliest deadline runs first, and the queue's seconds are those until the worker is free.
 func TestThePoolGoesByDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen notes
@@ -69,7 +69,7 @@ func TestThePoolGoesByDeadline(t *testing.T) {
 	})
 }
 
-// Work of one deadline goes in the order in which it came.
+// Work with equal deadlines runs in the order of submission.
 func TestEqualDeadlinesGoInTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen notes
@@ -87,7 +87,7 @@ func TestEqualDeadlinesGoInTheirOrder(t *testing.T) {
 	})
 }
 
-// A full pool refuses at once, or lets the caller wait for a place.
+// A full pool refuses immediately, or lets the caller wait for a place.
 func TestTheQueueOfThePoolIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen notes
@@ -111,7 +111,7 @@ func TestTheQueueOfThePoolIsBounded(t *testing.T) {
 	})
 }
 
-// A stop waits for what runs, and for nothing else.
+// A stop waits only for running work.
 func TestAStopWaitsForOneRunOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen notes
@@ -134,7 +134,7 @@ func TestAStopWaitsForOneRunOnly(t *testing.T) {
 	})
 }
 
-// A run that lasts longer than the stop's patience does not hold it up.
+// A run that exceeds the stop's timeout does not delay it.
 func TestALongRunDoesNotHoldAStopUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPool(PoolConfig{Workers: 2, QueueTasks: 1})
@@ -152,7 +152,7 @@ func TestDeadlinesOfThePool(t *testing.T) {
 	require.Equal(t, int64(defaultDeadline), DueOf(0, 0))
 }
 
-// One core is left to everything else, where there are several.
+// One core is left to everything else if there are several.
 func TestWorkersLeaveACore(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(before)
@@ -163,7 +163,7 @@ func TestWorkersLeaveACore(t *testing.T) {
 	}
 }
 
-// Each number of the pool keeps its range.
+// Each number of the pool has its range.
 func TestTheRangesOfThePool(t *testing.T) {
 	for name, c := range map[string]struct {
 		at        func(c *PoolConfig) *int

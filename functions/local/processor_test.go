@@ -16,8 +16,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// Eight callers, each with devices of its own, while the configuration is reloaded: every task is reported once, and
-// the results of each device carry ascending times.
+// Eight callers, each with its own devices, during reloads of the configuration: every task is reported once, and the results of each device have
+// ascending times.
 func TestOrderHoldsPerDeviceUnderLoad(t *testing.T) {
 	const callers, devices, each = 8, 5, 400
 	bus := &recorder{}
@@ -74,7 +74,7 @@ func TestOrderHoldsPerDeviceUnderLoad(t *testing.T) {
 	require.EqualValues(t, callers*each, p.Counts().Tasks)
 }
 
-// blocking is a publisher that waits until it is let go.
+// blocking is a publisher that blocks until it is released.
 type blocking struct {
 	recorder
 	gate chan struct{}
@@ -117,7 +117,7 @@ func TestAFullQueueWaitsNoLongerThanItsContext(t *testing.T) {
 	})
 }
 
-// Work is shared among the workers, so that what is before one more task is a worker's share of it.
+// Work is shared by the workers, so the work before another task is a worker's share of it.
 func TestTheQueueIsAWorkersShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &blocking{gate: make(chan struct{})}
@@ -137,7 +137,7 @@ func TestTheQueueIsAWorkersShare(t *testing.T) {
 	})
 }
 
-// An offer never waits: there is room, or there is none and nothing has happened, or it is too late for ever.
+// An offer never waits: it is accepted, or has no effect, or comes after the stop.
 func TestAnOfferDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &blocking{gate: make(chan struct{})}
@@ -149,7 +149,7 @@ func TestAnOfferDoesNotWait(t *testing.T) {
 			return p.Offer(Item{Task: scalar("d", "x", time.Duration(n)*time.Second, float64(n)), Cycles: 2}, func(_ int, err error) { ends = append(ends, err) })
 		}
 		require.True(t, offer(1))
-		synctest.Wait() // it is at work
+		synctest.Wait() // it is running
 		require.False(t, p.Full())
 		require.True(t, offer(2))
 		require.True(t, p.Full())
@@ -239,8 +239,8 @@ func TestAFailedResultIsRetriedThenReported(t *testing.T) {
 	})
 }
 
-// While the bus is away, the result of a task that must stay waits for it, however long; one that only this result fails does not. The result
-// of a task that may leave fails, so that the task can.
+// While the bus is unavailable, the result of a task that must stay waits for it without limit; a window's result does not. The result of a task that
+// may leave fails, so that the task can leave.
 func TestAResultThatMustStayWaitsForTheBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &recorder{failing: true, why: fmt.Errorf("connecting: %w", ErrAway)}
@@ -306,7 +306,7 @@ func TestWhatABusNeverTakesIsCountedAtTheStop(t *testing.T) {
 	require.Zero(t, p.Counts().Keys)
 }
 
-// bomb panics over the number 13.
+// bomb panics on the number 13.
 type bomb struct {
 	timeless
 	seen int
@@ -369,7 +369,7 @@ func TestReloadKeepsWhatDidNotChange(t *testing.T) {
 	require.Equal(t, "2", value(bus.all()[2], "x_count"), "60s and 1m are the same window")
 }
 
-// A reload without operators for a resource forgets it, and another has its place.
+// A reload without operators for a resource releases its place for another one.
 func TestAReloadGivesPlacesBack(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.MaxKeys = 1
@@ -384,7 +384,7 @@ func TestAReloadGivesPlacesBack(t *testing.T) {
 	require.Zero(t, p.places.Load())
 }
 
-// A resource that is heard again and again is not forgotten.
+// A resource with regular readings is not forgotten.
 func TestAResourceThatSpeaksIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, DefaultConfig(), class("deadband"), &recorder{})
@@ -400,7 +400,7 @@ func TestAResourceThatSpeaksIsKept(t *testing.T) {
 	})
 }
 
-// A shorter KeyTTL holds at once for what has been silent for longer.
+// A shorter KeyTTL applies immediately to resources that have been silent for longer.
 func TestAShorterTTLHoldsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := DefaultConfig()
@@ -418,7 +418,7 @@ func TestAShorterTTLHoldsAtOnce(t *testing.T) {
 	})
 }
 
-// Names of a task may point into the memory of its event, which is used again: state and results have names of their own.
+// Names of a task may point into the memory of its event, which is reused: state and results have copies.
 func TestNamesOutliveTheirEvent(t *testing.T) {
 	memory := []byte("press-1Force")
 	bus := &recorder{}
@@ -431,7 +431,7 @@ func TestNamesOutliveTheirEvent(t *testing.T) {
 	require.Empty(t, w.table.entries)
 }
 
-// A panic names the operator of the chain that panicked.
+// A panic names its operator in the chain.
 func TestAPanicNamesItsOperator(t *testing.T) {
 	for at, name := range []string{"deadband", "deadtime", "rate"} {
 		w := still(t, class("deadband | deadtime time=1ms | rate"), &recorder{})
@@ -443,12 +443,12 @@ func TestAPanicNamesItsOperator(t *testing.T) {
 	}
 }
 
-// unlucky panics over everything.
+// unlucky always panics.
 type unlucky struct{ timeless }
 
 func (unlucky) feed(*sample, *outlet) { panic("unlucky") }
 
-// A result says whose data it is of, and has been through one more computation than any of them.
+// A result names the origin of its data, and has one hop more than any of them.
 func TestResultsNameTheirOrigin(t *testing.T) {
 	bus := &recorder{}
 	w := still(t, class("deadband; summary window=1s"), bus)
@@ -559,7 +559,7 @@ func TestTopics(t *testing.T) {
 	require.False(t, OwnTopic("events/app-offload", "app-offload"))
 }
 
-// Whatever comes in, each result is one that core-data takes.
+// Whatever comes in, core-data accepts each result.
 func TestEveryResultIsAccepted(t *testing.T) {
 	const seed = 7
 	t.Logf("seed %d", seed)

@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// A task may be processed here if operators read all of it; what a class drops unread is no loss.
+// A task may be processed locally if operators read all of it; values that a class drops unread are no loss.
 func TestWhatIsReadInWhole(t *testing.T) {
 	number := task.Reading{Resource: "x", Type: task.Float64, Value: []byte("1")}
 	whole := func(typ task.ValueType, value string) task.Reading {
@@ -86,7 +86,7 @@ func TestWhatIsReadIsOfTheClassOfItsEvent(t *testing.T) {
 	}
 }
 
-// A resource for whose state there is no room is not read, whichever way its reading comes.
+// A resource without room for its state is not read, in whatever form its reading arrives.
 func TestThereIsRoomForSoManyResources(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.MaxKeys = 2
@@ -99,7 +99,7 @@ func TestThereIsRoomForSoManyResources(t *testing.T) {
 	}
 }
 
-// flaky refuses so many results, and takes those that follow.
+// flaky refuses a number of results, and accepts the following ones.
 type flaky struct {
 	recorder
 	left int
@@ -116,7 +116,7 @@ func (f *flaky) Publish(r Result) error {
 	return f.recorder.Publish(r)
 }
 
-// What the bus refuses at the stop is offered once more, and what it refuses then is counted.
+// Results that the bus refuses at the stop are offered once more, and counted if it refuses them again.
 func TestAStopOffersItsResultsOnceMore(t *testing.T) {
 	for left, taken := range []int{1, 1, 0} {
 		bus := &flaky{left: left}

@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// crowded is a processor with room for fewer resources than there are, and what it says.
+// crowded returns a processor with room for fewer resources than there are, and its notices.
 func crowded(t *testing.T, room int, bus Publisher) (*Processor, func() []string) {
 	cfg := DefaultConfig()
 	cfg.Workers, cfg.MaxKeys = 2, room
@@ -32,8 +32,7 @@ func crowded(t *testing.T, room int, bus Publisher) (*Processor, func() []string
 	}
 }
 
-// With more resources than there is room for, those that have a window keep it until it is full, the others leave, and one line says which number to
-// set.
+// With more resources than places, resources with a window keep it until it is full, tasks of the others leave, and one log line names the number to set.
 func TestWhoHasAWindowKeepsIt(t *testing.T) {
 	const devices, room, rounds = 120, 100, 4
 	bus := &recorder{}
@@ -60,7 +59,7 @@ func TestWhoHasAWindowKeepsIt(t *testing.T) {
 	require.Contains(t, said()[0], "set Local.MaxKeys to at least 1000 max=100")
 }
 
-// What was on its way when the room became full goes another way instead of counting as processed.
+// Tasks in the queue when the room becomes full go to the cloud instead of counting as processed.
 func TestANewcomerOnItsWayComesBack(t *testing.T) {
 	p, _ := crowded(t, 1, &recorder{})
 	errs := feed(p, scalar("a", "x", 0, 1), scalar("a", "y", 0, 1), scalar("a", "x", time.Second, 1))
@@ -107,7 +106,7 @@ func TestPlacesThatNobodyUsesAreGivenBack(t *testing.T) {
 	})
 }
 
-// A class that drops what is unread does not drop for want of room.
+// A class that drops unread values does not drop for lack of room.
 func TestDropUnreadIsNoWordOnRoom(t *testing.T) {
 	p, _ := crowded(t, 1, &recorder{})
 	feed(p, scalar("a", "x", 0, 1))
@@ -149,7 +148,7 @@ func TestTheDefaultRoomGrowsWithMemory(t *testing.T) {
 	require.Equal(t, 7, cfg.Sized(1<<40).MaxKeys)
 }
 
-// A resource that has state keeps its place, however long it is silent within KeyTTL; one that only asked for a place loses it.
+// A resource with state keeps its place during any silence within KeyTTL; a resource that only reserved a place loses it.
 func TestStateKeepsItsPlace(t *testing.T) {
 	for _, processed := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

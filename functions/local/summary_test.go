@@ -14,14 +14,14 @@ import (
 	"app-offload/functions/task"
 )
 
-// point is one reading as the reference sees it: values, and when, in ms.
+// point is one reading for the reference: values, and time in ms.
 type point struct {
 	at     int64
 	values []float64
 }
 
-// reference computes the windows by the words of the documentation: value by value, window by window, nothing
-// shared. It returns the values of each window by its end, those that time closed only, and how many were late.
+// reference computes the windows as documented: value by value, window by window, without sharing. It returns the values of each window by its end,
+// only of those closed by time, and the number of late values.
 func reference(points []point, window, slide, late int64) (windows map[int64][]float64, tardy int) {
 	windows = map[int64][]float64{}
 	high := int64(math.MinInt64 / 2)
@@ -138,7 +138,7 @@ func TestASilentDeviceClosesItsWindow(t *testing.T) {
 	})
 }
 
-// The device's clock may be ahead of the node's as well, or stand still: a window closes when its end and late have passed by the device's time.
+// The device's clock may also be ahead of the node's, or stand still: a window closes when the device's time has passed its end and late.
 func TestASilentDeviceClosesItsWindowByItsOwnClock(t *testing.T) {
 	for _, ahead := range []time.Duration{-time.Hour, -5 * time.Second, 0, 5 * time.Second, 50 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestTheSizeOfABinaryCountsOnce(t *testing.T) {
 	accepted(t, bus.results[1])
 }
 
-// The size of a binary is a value for every operator, whether it comes in a reading or was cut out of a frame.
+// The size of a binary is a value for every operator, whether it is in a reading or was cut out of a frame.
 func TestSizesAreSummedUp(t *testing.T) {
 	bus := &recorder{}
 	w := still(t, class("summary window=10s percentiles=100"), bus)
@@ -265,7 +265,7 @@ func TestSizesAreSummedUp(t *testing.T) {
 	require.Equal(t, "bytes", bus.results[0].Event.Readings[1].Units)
 }
 
-// Elements that are no number are left out and counted: in the window's results over all its parts, and as a tag of what is published at once.
+// Elements that are not numbers are left out and counted: in the window's results over all its parts, and as a tag of immediate results.
 func TestMissingElementsAreCounted(t *testing.T) {
 	bus := &recorder{}
 	w := still(t, class("summary window=3s slide=1s late=0s; deadtime time=1ms"), bus)
@@ -287,7 +287,7 @@ func TestMissingElementsAreCounted(t *testing.T) {
 	require.EqualValues(t, 3, w.p.Counts().Skipped[skipNotFinite])
 }
 
-// Readings in a row that are too old mean that a clock was set back. The chunks of one array are one reading.
+// Consecutive readings that are too old mean that a clock was set back. The chunks of one array are one reading.
 func TestChunksAreOneReadingOfAClockSetBack(t *testing.T) {
 	for operators, count := range map[string]func(c Counts) int64{
 		"summary window=10s late=0s": func(c Counts) int64 { return c.Late }, "rate": func(c Counts) int64 { return c.Stale },

@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// An operator that keeps something of what it has seen needs the order of a device's tasks, if it works on any of their readings.
+// An operator with a history needs the order of a device's tasks, if it works on any of their readings.
 func TestOperatorsThatRememberNeedTheOrder(t *testing.T) {
 	for notation, inOrder := range map[string]bool{
 		"none": false, "burn each=1us": false, "rate": true, "summary window=60s": true, "deadband band=1 | burn each=1us": true,
@@ -43,7 +43,7 @@ func TestATaskWithoutAClass(t *testing.T) {
 	require.EqualValues(t, 1, p.Counts().Skipped[skipNoOperator])
 }
 
-// none has no class for anything.
+// none has no classes.
 type none struct{}
 
 func (none) All() []*task.Class                          { return nil }

@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// leaking is a summary that panics over the number 13, once it has taken it.
+// leaking is a summary that panics on the number 13 after it has added it.
 type leaking struct{ stage }
 
 func (l leaking) feed(in *sample, out *outlet) {
@@ -41,7 +41,7 @@ func TestAPanicGivesSampleMemoryBack(t *testing.T) {
 	}
 }
 
-// What is shared among workers is shared among those that run, whatever a reload says of their number.
+// Limits are shared among the running workers, whatever number a reload has.
 func TestAReloadSharesAmongTheWorkersThatRun(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Workers, cfg.PendingResults = 2, 10
@@ -55,7 +55,7 @@ func TestAReloadSharesAmongTheWorkersThatRun(t *testing.T) {
 	require.NoError(t, p.Close(t.Context()))
 }
 
-// A task counts as one without readings only where it has neither readings nor a hole for one.
+// A task counts as one without readings only if it has neither readings nor a hole for one.
 func TestOnlyATaskWithoutReadingsIsCountedAsOne(t *testing.T) {
 	hole := []task.Hole{{Resource: "Image", Length: 300_000, Encoding: task.Binary}}
 	reading := []task.Reading{{Resource: "x", Type: task.Int8, Value: []byte("1")}}
@@ -72,7 +72,7 @@ func TestOnlyATaskWithoutReadingsIsCountedAsOne(t *testing.T) {
 	}
 }
 
-// After a look at what time brings about a worker sleeps until something is due.
+// After a scan for due work, a worker sleeps until something is due.
 func TestAWorkerSleepsUntilSomethingIsDue(t *testing.T) {
 	fake := clock.NewFake(time.Unix(0, epoch))
 	w := still(t, class("deadband"), &recorder{})
@@ -89,7 +89,7 @@ func TestAWorkerSleepsUntilSomethingIsDue(t *testing.T) {
 	require.Zero(t, w.p.Counts().Keys)
 }
 
-// Of several failures of a task the first is reported, whichever operators or readings come after it.
+// Of several failures of a task the first is reported, whatever operators or readings come after it.
 func TestTheFirstFailureIsReported(t *testing.T) {
 	bus := &recorder{failing: true}
 	cfg := DefaultConfig()
@@ -107,7 +107,7 @@ func TestTheFirstFailureIsReported(t *testing.T) {
 	}
 }
 
-// A task that must not leave fails where a value of it cannot be read; of others, and of one without a class, that is counted.
+// A task that must not leave fails if one of its values is unreadable; for other tasks, and for one without a class, that is counted.
 func TestAnUnreadableValueOfATaskThatMustNotLeave(t *testing.T) {
 	for _, c := range []*task.Class{nil, {Name: "default"}, {Name: "default", NeverLeave: true}} {
 		w := still(t, class("summary"), &recorder{})
@@ -128,7 +128,7 @@ func TestAnUnreadableValueOfATaskThatMustNotLeave(t *testing.T) {
 	}
 }
 
-// A reload counts also for what time alone brings about, without a task in between.
+// A reload also applies to work that time alone makes due, without a task in between.
 func TestAReloadWithoutATask(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &recorder{}

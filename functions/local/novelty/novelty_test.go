@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// day is a noisy daily rhythm of 288 values.
+// day returns a noisy daily rhythm of 288 values.
 func day(rng *rand.Rand, i int) float64 {
 	return 20 + 5*math.Sin(2*math.Pi*float64(i)/288) + 0.3*rng.NormFloat64()
 }
@@ -53,7 +53,7 @@ func TestWhatWasNeverSeenIsFoundAtOnceAndOnce(t *testing.T) {
 	}
 }
 
-// Units do not matter: a scale of a power of two and another sign of the values change no score.
+// Units do not matter: scaling by a power of two and negation change no score.
 func TestScoresDependOnNoUnit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		values := rapid.SliceOfN(rapid.Float64Range(-1e6, 1e6), 1, 300).Draw(t, "values")
@@ -83,7 +83,7 @@ func TestNoFiniteValueBreaksIt(t *testing.T) {
 			n := d.Feed(v)
 			require.True(t, n.Score >= 0 && n.Score < 1, "%v after %v", n, v)
 		}
-		// It still answers ordinary values.
+		// It still handles ordinary values.
 		for i := range 1000 {
 			n := d.Feed(float64(i % 7))
 			require.False(t, math.IsNaN(n.Score))
@@ -116,8 +116,8 @@ func BenchmarkFeed(b *testing.B) {
 	}
 }
 
-// TestScoresAreAsRecorded holds the answers to a stream that changes in another way every 200 values: the sum of their scores, and how often
-// each feature was the newest and lay above what was seen.
+// TestScoresAreAsRecorded checks the scores of a stream that changes in a different way every 200 values: their sum, and how often each feature was
+// the newest and above its previous range.
 func TestScoresAreAsRecorded(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
 	d := New(Options{Short: 4, Medium: 15, Long: 60, Memory: 80, Quiet: 6})

@@ -17,14 +17,14 @@ import (
 	"app-offload/functions/mqtt/mosquittotest"
 )
 
-// Lanes finish messages in any order. The broker has its acknowledgements in the order of the messages, or it would deliver later ones out of
-// order. A message that waits for the database holds up no other, and neither does one that is refused.
+// Lanes finish messages in any order. The broker receives its acknowledgements in the order of the messages; otherwise it would deliver later
+// messages out of order. A message blocked in the database delays no other, and neither does a refused one.
 func TestMessagesComeInOrderWhateverOrderTheyAreDoneIn(t *testing.T) {
 	require.Zero(t, outOfOrder(t, 0))
 	t.Logf("of 3000 out of order with five that wait: %d", outOfOrder(t, 5))
 }
 
-// What is done behind a message that hangs is acknowledged after a while, or the broker would send nothing more.
+// A message behind one that hangs is acknowledged after a while; otherwise the broker would send no more messages.
 func TestAMessageThatHangsIsPassedInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &acks{patience: 5 * time.Second}
@@ -56,7 +56,8 @@ func TestAMessageThatHangsIsPassedInTheEnd(t *testing.T) {
 	})
 }
 
-// outOfOrder is how many of 3,000 messages come after a later one, where lanes finish them in any order, one is refused, and so many wait.
+// outOfOrder returns the number of 3,000 messages that arrive after a later one, while lanes finish them in any order, one is refused, and the given
+// number is blocked.
 func outOfOrder(t *testing.T, waits int) (wrong int) {
 	const many = 3000
 	seed := uint64(time.Now().UnixNano())

@@ -17,7 +17,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// desk hands out answers, each once.
+// desk returns each answer once.
 type desk struct {
 	mu      sync.Mutex
 	answers []*store.Answered
@@ -63,7 +63,7 @@ func (p *pipe) results(t *testing.T) (all []*seal.Result) {
 	return all
 }
 
-// Answers are published at once where the process computes them, and within a look where another does; all of them however many.
+// All answers are published: immediately if this process computes them, otherwise within one polling interval.
 func TestAnswersArePublished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{}
@@ -94,7 +94,7 @@ func TestAnswersArePublished(t *testing.T) {
 	})
 }
 
-// Without a connection nothing is taken; what the broker does not take is counted, and a database that fails is asked again.
+// Without a connection, no answers are taken. Answers that the broker rejects are counted, and a failing database is queried again.
 func TestAnswersWaitForAConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{}
@@ -128,7 +128,7 @@ func TestAnswersWaitForAConnection(t *testing.T) {
 	})
 }
 
-// A confirmation is stored before it is acknowledged to the broker, and one that claims another node is quarantined.
+// A confirmation is stored before it is acknowledged to the broker, and one that names another node is quarantined.
 func TestConfirmationsAreStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, p, s, _, stop := computing(t, &desk{})
@@ -159,7 +159,7 @@ func TestConfirmationsAreStored(t *testing.T) {
 	})
 }
 
-// A confirmation that was quarantined, as for want of its key, is stored by a retry.
+// A confirmation that was quarantined, such as for a missing key, is stored by a retry.
 func TestAQuarantinedConfirmationIsReadAgain(t *testing.T) {
 	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
 	require.NoError(t, err)

@@ -27,7 +27,7 @@ func edgeOf(t *testing.T, node string) *edgetest.Edge {
 	return (&edgetest.Edge{Node: node, Epoch: "e1", Records: 100, Rand: rand.New(rand.NewPCG(1, 1))}).Prepare(t)
 }
 
-// With the row of one of twenty nodes held, the other nineteen are stored, and the one as soon as its row is free.
+// While the row of one of twenty nodes is locked, the messages of the other nineteen are stored, and those of the one as soon as its row is free.
 func TestOnlyWhatIsBlockedWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{})
@@ -61,7 +61,7 @@ func TestOnlyWhatIsBlockedWaits(t *testing.T) {
 	})
 }
 
-// Those that wait take half of the queue at most: the rest is for the other nodes. What is left with the broker is asked for again.
+// Blocked messages use at most half of the queue; the other half is for other nodes. Messages left with the broker are requested again.
 func TestBlockedMessagesLeaveRoomForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{QueueMessages: 8})
@@ -88,7 +88,7 @@ func TestBlockedMessagesLeaveRoomForOthers(t *testing.T) {
 	})
 }
 
-// As many messages that wait as mosquitto has under way to a client by default would hold up all nodes, without a word from the broker: the log has it.
+// As many blocked messages as mosquitto's default window would stop all nodes, without a hint from the broker: the consumer logs it.
 func TestAWindowThatWaitingMessagesMayFillIsNamed(t *testing.T) {
 	for waiting, named := range map[int]int{windowMin - 1: 0, windowMin + 5: 1} {
 		synctest.Test(t, func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestAWindowThatWaitingMessagesMayFillIsNamed(t *testing.T) {
 	}
 }
 
-// A database that ends statements sooner than a group, or one message, takes gets smaller transactions.
+// If the database's time limit is too short for a group, or for one message, transactions become smaller.
 func TestWhatTakesTooLongIsCutSmaller(t *testing.T) {
 	for name, records := range map[string]int{"half a message at a time": 50, "one record at a time": 1, "many messages": 300} {
 		t.Run(name, func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestWhatTakesTooLongIsCutSmaller(t *testing.T) {
 	}
 }
 
-// After a lock on all of a table everything that waited for it is stored and acknowledged.
+// After a lock on the whole table, all blocked messages are stored and acknowledged.
 func TestAfterALockOnEverythingAllIsStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{})
@@ -158,13 +158,12 @@ func TestAfterALockOnEverythingAllIsStored(t *testing.T) {
 	})
 }
 
-// textTask is a task of about the size.
+// textTask returns a task of about the given size.
 func textTask(size int) *task.Task {
 	return &task.Task{EventID: "e", Device: "d", Of: 1, Class: &task.Class{Name: "default"}, Encoding: task.Text, Data: bytes.Repeat([]byte{'1'}, size)}
 }
 
-// A group that was too slow halves what the next may hold, counted in records; groups that are as large as they may be make
-// it grow again, up to the limit, and smaller ones do not.
+// A group that was too slow halves the limit of records of the next one. Groups at the limit increase it again, up to the maximum; smaller groups do not.
 func TestGroupsShrinkAndGrowByTheirRecords(t *testing.T) {
 	c := &Consumer{Limits: Limits{GroupRecords: 60}}
 	group := []*item{{records: 70}, {records: 30}}

@@ -27,7 +27,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// A name that means something in a URL must not lead a receipt to another topic.
+// A node name with a meaning in a URL must not direct a receipt to another topic.
 func TestReceiptsArePostedToTheirNodeAlone(t *testing.T) {
 	posts := make(chan string, 100)
 	router := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { posts <- r.URL.EscapedPath() + "?" + r.URL.RawQuery }))
@@ -42,13 +42,13 @@ func TestReceiptsArePostedToTheirNodeAlone(t *testing.T) {
 	for _, node := range []string{".", ".."} {
 		require.Error(t, h.Publish(t.Context(), []Outgoing{{seal.ReceiptTopic(node), []byte("{}")}}), node)
 	}
-	// A node that is not reached harms no other, and an announcement has no node.
+	// An unreachable node does not affect others, and an announcement has no node.
 	require.Error(t, h.Publish(t.Context(), []Outgoing{{seal.ReceiptTopic(".."), nil}, {seal.AnnouncementTopic, nil}, {seal.ReceiptTopic("n2"), nil}}))
 	require.Equal(t, "/n2/up/n2/receipt?", <-posts)
 	require.Empty(t, posts)
 }
 
-// Large posts at once wait for each other, and one that is too large is refused before it is read.
+// Concurrent large posts wait for each other, and an oversized post is refused before it is read.
 func TestPostsAreReadWithinALimit(t *testing.T) {
 	h := NewHTTP(HTTPConfig{Max: 1000, Reading: 2000, Log: slog.New(slog.DiscardHandler)})
 	var mu sync.Mutex
@@ -76,7 +76,7 @@ func TestPostsAreReadWithinALimit(t *testing.T) {
 	require.LessOrEqual(t, most, 2)
 }
 
-// slowBody says when somebody begins to read it and when that ends.
+// slowBody reports the begin and the end of reading.
 type slowBody struct {
 	left  int
 	begin func(by int)
@@ -96,7 +96,7 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// One that is too large is skipped while it is read, acknowledged in its turn and quarantined by name; the others pass.
+// An oversized message is skipped while it is read, acknowledged in order and quarantined without its content; the others pass.
 func TestMQTTSkipsWhatIsTooLarge(t *testing.T) {
 	address := mosquittotest.Start(t, "")
 	in := make(chan *Message, 10)
@@ -126,7 +126,7 @@ func TestMQTTSkipsWhatIsTooLarge(t *testing.T) {
 	m.Close()
 }
 
-// Whatever a message says, the texts that are kept of it are short, and what is printable stays readable.
+// The stored texts of any message are short, and printable text stays readable.
 func TestTextsAreBoundedAndEscapedOnce(t *testing.T) {
 	for text, want := range map[string]string{
 		`key "k1"`: `key "k1"`, "a\x1b[2Jb": `a\x1b[2Jb`, "tab\t": `tab\t`, "\xff\x00": `\xff\x00`, `\x7f`: `\x7f`, "\x7f": `\x7f`, "größer": "größer", "\u202e": `\u202e`, "\uFFFD\x00": "\uFFFD" + `\x00`,
@@ -160,7 +160,7 @@ func TestTextsAreBoundedAndEscapedOnce(t *testing.T) {
 	require.True(t, isShown(fate("\x1b[2J\t\x00")))
 }
 
-// hanging is a reader that takes nothing until it is let.
+// hanging is a reader that accepts nothing until it is released.
 type hanging struct {
 	goOn chan struct{}
 	mu   sync.Mutex
@@ -175,7 +175,7 @@ func (h *hanging) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Lines are a view: a reader that hangs or is gone stops neither storing nor receipts.
+// Lines are only a view: a reader that hangs or has exited stops neither storage nor receipts.
 func TestAReaderOfLinesHoldsNothingUp(t *testing.T) {
 	fresh := func(n, size int) (all []store.Fresh) {
 		for range n {
@@ -221,7 +221,7 @@ func TestAReaderOfLinesHoldsNothingUp(t *testing.T) {
 			close(h.goOn)
 			for range 3 {
 				synctest.Wait()
-				p.print(fresh(1, linesMax)) // takes all of the room
+				p.print(fresh(1, linesMax)) // uses the whole room
 			}
 			p.close(time.Second)
 			require.Equal(t, dropped, counts.LinesDropped.Load())
@@ -241,9 +241,9 @@ func TestAReaderOfLinesHoldsNothingUp(t *testing.T) {
 		err  error
 		want string
 	}{
-		"it is gone":       {syscall.EPIPE, "is gone, printing no more lines"},
-		"its pipe is gone": {&os.PathError{Err: syscall.EPIPE}, "is gone, printing no more lines"},
-		"it is closed":     {io.ErrClosedPipe, "is gone, printing no more lines"},
+		"it is gone":       {syscall.EPIPE, "exited, printing no more lines"},
+		"its pipe is gone": {&os.PathError{Err: syscall.EPIPE}, "exited, printing no more lines"},
+		"it is closed":     {io.ErrClosedPipe, "exited, printing no more lines"},
 		"its disk is full": {syscall.ENOSPC, "writing JSON lines failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,7 +263,7 @@ type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
-// A receipt answers the session of its batches, names conflicts and what the consumer takes, however many ranges there are.
+// A receipt answers the session of its batches and contains conflicts and the consumer's limits, for any number of ranges.
 func TestReceiptsNameSessionConflictsAndLimits(t *testing.T) {
 	b := newBench(t, Limits{})
 	b.Takes = seal.ConsumerLimits{MaxMessage: 1 << 20, MaxData: 2 << 20}
@@ -289,7 +289,7 @@ func TestReceiptsNameSessionConflictsAndLimits(t *testing.T) {
 	require.NoError(t, b.stop())
 }
 
-// announcing is a pipe whose subscription stands when the test says so.
+// announcing is a pipe whose subscription the test establishes.
 type announcing struct {
 	*pipe
 	stands func()
@@ -302,7 +302,7 @@ func (a *announcing) Publish(ctx context.Context, out []Outgoing) error {
 	return errors.Join(a.fail, a.pipe.Publish(ctx, out))
 }
 
-// Each new subscription is announced to the nodes: batches that they sent before may have had no receiver.
+// Each new subscription is announced to the nodes: earlier batches may have had no receiver.
 func TestTheConsumerAnnouncesItselfEachTimeItsSubscriptionStands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)

@@ -23,7 +23,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// pipe is a transport without a broker: the test delivers.
+// pipe is a transport without a broker: the test delivers messages.
 type pipe struct {
 	deliver     func(*Message) bool
 	mu          sync.Mutex
@@ -76,7 +76,7 @@ func (p *pipe) asked() int {
 	return p.redelivered
 }
 
-// acks gives what was acknowledged since the last call.
+// acks returns the acknowledgements since the last call.
 func (p *pipe) acks() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,7 +85,7 @@ func (p *pipe) acks() []string {
 	return acked
 }
 
-// shelf is a store whose failures the test chooses.
+// shelf is a store whose failures the test controls.
 type shelf struct {
 	mu     sync.Mutex
 	fail   func(g *store.Group) error
@@ -109,7 +109,7 @@ func (s *shelf) Commit(_ context.Context, g *store.Group) (*store.Result, error)
 	s.mu.Lock()
 	fail := s.fail
 	s.mu.Unlock()
-	if fail != nil { // without the lock, for it may sleep
+	if fail != nil { // without the lock, since it may sleep
 		if err := fail(g); err != nil {
 			return nil, err
 		}
@@ -135,7 +135,7 @@ func (s *shelf) failing(fail func(g *store.Group) error) {
 	s.fail = fail
 }
 
-// bench is a consumer with everything around it faked.
+// bench is a consumer with fakes around it.
 type bench struct {
 	*Consumer
 	pipe  *pipe
@@ -173,7 +173,7 @@ func TestReceiptAndAcknowledgementFollowTheCommit(t *testing.T) {
 		hold := make(chan struct{})
 		b.shelf.failing(func(*store.Group) error { <-hold; return nil })
 		b.pipe.send("first", topic, b.edge.Batch(t, 1, 1, 2))
-		synctest.Wait() // it is being stored by now
+		synctest.Wait() // it is being stored now
 		b.pipe.send("second", topic, b.edge.Batch(t, 1, 3))
 		b.pipe.send("third", topic, b.edge.Batch(t, 1, 4))
 		synctest.Wait()
@@ -236,8 +236,7 @@ func TestMemoryIsBoundedAndWhatWasRefusedIsAskedForAgain(t *testing.T) {
 	})
 }
 
-// While the store takes nothing, what is offered to a full queue is refused at once, whether places or bytes are used up: the patience
-// is for a store that works.
+// While the store fails, messages for a full queue are refused immediately, whether places or bytes are used up: the patience is only for a working store.
 func TestAFullQueueRefusesAtOnceWhileTheStoreIsDown(t *testing.T) {
 	for name, limits := range map[string]Limits{"places": {QueueMessages: 8}, "bytes": {QueueMiB: 1}} {
 		t.Run(name, func(t *testing.T) {
@@ -267,7 +266,7 @@ func TestAFullQueueRefusesAtOnceWhileTheStoreIsDown(t *testing.T) {
 	}
 }
 
-// A store that is slow but works gets the time it needs: the transport waits instead of being refused.
+// A slow but working store gets the time it needs: the transport blocks instead of being refused.
 func TestABusyStoreHoldsTheBrokerBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{QueueMiB: 1, QueueMessages: 2})
@@ -320,7 +319,7 @@ func TestWhatTheStoreRefusesForGoodIsTakenOutOfItsGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{})
 		b.shelf.failing(func(g *store.Group) error {
-			time.Sleep(time.Second) // so that all but the first share a group
+			time.Sleep(time.Second) // so that all but the first one share a group
 			for _, batch := range g.Batches {
 				if batch.Records[0].Sequence == 3 {
 					return errStays
@@ -403,8 +402,7 @@ func TestANodesWordIsNotTheStores(t *testing.T) {
 	require.LessOrEqual(t, len(fate(strings.Repeat("ü", 100))), reasonsMax)
 }
 
-// Whatever arrives on whatever topic is a batch, a statement or a letter, and never a panic. The decoders behind this have fuzz
-// targets of their own.
+// Any message on any topic becomes a batch, a statement or a letter, and never causes a panic. The decoders have fuzz targets of their own.
 func TestWhateverArrivesIsOpenedOrSetAside(t *testing.T) {
 	opener := seal.NewOpener(nil, seal.Limits{MaxDataMiB: 1})
 	edge := (&edgetest.Edge{Node: "n1", Epoch: "e1", Records: 100, Rand: rand.New(rand.NewPCG(1, 1))}).Prepare(t)

@@ -11,7 +11,7 @@ import (
 	"app-offload/cmd/offload-cloud/internal/store"
 )
 
-// The number of missing records is that of the streams whose gaps are remembered: never negative, and zero once all gaps are filled.
+// The number of missing records covers the streams with known gaps: it is never negative, and zero once all gaps are filled.
 func TestGapsAddUpHoweverManyStreams(t *testing.T) {
 	b := newBench(t, Limits{})
 	say := func(i int, gaps uint64) {
@@ -43,7 +43,7 @@ func TestGapsAddUpHoweverManyStreams(t *testing.T) {
 	require.NoError(t, b.stop())
 }
 
-// A transaction takes no further message once it has enough bytes, however few records these are.
+// A transaction accepts no more messages once it has enough bytes, however few records it has.
 func TestATransactionsBytesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{GroupMiB: 1})

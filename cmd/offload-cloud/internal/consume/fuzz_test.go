@@ -12,8 +12,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// FuzzMessage: whatever arrives on whatever topic becomes a batch, a statement or a dead letter; a dead letter stays one
-// when it is tried again without other keys, and what opened can be printed as a line of JSON.
+// FuzzMessage: any message on any topic becomes a batch, a statement or a dead letter. A dead letter stays one when it is retried without other keys,
+// and opened records can be printed as JSON lines.
 func FuzzMessage(f *testing.F) {
 	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
 	require.NoError(f, err)
@@ -60,7 +60,7 @@ func printable(t *testing.T, b *store.Batch) {
 	}
 }
 
-// FuzzLetter is a record that was quarantined and is tried again.
+// FuzzLetter retries a quarantined record.
 func FuzzLetter(f *testing.F) {
 	one := &task.Task{EventID: "e", Device: "d", Of: 1, Class: &task.Class{Name: "default"}, Encoding: task.Text, Data: []byte("1,2")}
 	f.Add(one.Append(nil), uint64(7))

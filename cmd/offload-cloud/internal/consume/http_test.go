@@ -17,7 +17,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// A batch that is posted is stored, and its receipt is posted to the address at which the gateway listens.
+// A posted batch is stored, and its receipt is posted to the gateway's address.
 func TestPostsAreReceipted(t *testing.T) {
 	type post struct {
 		path string
@@ -56,7 +56,7 @@ func TestPostsAreReceipted(t *testing.T) {
 	}
 	for path, code := range map[string]int{"elsewhere": http.StatusNotFound, topic: http.StatusRequestEntityTooLarge} {
 		resp, err := http.Post(address+path, "application/json", io.LimitReader(zeros{}, postMax+1))
-		if err != nil { // the answer may come before the post is through
+		if err != nil { // the answer may arrive before the whole post was sent
 			continue
 		}
 		require.NoError(t, resp.Body.Close())
@@ -72,7 +72,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// A router that does not take a receipt is an error: the consumer counts it, and the gateway sends again.
+// A router that rejects a receipt is an error: the consumer counts it, and the gateway sends the batch again.
 func TestRefusedReceiptIsAnError(t *testing.T) {
 	router := httptest.NewServer(http.NotFoundHandler())
 	defer router.Close()

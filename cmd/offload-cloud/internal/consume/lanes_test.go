@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// While the transaction of one node takes its time, those of the other lanes are stored; the messages of a node keep their order.
+// While the transaction of one node is slow, other lanes store their messages; the messages of a node keep their order.
 func TestLanesDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{Lanes: 4})
@@ -37,7 +37,7 @@ func TestLanesDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-// A node whose transaction hangs takes its share of the queue, and holds the others back no longer than the patience.
+// A node whose transaction hangs uses its share of the queue, and delays other nodes no longer than the patience.
 func TestALaneThatHangsLeavesRoomForTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{Lanes: 4, QueueMessages: 8, CommitTimeout: 10 * time.Minute})
@@ -67,7 +67,7 @@ func TestALaneThatHangsLeavesRoomForTheOthers(t *testing.T) {
 	})
 }
 
-// While one lane hangs and fills its share, what was refused of another node is asked for as soon as there is room for it.
+// While one lane hangs and fills its share, refused messages of other nodes are requested once there is room for them.
 func TestALaneThatHangsDelaysNoRedelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{Lanes: 4, QueueMessages: 16, GroupRecords: 1, CommitTimeout: 10 * time.Minute})
@@ -98,7 +98,7 @@ func TestALaneThatHangsDelaysNoRedelivery(t *testing.T) {
 	})
 }
 
-// What a lane that hung has left with the broker is owed before its last group is confirmed: nothing may come after that to ask for it.
+// A lane that hung flags the messages left with the broker before its last group is confirmed: later events might not request them.
 func TestALaneSaysWhatItOwesBeforeItsGroupIsConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := &shelf{}
@@ -118,7 +118,7 @@ func TestALaneSaysWhatItOwesBeforeItsGroupIsConfirmed(t *testing.T) {
 	})
 }
 
-// The messages that wait in all lanes take half of the queue together, and all lanes say what they wait for.
+// The blocked messages of all lanes together use half of the queue, and all lanes report why they are blocked.
 func TestLanesShareTheRoomForBlockedMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{Lanes: 4, QueueMessages: 8})
@@ -147,7 +147,7 @@ func TestLanesShareTheRoomForBlockedMessages(t *testing.T) {
 	})
 }
 
-// Names that end in consecutive numbers use all lanes, and a message without a node has one too.
+// Names that end in consecutive numbers use all lanes, and a message without a node also has a lane.
 func TestLaneOf(t *testing.T) {
 	used := map[int]bool{}
 	for i := 96; i < 100; i++ {
@@ -158,7 +158,7 @@ func TestLaneOf(t *testing.T) {
 	require.Less(t, laneOf("elsewhere", 3), 3)
 }
 
-// Messages that wait take half of the queue's bytes at most: of one lane before it is noted, and of all lanes after.
+// Blocked messages use at most half of the queue's bytes: those of one lane before they are noted, and those of all lanes afterwards.
 func TestLanesShareTheBytesForBlockedMessages(t *testing.T) {
 	c := &Consumer{Log: slog.New(slog.DiscardHandler), Limits: Limits{QueueMiB: 1, Lanes: 2}}
 	c.prepare()
@@ -189,7 +189,7 @@ func TestLanesShareTheBytesForBlockedMessages(t *testing.T) {
 	require.Len(t, second.items, 3, "what is noted counts once")
 }
 
-// The bytes of a group are shared among the lanes, which store at the same time.
+// The bytes of a group are divided among the lanes, which store concurrently.
 func TestAGroupOfALaneHasItsShareOfTheBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &Consumer{Limits: Limits{GroupMiB: 1, Lanes: 4}}
@@ -207,8 +207,8 @@ func TestAGroupOfALaneHasItsShareOfTheBytes(t *testing.T) {
 	})
 }
 
-// What a lane left with the broker, because others have filled the room for messages that wait, is asked for once there is room: not before,
-// or the broker would be asked again and again.
+// Messages left with the broker because others fill the room for blocked messages are requested once there is room: not before, since the broker
+// would otherwise be asked again and again.
 func TestALaneAsksForNothingWhileOthersFillTheRoom(t *testing.T) {
 	c := &Consumer{Log: slog.New(slog.DiscardHandler), Limits: Limits{QueueMessages: 2, Lanes: 2}}
 	c.prepare()
@@ -228,7 +228,7 @@ func TestALaneAsksForNothingWhileOthersFillTheRoom(t *testing.T) {
 	require.True(t, c.refused.Load())
 }
 
-// A lane's share of a queue of more than 2 GiB is a share, also where int has 32 bits.
+// A lane's share of a queue of more than 2 GiB is right even if int has 32 bits.
 func TestShareOfALargeQueue(t *testing.T) {
 	c := &Consumer{Limits: Limits{QueueMiB: 4096, Lanes: 2}}
 	c.prepare()

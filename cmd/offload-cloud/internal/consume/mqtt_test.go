@@ -20,7 +20,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// inbox refuses what it is told to and acknowledges the rest.
+// inbox refuses selected messages and acknowledges the others.
 type inbox struct {
 	mu     sync.Mutex
 	refuse bool
@@ -34,7 +34,7 @@ func (b *inbox) deliver(m *Message) bool {
 		return false
 	}
 	b.got = append(b.got, string(m.Payload))
-	go m.Ack() // as the consumer does: from another goroutine
+	go m.Ack() // from another goroutine, like the consumer
 	return true
 }
 
@@ -44,7 +44,7 @@ func (b *inbox) set(refuse bool) {
 	b.refuse = refuse
 }
 
-// count is how many different messages came: one whose acknowledgement was still on its way may come twice.
+// count returns the number of different messages: a message with a pending acknowledgement may arrive twice.
 func (b *inbox) count() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -62,8 +62,7 @@ func subscriber(t *testing.T, address string, b *inbox) *MQTT {
 	return m
 }
 
-// What was refused stays with the broker, comes again when asked for, and also to the next process of that name; what
-// was acknowledged does not.
+// Refused messages stay with the broker and arrive again on request, also for the next process with that name. Acknowledged messages do not.
 func TestMQTTKeepsWhatIsNotAcknowledged(t *testing.T) {
 	address, b := mosquittotest.Start(t, ""), &inbox{}
 	m := subscriber(t, address, b)
@@ -94,12 +93,12 @@ func TestMQTTKeepsWhatIsNotAcknowledged(t *testing.T) {
 	m.Close()
 }
 
-// deaf is a broker that answers everything but the first subscriptions, and gives the topics of those that it answers.
+// deaf is a broker that answers all subscriptions except the first ones, and reports the topics of the answered ones.
 func deaf(t *testing.T, first int64, topics chan<- []string) (address string) {
 	return strange(t, func(asked int64) int { return min(int(asked-first)-1, 0) }, topics)
 }
 
-// strange is a broker that answers a subscription with a code, with none where that is below 0, and ends the connection after 1.
+// strange is a broker that answers a subscription with a code, or not at all if the code is below 0, and closes the connection after 1.
 func strange(t *testing.T, code func(asked int64) int, topics chan<- []string) (address string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -142,7 +141,7 @@ func strange(t *testing.T, code func(asked int64) int, topics chan<- []string) (
 	return l.Addr().String()
 }
 
-// A subscription that is not answered is asked for again: the connection stands, so nothing else would ever end the wait.
+// An unanswered subscription is repeated: the connection is up, so nothing else would end the wait.
 func TestMQTTSubscribesUntilItIsAnswered(t *testing.T) {
 	m := NewMQTT(MQTTConfig{URL: "tcp://" + deaf(t, 2, make(chan []string, 10)), ID: "consumer", Log: slog.New(slog.DiscardHandler)})
 	m.patience = 50 * time.Millisecond
@@ -153,7 +152,7 @@ func TestMQTTSubscribesUntilItIsAnswered(t *testing.T) {
 	m.Close()
 }
 
-// A broker whose rules change while the consumer runs is asked again until it grants the subscription, and the log has that once.
+// A broker whose rules change while the consumer runs is asked again until it grants the subscription, and this is logged once.
 func TestMQTTOutlivesARefusal(t *testing.T) {
 	var log bytes.Buffer // read after Close
 	address := strange(t, func(asked int64) int { return []int{1, 0x80, 0x80, 0x80, 0}[min(asked, 5)-1] }, make(chan []string, 10))
@@ -168,7 +167,7 @@ func TestMQTTOutlivesARefusal(t *testing.T) {
 	require.Equal(t, 1, strings.Count(log.String(), "lost the connection"), log.String())
 }
 
-// A broker that is not there yet is waited for, and the wait can be ended.
+// The consumer waits for a broker that is not there yet, and the wait can be ended.
 func TestMQTTWaitsForTheBroker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

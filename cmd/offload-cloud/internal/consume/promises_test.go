@@ -27,7 +27,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// prepared is a consumer on a shelf, without a transport.
+// prepared returns a consumer on a shelf, without a transport.
 func prepared(limits Limits) (*Consumer, *shelf) {
 	db := &shelf{}
 	c := &Consumer{Log: slog.New(slog.DiscardHandler), Store: db, Limits: limits}
@@ -35,12 +35,12 @@ func prepared(limits Limits) (*Consumer, *shelf) {
 	return c, db
 }
 
-// batchOf is an opened message of a node with so many records.
+// batchOf returns an opened message of a node with the given number of records.
 func batchOf(node string, records int) *item {
 	return &item{message: &Message{}, batch: &store.Batch{Node: node, Records: make([]store.Record, records)}, records: records}
 }
 
-// The first attempt waits for a lock as long as the database lets it. Those that take its group apart do not.
+// The first attempt waits for a lock as long as the database allows. Attempts that split its group do not.
 func TestAttemptsAfterABlockedOneAreHasty(t *testing.T) {
 	c, db := prepared(Limits{})
 	var hasty []bool
@@ -61,7 +61,7 @@ func TestAttemptsAfterABlockedOneAreHasty(t *testing.T) {
 	require.Zero(t, o.misses, "the last one passed")
 }
 
-// A transaction that holds all that it may, and passes, lets the next one hold more.
+// A successful transaction of the maximum size increases the limit of the next one.
 func TestAGroupThatPassesLetsTheNextGrow(t *testing.T) {
 	c, _ := prepared(Limits{GroupRecords: 100})
 	c.groupMax.Store(8)
@@ -71,7 +71,7 @@ func TestAGroupThatPassesLetsTheNextGrow(t *testing.T) {
 	require.EqualValues(t, 10, c.groupMax.Load())
 }
 
-// The pause before messages that wait are tried again doubles with each attempt that was blocked, and begins anew once none waits.
+// The pause before blocked messages are retried doubles with each blocked attempt, and starts again once no message is blocked.
 func TestThePauseOfThoseThatWait(t *testing.T) {
 	c, _ := prepared(Limits{BackoffMin: time.Second, BackoffMax: 5 * time.Second})
 	w := newWaiting(c, 0)
@@ -94,7 +94,7 @@ func TestThePauseOfThoseThatWait(t *testing.T) {
 	require.Equal(t, time.Second, blocked(errLocked))
 }
 
-// A lane whose transaction is over does not hang, however long nothing comes.
+// A lane whose transaction has ended does not hang, even without messages.
 func TestAnIdleLaneDoesNotHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, db := prepared(Limits{Patience: time.Second})
@@ -111,7 +111,7 @@ func TestAnIdleLaneDoesNotHang(t *testing.T) {
 	})
 }
 
-// The log has the first message of each reason that was quarantined, and the first time that waiting messages may fill a broker's window, until none waits.
+// The log has the first quarantined message of each reason, and the first time that blocked messages may fill a broker's window, until no message is blocked.
 func TestWhatIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{})
@@ -140,7 +140,7 @@ func TestWhatIsLoggedOnce(t *testing.T) {
 	})
 }
 
-// While the broker takes nothing, answers are taken from the database now and then, not again and again; without a connection none is.
+// While the broker rejects answers, they are taken from the database only now and then; without a connection none are taken.
 func TestAnswersThatCannotBePublishedAreNotHurried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{}
@@ -170,7 +170,7 @@ func TestAnswersThatCannotBePublishedAreNotHurried(t *testing.T) {
 	})
 }
 
-// turns is a writer that fails as it is told.
+// turns is a writer with the given sequence of failures.
 type turns []error
 
 func (w *turns) Write(p []byte) (int, error) {
@@ -179,7 +179,7 @@ func (w *turns) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// A writer of lines that begins to fail is logged each time that it begins, and one that works is not.
+// A writer of lines is logged each time that it begins to fail, and not while it works.
 func TestFailingLinesAreLoggedOnce(t *testing.T) {
 	broken := errors.New("broken")
 	for _, c := range []struct {
@@ -198,7 +198,7 @@ func TestFailingLinesAreLoggedOnce(t *testing.T) {
 	}
 }
 
-// What fails is logged when it begins to and when it works again, and dead letters that find room are no failure.
+// A failure is logged when it begins and when it ends, and accepted dead letters are not a failure.
 func TestAFailureIsLoggedWhenItBeginsAndEnds(t *testing.T) {
 	var log bytes.Buffer
 	c := &Consumer{Log: slog.New(slog.NewTextHandler(&log, nil))}
@@ -228,7 +228,7 @@ func TestAFailureIsLoggedWhenItBeginsAndEnds(t *testing.T) {
 	logged("ERROR")
 }
 
-// A node whose name no topic may have costs the others no receipt, wherever it stands among them.
+// A node whose name is not allowed in topics costs the others no receipt, in any position.
 func TestWhatNoTopicMayHaveIsLeftOut(t *testing.T) {
 	for at := range 3 {
 		out := []Outgoing{{"a", nil}, {"b", nil}, {"c", nil}}
@@ -239,7 +239,7 @@ func TestWhatNoTopicMayHaveIsLeftOut(t *testing.T) {
 	}
 }
 
-// A cluster that cannot be reached is said to be that, once, and not a stream that is not ready.
+// An unreachable cluster is logged as such, once, and not as a stream that is not ready.
 func TestAClusterThatIsNotReachedIsNamed(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -262,7 +262,7 @@ func TestAClusterThatIsNotReachedIsNamed(t *testing.T) {
 	n.Close()
 }
 
-// Posts share a connection: the answers are read to their end.
+// Posts share a connection: the responses are read completely.
 func TestPostsShareAConnection(t *testing.T) {
 	var connections atomic.Int64
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 3000)) }))
@@ -280,7 +280,7 @@ func TestPostsShareAConnection(t *testing.T) {
 	require.EqualValues(t, 1, connections.Load())
 }
 
-// A router that is broken is not asked for each receipt, and neither is one after the time is over.
+// A broken router is not tried for each receipt, and not after the timeout.
 func TestPostsThatFailEnd(t *testing.T) {
 	var asked atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -303,7 +303,7 @@ func TestPostsThatFailEnd(t *testing.T) {
 	require.EqualValues(t, errorsMax, asked.Load())
 }
 
-// A consumer subscribes to what it is for: batches and words on what is gone, confirmations where it publishes results, or the given topics instead.
+// A consumer subscribes to batches and statements about gone records, to confirmations if it publishes results, or to the given topics instead.
 func TestMQTTSubscribesToItsTopics(t *testing.T) {
 	for name, c := range map[string]struct {
 		cfg  MQTTConfig
@@ -325,7 +325,7 @@ func TestMQTTSubscribesToItsTopics(t *testing.T) {
 	}
 }
 
-// A lock on all of a table is found out after a number of attempts, however many messages there are.
+// A lock on the whole table is detected after a number of attempts, for any number of messages.
 func TestALockOnEverythingIsFoundOut(t *testing.T) {
 	c, db := prepared(Limits{})
 	attempts := 0
@@ -341,7 +341,7 @@ func TestALockOnEverythingIsFoundOut(t *testing.T) {
 	require.Equal(t, missesMax+1, o.misses)
 }
 
-// What comes fresh is tried with patience, what has waited is not.
+// New messages use the normal lock timeout, blocked ones a short one.
 func TestOnlyWhatHasWaitedIsHasty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Limits{})
@@ -362,7 +362,7 @@ func TestOnlyWhatHasWaitedIsHasty(t *testing.T) {
 	})
 }
 
-// The broker is asked for what was refused once there is room and the store works, not before.
+// Refused messages are requested from the broker once there is room and the store works, and not before.
 func TestWhatWasRefusedIsAskedForWhenItCanBeTaken(t *testing.T) {
 	c, _ := prepared(Limits{QueueMessages: 2})
 	p := &pipe{}
@@ -384,7 +384,7 @@ func TestWhatWasRefusedIsAskedForWhenItCanBeTaken(t *testing.T) {
 	require.Equal(t, 1, p.asked())
 }
 
-// A closed listener takes no posts any more, and one that was never opened can be closed.
+// A closed listener accepts no posts, and a listener that was never opened can be closed.
 func TestAClosedListenerTakesNoPosts(t *testing.T) {
 	require.EqualValues(t, []int64{postMax, 64 << 20}, []int64{NewHTTP(HTTPConfig{}).cfg.Max, NewHTTP(HTTPConfig{}).cfg.Reading})
 	require.EqualValues(t, 100<<20, NewHTTP(HTTPConfig{Max: 100 << 20}).cfg.Reading, "a message fits")
@@ -401,7 +401,7 @@ func TestAClosedListenerTakesNoPosts(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A broker that takes what is published and says nothing is named when the time is over.
+// A broker that accepts messages but does not acknowledge them is named after the timeout.
 func TestABrokerThatDoesNotAcknowledge(t *testing.T) {
 	m := NewMQTT(MQTTConfig{URL: "tcp://" + deaf(t, 0, make(chan []string, 10)), ID: "consumer", Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, m.Start(t.Context(), (&inbox{}).deliver))
@@ -413,7 +413,7 @@ func TestABrokerThatDoesNotAcknowledge(t *testing.T) {
 	require.ErrorContains(t, err, "publishing to offload/v1/n1/receipt: the broker does not acknowledge")
 }
 
-// A line has all of its record, readable where that is exact, and no character of it escaped that JSON takes, however many lines come together.
+// A line contains the whole record, readable if that is exact, without unnecessary JSON escapes, for any number of lines.
 func TestLinesHaveAllOfTheirRecord(t *testing.T) {
 	one := &task.Task{
 		EventID: "e", Chunk: 1, Of: 2, Device: "<d>", Profile: "p", Source: "s", Resource: "r", Critical: true, Origin: 7, Class: &task.Class{Name: "c"},
@@ -439,7 +439,7 @@ func TestLinesHaveAllOfTheirRecord(t *testing.T) {
 	require.Equal(t, fmt.Sprintf(head, 5, "c", `"data":{"a":"<&>"}`), lines[5])
 }
 
-// The record of a letter is stored where it was, in a conflict under an epoch of its own that its bytes name.
+// The record of a letter is stored at its place, or in a conflict under an epoch of its own, named by its bytes.
 func TestTheRecordOfALetterIsOpenedAnew(t *testing.T) {
 	raw := textTask(1).Append(nil)
 	for reason, epoch := range map[string]string{"record": "e1", store.Conflict: fmt.Sprintf("e1 conflict-%x", sha256.Sum256(raw))[:len("e1 conflict-")+12]} {
@@ -453,7 +453,7 @@ func TestTheRecordOfALetterIsOpenedAnew(t *testing.T) {
 	require.Error(t, err)
 }
 
-// inNATS is a message of JetStream that notes what becomes of it.
+// inNATS is a JetStream message that records what happens to it.
 type inNATS struct {
 	jetstream.Msg
 	data  []byte
@@ -466,7 +466,7 @@ func (m inNATS) Subject() string                        { return mqttPrefix + to
 func (m inNATS) Ack() error                             { *m.acked++; return nil }
 func (m inNATS) NakWithDelay(after time.Duration) error { *m.naked = after; return nil }
 
-// What is larger than the limit is handed on without its bytes, and what is refused comes again after a while.
+// An oversized message is passed on without its bytes, and a refused message arrives again after a while.
 func TestNATSMessagesAreHandedOn(t *testing.T) {
 	for size, max := range map[int]int64{0: 0, 9: 0, 10: 10, 11: 10} {
 		for _, takes := range []bool{true, false} {

@@ -15,7 +15,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// What is not set, or makes no sense, is the default; the least that can be set is taken.
+// Missing and invalid values select the default; the smallest valid value is used.
 func TestTheDefaultsOfLimits(t *testing.T) {
 	usual := Limits{
 		QueueMessages: 1024, QueueMiB: 64, GroupRecords: 5000, GroupMiB: 16, Lanes: 1, Patience: 5 * time.Second, CommitTimeout: time.Minute,
@@ -28,8 +28,8 @@ func TestTheDefaultsOfLimits(t *testing.T) {
 	require.Equal(t, lanesMax, Limits{Lanes: lanesMax + 1}.withDefaults().Lanes)
 }
 
-// A lane takes three quarters of the queue where there are others, and a message that is larger than all of it takes all. What a message
-// took is given back as a whole, and one that has no room takes nothing.
+// With several lanes, a lane uses three quarters of the queue, and a message larger than the queue uses all of it. A message's places are released
+// completely, and a message without room takes none.
 func TestThePlacesOfAMessage(t *testing.T) {
 	for _, c := range []struct {
 		lanes       int
@@ -65,7 +65,7 @@ func TestThePlacesOfAMessage(t *testing.T) {
 	require.Equal(t, free, all())
 }
 
-// Half of the queue must be free, not counting lanes that hang; where all hang there is no room.
+// Half of the queue must be free, not counting lanes that hang; if all lanes hang, there is no room.
 func TestTheRoomOfTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := prepared(Limits{Lanes: 2, QueueMessages: 8})
@@ -106,7 +106,7 @@ func TestTheRoomOfTheQueue(t *testing.T) {
 	})
 }
 
-// Messages that wait take half of the queue by number and by bytes; the first of them waits whatever its size.
+// Blocked messages use half of the queue by number and by bytes; the first one is kept whatever its size.
 func TestWhatMayWait(t *testing.T) {
 	of := func(size int) *item {
 		it := batchOf("n1", 1)
@@ -126,7 +126,7 @@ func TestWhatMayWait(t *testing.T) {
 	} {
 		c, _ := prepared(Limits{QueueMessages: 8, QueueMiB: 1})
 		for _, of := range []**semaphore.Weighted{&c.bytes, &c.slots, &c.lanes[0].bytes, &c.lanes[0].slots} {
-			*of = semaphore.NewWeighted(math.MaxInt64) // what has a place is another matter
+			*of = semaphore.NewWeighted(math.MaxInt64) // places are not the subject here
 		}
 		w := newWaiting(c, 0)
 		refused := 0
@@ -143,7 +143,7 @@ func TestWhatMayWait(t *testing.T) {
 	}
 }
 
-// Three nodes are named, each once, and a node whose name is long by its beginning.
+// Three nodes are named, each once, and a long name is truncated.
 func TestTheNodesThatWaitAreNamed(t *testing.T) {
 	for want, nodes := range map[string][]string{
 		"no node": {""}, "node n1": {"n1", "n1", ""}, "node n1, n2, n3": {"n1", "n2", "n3", "n1"}, "nodes n1, n2, n3 and others": {"n1", "n2", "n3", "n4"},
@@ -161,7 +161,7 @@ func TestTheNodesThatWaitAreNamed(t *testing.T) {
 	}
 }
 
-// Each kind of message is of the node of its topic, with names and sequences that the tables hold.
+// Each message must be of its topic's node and kind, with names and sequences that the tables can store.
 func TestMessagesOfAnotherNodeOrKind(t *testing.T) {
 	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
 	require.NoError(t, err)
@@ -230,8 +230,8 @@ func TestMessagesOfAnotherNodeOrKind(t *testing.T) {
 	require.Contains(t, it.letter.Detail, "73400320 bytes")
 }
 
-// A batch that takes too long is stored in parts; of one record that takes too long by itself, or is locked, it and those behind it wait. What is no
-// batch waits as a whole.
+// A batch that takes too long is stored in parts. If one record alone takes too long, or is locked, it and the records after it are blocked. Other
+// messages are blocked as a whole.
 func TestWhatIsLeftOfABatchInParts(t *testing.T) {
 	for name, s := range map[string]struct {
 		err     error

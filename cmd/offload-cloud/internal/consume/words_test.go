@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/seal"
 )
 
-// Each figure is offered under its own name, and in the unit of its name.
+// Each metric has its own name, and the unit in the name.
 func TestEachFigureHasItsName(t *testing.T) {
 	c := &Counts{}
 	fields := reflect.ValueOf(c).Elem()
@@ -59,7 +59,7 @@ func TestEachFigureHasItsName(t *testing.T) {
 	}
 }
 
-// What a transaction did is added to the figures, twice where there are two.
+// The results of a transaction are added to the metrics, twice for two transactions.
 func TestWhatATransactionDidIsCounted(t *testing.T) {
 	c := &Counts{}
 	for range 2 {
@@ -84,7 +84,7 @@ func TestTheReasonsOfUnreadableMessages(t *testing.T) {
 	}
 }
 
-// A node's word for what became of records is kept as far as it can be shown, and is never one of the store's own.
+// A node's reason for gone records is stored as far as it is printable, and never as one of the store's own fates.
 func TestTheFatesOfRecords(t *testing.T) {
 	for said, want := range map[string]string{
 		"": "unexplained", "full": "full", store.Stored: "node: " + store.Stored, store.Dead: "node: " + store.Dead,
@@ -119,7 +119,7 @@ func TestSequencesAndNamesFitTheTables(t *testing.T) {
 	}
 }
 
-// The texts of a dead letter are bounded and can be shown; its topic stays as it is as far as it can be one of ours.
+// The texts of a dead letter are bounded and printable; its topic stays unchanged if it may be valid.
 func TestTheTextsOfADeadLetterAreBounded(t *testing.T) {
 	for _, topic := range []string{"offload/v1/n1/batch", strings.Repeat("t", textMax), strings.Repeat("t", textMax+1), strings.Repeat("\xff", 60000)} {
 		l := letter(&Message{Topic: topic, Payload: []byte("raw")}, "malformed", strings.Repeat("\x7f", 1<<20))

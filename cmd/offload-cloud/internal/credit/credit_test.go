@@ -41,7 +41,7 @@ func drawUses(rng *rand.Rand) store.Uses {
 	return uses
 }
 
-// account makes that many settlements, and the book that they leave.
+// account returns the given number of settlements, with the resulting book.
 func account(t require.TestingT, settlements int, seed uint64) ([]byte, *Book) {
 	rng, b, raw := rand.New(rand.NewPCG(seed, 1)), newBook(public), []byte(nil)
 	for i := range settlements {
@@ -52,7 +52,7 @@ func account(t require.TestingT, settlements int, seed uint64) ([]byte, *Book) {
 	return raw, b
 }
 
-// An amount is written in units, to the millionth, however large it is.
+// An amount of any size is formatted in units, to the millionth.
 func TestAmountsAreWrittenInUnits(t *testing.T) {
 	for m, want := range map[Micro]string{
 		0: "0.000000", 1: "0.000001", -1: "-0.000001", 1_234_567: "1.234567", -1_000_000: "-1.000000", math.MinInt64: "-9223372036854.775808",
@@ -61,7 +61,7 @@ func TestAmountsAreWrittenInUnits(t *testing.T) {
 	}
 }
 
-// A price list by hand: 1.5 MB, 3 runs in the cloud and 10 local results.
+// A price calculated by hand: 1.5 MB, 3 runs in the cloud and 10 local results.
 func TestWhatAUseComesTo(t *testing.T) {
 	got, err := amount(store.Use{Records: 9, Bytes: 1_500_000, Jobs: 3, Results: 10}, charges.Of("vibration"))
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestWhatAUseComesTo(t *testing.T) {
 	require.Error(t, err)
 }
 
-// The sum of the lines is the balance, what is read is what was settled, and each settlement's digest is in the next.
+// The sum of the lines is the balance, the account that is read is the one that was settled, and each settlement contains the digest of the previous one.
 func TestTheSumOfLinesIsTheBalance(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		raw, b := account(t, rapid.IntRange(0, 12).Draw(t, "settlements"), rapid.Uint64().Draw(t, "seed"))
@@ -110,7 +110,7 @@ func add(to *store.Use, u store.Use) {
 	*to = store.Use{Records: to.Records + u.Records, Bytes: to.Bytes + u.Bytes, Jobs: to.Jobs + u.Jobs, Results: to.Results + u.Results}
 }
 
-// A changed, removed, repeated or moved line is found and named, and so is one of another key; lines that were cut off are found by who knows the head.
+// A changed, removed, repeated or moved line is detected and named, and so is a line of another key. The head reveals removed lines at the end.
 func TestWhatWasTamperedWithIsNamed(t *testing.T) {
 	raw, b := account(t, 5, 1)
 	lines := strings.SplitAfter(string(raw), "\n")[:5]
@@ -156,17 +156,17 @@ func TestWhatWasTamperedWithIsNamed(t *testing.T) {
 	require.True(t, Has(cut, "0"))
 }
 
-// The key's holder can sign; sums that do not add up are found all the same.
+// The key's holder can sign; wrong sums are still detected.
 func TestSignedSumsMustAddUp(t *testing.T) {
 	b := newBook(public)
-	b.Balances["n1"] = 5_000_000 // from nowhere
+	b.Balances["n1"] = 5_000_000 // without a settlement
 	line, err := b.Settle(store.Uses{"n1": {"vibration": {Jobs: 1}}}, store.Mark{}, charges, time.Unix(0, 0), secret)
 	require.NoError(t, err)
 	_, err = Read(line, public)
 	require.ErrorContains(t, err, "the balance of node \"n1\" is 4.998000, and its lines amount to -0.002000")
 }
 
-// A settlement that the key's holder made up, and that does not go on from the one before it at the published prices, is found.
+// A settlement forged by the key's holder, which does not follow the previous one at the published prices, is detected.
 func TestSignedSettlementsMustFollow(t *testing.T) {
 	for why, change := range map[string]func(*Settlement){
 		"does not follow": func(s *Settlement) { s.Previous = "aa" }, "settlement 2 does not follow": func(s *Settlement) { s.From = store.Mark{Record: 1} },
@@ -195,7 +195,7 @@ func TestSignedSettlementsMustFollow(t *testing.T) {
 	require.Equal(t, "0", b.Head(), "nothing is settled")
 }
 
-// A signed line with a null where an account belongs is none that was written here.
+// A signed line with a null in place of an account is rejected.
 func TestANodeWithoutAnAccountIsFound(t *testing.T) {
 	bare, err := json.Marshal((&Book{}).next(time.Unix(0, 0)))
 	require.NoError(t, err)
@@ -206,7 +206,7 @@ func TestANodeWithoutAnAccountIsFound(t *testing.T) {
 	require.ErrorContains(t, err, "line 1: changed: it differs from its original encoding")
 }
 
-// After a hand-over the account is verified with the first key as before, and only the new key signs.
+// After a rotation the account is verified with the first key as before, and only the new key signs.
 func TestAnotherKeySignsAfterAHandOver(t *testing.T) {
 	raw, b := account(t, 2, 1)
 	next := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{8}, ed25519.SeedSize))
@@ -245,7 +245,7 @@ func TestAnotherKeySignsAfterAHandOver(t *testing.T) {
 	}
 }
 
-// Whatever is in the file is refused, or is an account whose lines add up.
+// Any file is rejected, or is an account whose lines add up.
 func FuzzRead(f *testing.F) {
 	raw, _ := account(f, 3, 1)
 	f.Add(raw)

@@ -29,7 +29,7 @@ func TestMapKeepsTheFewestSpans(t *testing.T) {
 	}
 }
 
-// The model is the obvious thing: one entry a sequence. Whatever is done to both must leave them telling the same.
+// The model has one entry for each sequence. After any operations on both, they must agree.
 func TestMapAgreesWithAModel(t *testing.T) {
 	const top = 60
 	rapid.Check(t, func(t *rapid.T) {

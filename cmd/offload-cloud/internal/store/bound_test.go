@@ -13,7 +13,7 @@ import (
 	"app-offload/cmd/internal/pgtest"
 )
 
-// pause is a database in which a transaction stops after it has stored its records, until it may go on.
+// pause is a database in which a transaction stops after it has stored its records, until it is released.
 type pause struct {
 	dialect
 	there, goOn chan struct{}
@@ -42,7 +42,7 @@ func listed(t *testing.T, s *Store, after int64, limit int) (names []string, las
 	return names, last
 }
 
-// An event whose writer commits after those that began later must not be skipped by readers that go on behind the last id they saw.
+// An event whose writer commits after later ones must not be skipped by readers that continue after the last id they saw.
 func TestNothingAboveAnOpenWriterIsListed(t *testing.T) {
 	s := open(t, pgtest.Start(t, "fsync=off").Database(t), Options{})
 	commit(t, s, batch("n1", 1, 1, 2))
@@ -61,7 +61,7 @@ func TestNothingAboveAnOpenWriterIsListed(t *testing.T) {
 	names, last = listed(t, s, last, 10)
 	require.Equal(t, []string{"n2-1", "n3-1"}, names)
 
-	// So it is with a writer that is no program of ours, and with one that gives up.
+	// The same holds for a foreign writer, and for a writer that rolls back.
 	foreign, err := s.write.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	_, err = foreign.ExecContext(t.Context(), `INSERT INTO records (stream, sequence, node, event_id, chunk, parts, content, class, device, source, resource,
@@ -75,7 +75,7 @@ func TestNothingAboveAnOpenWriterIsListed(t *testing.T) {
 	require.Equal(t, []string{"n3-2"}, names)
 }
 
-// Many writers commit while a reader goes on page by page: it sees each event once, in one order.
+// Many writers commit while a reader reads page by page: it sees each event once, in one order.
 func TestReadersMissNothingAmongManyWriters(t *testing.T) {
 	s := open(t, pgtest.Start(t, "fsync=off").Database(t)+"&pool_max_conns=8", Options{})
 	const writers, rounds = 4, 40
@@ -96,7 +96,7 @@ func TestReadersMissNothingAmongManyWriters(t *testing.T) {
 	for !over {
 		select {
 		case <-ended:
-			over = true // once more, for all is committed now
+			over = true // once more, since all is committed now
 		default:
 		}
 		for names := []string{""}; len(names) > 0; {
@@ -109,7 +109,7 @@ func TestReadersMissNothingAmongManyWriters(t *testing.T) {
 	require.Len(t, seen, 2*writers*rounds)
 }
 
-// A row that another session holds ends the wait of a transaction soon, by a word that it is not the group's fault.
+// A row locked by another session soon ends the wait of a transaction, with an error that does not blame the group.
 func TestALockedRowBlocksForAWhile(t *testing.T) {
 	dsn := pgtest.Start(t, "fsync=off").Database(t)
 	s := open(t, dsn+"&lock_timeout=50ms", Options{})
@@ -132,7 +132,7 @@ func TestALockedRowBlocksForAWhile(t *testing.T) {
 	locked, slow = s.Blocked(errors.New("other"))
 	require.Equal(t, []bool{false, false}, []bool{locked, slow})
 
-	// A session that hangs in a transaction is ended by the server.
+	// The server ends a session that hangs in a transaction.
 	hung := open(t, dsn+"&idle_in_transaction_session_timeout=100ms", Options{})
 	holder, err = hung.write.BeginTx(t.Context(), nil)
 	require.NoError(t, err)

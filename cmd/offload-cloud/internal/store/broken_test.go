@@ -24,7 +24,7 @@ import (
 
 var errBroken = errors.New("the disk is broken")
 
-// fault lets one call of a database fail: the one before which left - 1 others succeed.
+// fault makes one call of a database fail: the one after left - 1 successful calls.
 type fault struct {
 	left      int
 	statement string // that failed
@@ -34,7 +34,7 @@ func (f *fault) arm(n int) { f.left, f.statement = n, "" }
 
 func (f *fault) disarm() (failed bool) { failed = f.left < 0; f.left = 0; return failed }
 
-// call is asked at each call. Unarmed it lets all pass.
+// call is called for each database call. Unarmed, it lets all of them pass.
 func (f *fault) call() error {
 	if f.left <= 0 {
 		return nil
@@ -46,7 +46,7 @@ func (f *fault) call() error {
 	return nil
 }
 
-// The types below are SQLite's driver with the fault in it. A row that cannot be scanned is a fault of its own.
+// The types below are SQLite's driver with the fault. A row that cannot be scanned is a separate fault.
 type (
 	faultyDriver struct {
 		*fault
@@ -128,7 +128,7 @@ func (r faultyRows) Next(dest []driver.Value) error {
 	err := r.Rows.Next(dest)
 	if err == nil && r.call() != nil {
 		for i := range dest {
-			dest[i] = errBroken // no type that a column can have
+			dest[i] = errBroken // an invalid type of a column
 		}
 	}
 	return err
@@ -148,8 +148,8 @@ func (t faultyTx) Commit() error {
 	return t.Tx.Commit()
 }
 
-// TraceQueryStart and TraceCopyFromStart let a statement fail on PostgreSQL: its context is over, also if the pool tries it again. What the pool
-// does for itself is spared.
+// TraceQueryStart and TraceCopyFromStart make a statement fail on PostgreSQL: its context has ended, also when the pool retries it. The pool's own
+// statements are spared.
 func (f *fault) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
 	again := f.left < 0 && f.statement == q.SQL
 	if !again && (q.SQL == "rollback" || f.call() == nil) {
@@ -189,7 +189,7 @@ func faultyPostgres(t *testing.T, dsn string) (*Store, *fault) {
 	return &Store{write: db, read: db, dialect: postgresDialect{}, opts: Options{}.withDefaults()}, f
 }
 
-// contents are all rows but the names of nodes of which nothing is stored: these are made in a transaction of their own.
+// contents returns all rows except the names of nodes without stored records, which are created in a separate transaction.
 func contents(t *testing.T, s *Store) (all []string) {
 	t.Helper()
 	for _, table := range []string{"offload_schema", "nodes WHERE seen > 0", "streams", "ranges", "records", "doubles", "dead_letters", "jobs"} {
@@ -217,7 +217,7 @@ func contents(t *testing.T, s *Store) (all []string) {
 	return all
 }
 
-// A call of the database that fails is reported by whatever the store was asked for, and leaves nothing behind: asked again it succeeds.
+// Every failing database call is reported by each operation and leaves nothing behind: a retry succeeds.
 func TestEveryFailureIsReported(t *testing.T) {
 	server := pgtest.Start(t, "fsync=off")
 	type attempt func(context.Context) error
@@ -227,7 +227,7 @@ func TestEveryFailureIsReported(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	// filled has records of two nodes, one unreadable, whose jobs are taken by w; the second is answered.
+	// filled creates records of two nodes, one of them unreadable, whose jobs are taken by w; the second job is answered.
 	filled := func(t *testing.T, s *Store) (jobs []int64, answer string) {
 		require.NoError(t, s.migrate(t.Context()))
 		b := of("s1", 1, "a", 1, 2, 3, 4, 9)
@@ -401,7 +401,7 @@ func TestEveryFailureIsReported(t *testing.T) {
 	}
 }
 
-// blind is a database that finds no stream, though it was made.
+// blind is a database that finds no stream after its creation.
 type blind struct{ dialect }
 
 func (b blind) table(columns []string) string {
@@ -411,7 +411,7 @@ func (b blind) table(columns []string) string {
 	return b.dialect.table(columns)
 }
 
-// A record must not be stored under no stream.
+// A record must not be stored without a stream.
 func TestAStreamThatIsNotThereIsAnError(t *testing.T) {
 	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{})
 	s.dialect = blind{s.dialect}

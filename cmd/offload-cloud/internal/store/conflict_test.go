@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// of gives a batch a session and names for its events, which make their content.
+// of sets a session on a batch, and names of its events, which determine their content.
 func of(session string, floor uint64, name string, seqs ...uint64) *Batch {
 	b := batch("n1", floor, seqs...)
 	b.Session = session
@@ -25,7 +25,7 @@ func of(session string, floor uint64, name string, seqs ...uint64) *Batch {
 
 func testRestoredSpool(t *testing.T, s *Store) {
 	commit(t, s, of("s1", 1, "a", 1, 2, 3, 4, 5))
-	restored := of("s2", 1, "a", 3, 4, 5) // what the copy still held
+	restored := of("s2", 1, "a", 3, 4, 5) // the remaining records of the copy
 	restored.Records[2].Task = whole("new-5")
 	result := commit(t, s, restored)
 	require.Equal(t, []Receipt{{
@@ -39,7 +39,7 @@ func testRestoredSpool(t *testing.T, s *Store) {
 	require.Equal(t, Conflict, letters[0].Reason)
 	require.Contains(t, letters[0].Detail, "new-5")
 
-	restored.Epoch = "e2" // what the node does about it
+	restored.Epoch = "e2" // the node's reaction
 	result = commit(t, s, restored)
 	require.Equal(t, []ranges.Span{span(3, 5)}, result.Receipts[0].Safe)
 	require.Equal(t, []string{"new-5"}, ids(result))
@@ -68,7 +68,7 @@ func testSessionsOfOneGroup(t *testing.T, s *Store) {
 	}, result.Receipts, "in a receipt for both, the number is safe for neither")
 }
 
-// A conflict is named each time, quarantined once, and never takes the place of an unreadable record.
+// A conflict is reported each time, quarantined once, and never replaces an unreadable record.
 func testConflictsAreBounded(t *testing.T, s *Store) {
 	commit(t, s, of("s1", 1, "a", 1, 2, 3, 4, 5))
 	for range 3 {
@@ -97,21 +97,21 @@ func testConflictsOfDeadRecords(t *testing.T, s *Store) {
 	commit(t, s, of("s1", 1, "a", 2))
 	require.Equal(t, []ranges.Span{span(2, 2)}, commit(t, s, dead(2, "one")).Receipts[0].Conflicts)
 
-	// A sequence whose task is stored under another one has content, too.
+	// A sequence whose task is stored under another sequence also has content.
 	again := of("s1", 1, "a", 3)
 	again.Records[0].Task = whole("a-2")
 	require.Equal(t, 1, commit(t, s, again).DuplicateTasks)
 	require.Equal(t, 1, commit(t, s, again).DuplicateRecords)
 	require.Equal(t, []ranges.Span{span(3, 3)}, commit(t, s, of("s1", 1, "b", 3)).Receipts[0].Conflicts)
 
-	// What a node gave up may come after all, and what was given up by one session may be another's record.
+	// A record that a node dropped may arrive after all, and a sequence dropped by one session may be another session's record.
 	_, err := s.Commit(t.Context(), &Group{Gone: []*Gone{{Node: "n1", Epoch: "e1", Spans: []ranges.Span{{First: 1, Last: 9, Fate: "expired"}}}}})
 	require.NoError(t, err)
 	require.Equal(t, []string{"b-9"}, ids(commit(t, s, of("s2", 1, "b", 9))))
 	require.Equal(t, []ranges.Span{span(9, 9)}, commit(t, s, of("s1", 1, "a", 9)).Receipts[0].Conflicts)
 }
 
-// A row that an operator deleted leaves its number behind: what comes under it is stored, since nothing proves that it is a repetition.
+// A row deleted by an operator leaves its sequence behind: a record with that sequence is stored, since nothing proves that it is a repetition.
 func testForgottenRows(t *testing.T, s *Store) {
 	commit(t, s, of("", 1, "a", 1, 2))
 	_, err := s.write.ExecContext(t.Context(), `DELETE FROM records WHERE sequence = 1`)
@@ -121,7 +121,7 @@ func testForgottenRows(t *testing.T, s *Store) {
 	require.Equal(t, []ranges.Span{span(2, 2)}, result.Receipts[0].Conflicts)
 }
 
-// The same event id, chunk and data prove nothing where the device or the place of the chunk in its event differs.
+// The same event id, chunk and data prove nothing if the device or the chunk's place in its event differs.
 func testOneIDManyDevices(t *testing.T, s *Store) {
 	change := []func(*task.Task){
 		func(*task.Task) {}, func(t *task.Task) { t.Device = "d2" }, func(t *task.Task) { t.Device = "d3" },
@@ -151,7 +151,7 @@ func testOneIDManyDevices(t *testing.T, s *Store) {
 	require.Equal(t, len(change), commit(t, s, second).DuplicateTasks, "what is decided about an event is not what it holds")
 }
 
-// The floor of a node never falls: a batch that was overtaken names an older one.
+// The floor of a node never falls: a batch that was overtaken has an older floor.
 func testFloorNeverFalls(t *testing.T, s *Store) {
 	commit(t, s, of("s1", 7, "a", 7))
 	require.Equal(t, []ranges.Span{span(1, 4), span(6, 6)}, commit(t, s, of("s1", 3, "a", 5)).Receipts[0].Gaps)
@@ -164,7 +164,7 @@ func testFloorNeverFalls(t *testing.T, s *Store) {
 	require.Equal(t, []ranges.Span{span(1, 4), span(6, 6), span(11, 19)}, commit(t, s, of("restored", 4, "b", 10)).Receipts[0].Gaps, "no session is known to have named the floor")
 }
 
-// Whatever copies of one spool send in whatever order, each record that is receipted to a session is stored as what it is.
+// Whatever copies of one spool send, in any order, each record receipted to a session is stored with its content.
 func TestNothingIsReceiptedAsSomethingElse(t *testing.T) {
 	stores := map[string]*Store{"sqlite": open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{})}
 	stores["postgres"] = open(t, pgtest.Start(t, "fsync=off").Database(t), Options{})
@@ -196,7 +196,7 @@ func TestNothingIsReceiptedAsSomethingElse(t *testing.T) {
 	}
 }
 
-// requireSafe holds the receipts against the tables.
+// requireSafe compares the receipts with the tables.
 func requireSafe(t *testing.T, s *Store, g *Group, result *Result) {
 	t.Helper()
 	for _, b := range g.Batches {

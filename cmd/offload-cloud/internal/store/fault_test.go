@@ -14,7 +14,7 @@ import (
 	"app-offload/cmd/internal/pgtest"
 )
 
-// A disk that is full must fail the commit, keep what was stored and pass once there is room.
+// A full disk must fail the commit, keep the stored records, and let the commit succeed once there is room.
 func TestFullDiskPasses(t *testing.T) {
 	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{})
 	commit(t, s, batch("n1", 1, 1))
@@ -33,7 +33,7 @@ func TestFullDiskPasses(t *testing.T) {
 	require.Len(t, commit(t, s, large).Fresh, 1)
 }
 
-// A group of nothing but confirmations fails as every other does where the nodes' rows cannot be had.
+// A group of only confirmations fails like every other group if the nodes' rows are unavailable.
 func TestConfirmationsAloneFailInOrder(t *testing.T) {
 	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{})
 	_, err := s.write.ExecContext(t.Context(), `ALTER TABLE nodes RENAME TO away`)
@@ -50,7 +50,7 @@ func TestConfirmationsAloneFailInOrder(t *testing.T) {
 	require.ErrorContains(t, err, "locking the rows of 2 streams, the first of node n3")
 }
 
-// A panic in a transaction ends it, and is not held up by it: it comes out, and the next transaction begins.
+// A panic ends its transaction: it propagates, and the next transaction can begin.
 func TestAPanicEndsItsTransaction(t *testing.T) {
 	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{})
 	require.PanicsWithValue(t, "oops", func() {
@@ -59,7 +59,7 @@ func TestAPanicEndsItsTransaction(t *testing.T) {
 	commit(t, s, batch("n1", 1, 1))
 }
 
-// A file that is removed, moved or replaced while it is open would take records that the next start does not find: they are not reported as stored.
+// A file that is removed, moved or replaced while it is open would get records that the next start does not find: they are not reported as stored.
 func TestAFileThatIsMovedStoresNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud.db")
 	s := open(t, "sqlite:"+path, Options{})
@@ -82,7 +82,7 @@ func TestAFileThatIsMovedStoresNothing(t *testing.T) {
 	require.ErrorContains(t, err, path, "meanwhile")
 }
 
-// asked counts who wants to know when a context ends.
+// asked counts the registrations for the end of a context.
 type asked struct {
 	context.Context
 	times atomic.Int64
@@ -93,7 +93,7 @@ func (a *asked) Done() <-chan struct{} {
 	return a.Context.Done()
 }
 
-// The driver starts a goroutine for each statement that its context could end. A group has thousands of them.
+// The driver starts a goroutine for each statement whose context can end. A group has thousands of statements.
 func TestRowsOfATransactionNeedNoGoroutineEach(t *testing.T) {
 	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -113,7 +113,7 @@ func TestRowsOfATransactionNeedNoGoroutineEach(t *testing.T) {
 	require.LessOrEqual(t, asks(seqs...), few+5)
 }
 
-// A stop must not wait for all the rows of a group, and nothing of the group may stay.
+// A stop must not wait for all rows of a group, and nothing of the group may remain.
 func TestStopEndsATransaction(t *testing.T) {
 	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -121,7 +121,7 @@ func TestStopEndsATransaction(t *testing.T) {
 		_, err := tx.ExecContext(inside, `INSERT INTO nodes (name) VALUES ('n1')`)
 		require.NoError(t, err)
 		cancel()
-		for err == nil { // the transaction is rolled back on the side
+		for err == nil { // the rollback happens in the background
 			_, err = tx.ExecContext(inside, `INSERT INTO nodes (name) VALUES ('n2') ON CONFLICT DO NOTHING`)
 		}
 		return err
@@ -131,7 +131,7 @@ func TestStopEndsATransaction(t *testing.T) {
 	require.Equal(t, 0, count(t, s, "nodes"))
 }
 
-// Sessions that the server ends, as it does when it restarts, must fail a few commits at most and store nothing twice.
+// Sessions ended by the server, as in its restart, must fail at most a few commits and store nothing twice.
 func TestLostSessionsPass(t *testing.T) {
 	s := open(t, pgtest.Start(t, "fsync=off").Database(t), Options{})
 	commit(t, s, batch("n1", 1, 1))
@@ -149,7 +149,7 @@ func TestLostSessionsPass(t *testing.T) {
 	}
 }
 
-// A session that began while the database was read-only stays so for as long as it lasts: the next attempt has another one.
+// A session that began while the database was read-only stays read-only: the next attempt uses another one.
 func TestASessionThatCannotWriteIsReplaced(t *testing.T) {
 	s := open(t, pgtest.Start(t, "fsync=off").Database(t)+"&pool_max_conns=1", Options{})
 	_, err := s.write.ExecContext(t.Context(), `SET default_transaction_read_only = on`)
@@ -160,7 +160,7 @@ func TestASessionThatCannotWriteIsReplaced(t *testing.T) {
 	require.Len(t, commit(t, s, batch("n1", 1, 1)).Fresh, 1)
 }
 
-// Several consumers on one database: whatever they commit at the same time, each task is stored once and none blocks another permanently.
+// Several consumers on one database: for any concurrent commits, each task is stored once and none blocks another permanently.
 func TestConsumersShareADatabase(t *testing.T) {
 	server := pgtest.Start(t, "fsync=off")
 	for name, dsn := range map[string]string{"postgres": server.Database(t), "sqlite": "sqlite:" + filepath.Join(t.TempDir(), "cloud.db")} {
@@ -189,7 +189,7 @@ func TestConsumersShareADatabase(t *testing.T) {
 	}
 }
 
-// commitAll stores all records of three nodes, every worker in an order of its own.
+// commitAll stores all records of three nodes, with each worker in a different order.
 func commitAll(t *testing.T, s *Store, worker, rounds, size int) error {
 	for round := range rounds {
 		at := (round*3 + worker*2) % rounds

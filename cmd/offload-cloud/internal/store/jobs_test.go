@@ -14,7 +14,7 @@ import (
 	"app-offload/cmd/offload-cloud/internal/ranges"
 )
 
-// withModel lets the class default be computed on by the model bearing.
+// withModel gives the class default the model bearing.
 func withModel(s *Store) *Store {
 	s.SetModels(map[string]string{"default": "bearing"})
 	return s
@@ -146,7 +146,7 @@ func testAnswers(t *testing.T, s *Store) {
 	}
 }
 
-// A node that never answers is published to less and less often, and then not any more.
+// Answers to a node that never confirms are published less and less often, and then no more.
 func testGivenUp(t *testing.T, s *Store) {
 	commit(t, withModel(s), batch("n1", 1, 1))
 	record := taken(t, s, "w1", time.Minute, 10)[0]
@@ -179,7 +179,7 @@ func testGivenUp(t *testing.T, s *Store) {
 	require.Equal(t, JobCounts{Waiting: 1}, jobCounts(t, s))
 }
 
-// A word about the result that a job had before it was begun anew does not count for its new one.
+// A confirmation of a job's previous result does not apply to its new one.
 func testARetriedJobHasANewResult(t *testing.T, s *Store) {
 	commit(t, withModel(s), batch("n1", 1, 1))
 	record := taken(t, s, "w1", time.Minute, 10)[0]
@@ -202,7 +202,7 @@ func testARetriedJobHasANewResult(t *testing.T, s *Store) {
 	require.Equal(t, JobCounts{Confirmed: 1}, confirm(id))
 }
 
-// A chunk that comes when the job of its event has failed has it computed anew; one of another event, or of another node's, has not.
+// A chunk that arrives after its event's job has failed restarts the job; a chunk of another event or node does not.
 func testALateChunkBeginsTheJobAnew(t *testing.T, s *Store) {
 	chunk := func(node, event string, seq uint64, n int) *Batch {
 		b := batch(node, 1, seq)
@@ -232,7 +232,7 @@ func testALateChunkBeginsTheJobAnew(t *testing.T, s *Store) {
 	require.Empty(t, taken(t, s, "w1", time.Minute, 10), "it has an answer")
 }
 
-// A chunk that is stored while a worker finds it missing is not overlooked by both.
+// A chunk stored while a worker finds it missing is not overlooked.
 func testAChunkThatComesWhileItIsFoundMissing(t *testing.T, s *Store) {
 	parts := func(seq uint64, n int) *Batch {
 		b := batch("n1", 1, seq)
@@ -254,7 +254,7 @@ func testAChunkThatComesWhileItIsFoundMissing(t *testing.T, s *Store) {
 	require.Equal(t, JobCounts{Failed: 1}, jobCounts(t, s))
 }
 
-// The node's word on records that are gone says of the event whose chunks were written around them that these will not come.
+// A node's statement about gone records shows that the missing chunks of an event written around them will not arrive.
 func testChunksThatAreGone(t *testing.T, s *Store) {
 	parts := func(event string, first uint64, chunks ...int) *Batch {
 		b := &Batch{Node: "n1", Epoch: "e1", Floor: 1}
@@ -306,7 +306,7 @@ func testChunksThatAreGone(t *testing.T, s *Store) {
 	require.Empty(t, ended("last", 3), "most of those that are gone are too far behind, and two may be on their way")
 }
 
-// Confirmations for one node and chunks of another lock in one order, whichever consumer stores them.
+// Confirmations for one node and chunks of another take locks in one order, in every consumer.
 func TestConfirmationsAndLateChunksDoNotWaitForEachOther(t *testing.T) {
 	dsn := pgtest.Start(t, "fsync=off", "deadlock_timeout=50ms").Database(t)
 	s := withModel(open(t, dsn, Options{}))
@@ -320,7 +320,7 @@ func TestConfirmationsAndLateChunksDoNotWaitForEachOther(t *testing.T) {
 		commit(t, s, chunk("n1", at, 0), chunk("n2", at, 0))
 		jobs, err := s.TakeJobs(t.Context(), "w", "bearing", time.Minute, 10)
 		require.NoError(t, err)
-		for _, j := range jobs { // those of the rounds before among them
+		for _, j := range jobs { // including those of earlier rounds
 			require.True(t, finish(t, s, "w", j.Record, "", "chunks are missing"))
 		}
 		named := map[string][]ConfirmedResult{}
@@ -328,7 +328,7 @@ func TestConfirmationsAndLateChunksDoNotWaitForEachOther(t *testing.T) {
 			named[a.Node] = append(named[a.Node], ConfirmedResult{ID: a.ID})
 		}
 		var running sync.WaitGroup
-		for i, node := range []string{"n1", "n2"} { // each brings a chunk for one node, and a word on the job of the other
+		for i, node := range []string{"n1", "n2"} { // each brings a chunk for one node, and a confirmation for the other
 			other := []string{"n2", "n1"}[i]
 			running.Go(func() {
 				g := &Group{Batches: []*Batch{chunk(node, at+1, 1)}, Confirmed: []*Confirmed{{Node: other, Results: named[other]}}}
@@ -344,7 +344,7 @@ func TestConfirmationsAndLateChunksDoNotWaitForEachOther(t *testing.T) {
 	}
 }
 
-// An answer that its node never confirms is not published for ever, however often the node is away and comes back.
+// An answer that its node never confirms is not published forever, however often the node disappears and returns.
 func testAnswersThatAreNeverConfirmed(t *testing.T, s *Store) {
 	commit(t, withModel(s), batch("n1", 1, 1))
 	record := taken(t, s, "w1", time.Minute, 10)[0]
@@ -370,7 +370,7 @@ func testAnswersThatAreNeverConfirmed(t *testing.T, s *Store) {
 	require.True(t, again)
 }
 
-// The answers of a node that was away are published at once when it is back, those that were given up too.
+// The answers of a node that was away are published immediately after its return, including dropped ones.
 func testAnswersOfANodeThatWasAway(t *testing.T, s *Store) {
 	commit(t, withModel(s), batch("n1", 1, 1, 2))
 	exec := func(statement string) {
@@ -425,7 +425,7 @@ func testFailedJobs(t *testing.T, s *Store) {
 	require.Equal(t, records[:1], taken(t, s, "w1", time.Minute, 10))
 }
 
-// SQLite gives a new record the id of the last one where that was deleted, whose job is still there.
+// SQLite reuses the id of the last record after its deletion, while its job still exists.
 func testIDUsedBefore(t *testing.T, s *Store) {
 	commit(t, withModel(s), batch("n1", 1, 1))
 	old := taken(t, s, "w1", time.Minute, 10)[0]
@@ -452,12 +452,12 @@ func testClockSetBack(t *testing.T, s *Store) {
 	commit(t, withModel(s), batch("n1", 1, 1))
 	record := taken(t, s, "w1", time.Minute, 10)
 	require.Len(t, record, 1)
-	_, err := s.write.ExecContext(t.Context(), `UPDATE jobs SET due = due + 86400000000000`) // as if the clock were a day behind since
+	_, err := s.write.ExecContext(t.Context(), `UPDATE jobs SET due = due + 86400000000000`) // as if the clock had been set back by a day
 	require.NoError(t, err)
 	require.Equal(t, record, taken(t, s, "w2", time.Minute, 10))
 }
 
-// Many workers of several processes share the jobs: each is handed out once.
+// Many workers of several processes share the jobs: each job is taken once.
 func TestManyWorkersShareTheJobs(t *testing.T) {
 	const records, workers = 400, 8
 	test := func(t *testing.T, dsn string, processes int) {
@@ -505,12 +505,12 @@ func TestManyWorkersShareTheJobs(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Start(t, "fsync=off").Database(t), 3) })
 }
 
-// A database of the second version gets its jobs; what it holds stays.
+// A database of version 2 gets the jobs table and keeps its content.
 func TestDatabasesOfTheSecondVersionAreMigrated(t *testing.T) {
 	test := func(t *testing.T, dsn string) {
 		s := open(t, dsn, Options{})
 		commit(t, s, batch("n1", 1, 1, 2))
-		for _, statement := range []string{`DROP VIEW results`, `DROP TABLE jobs`, `UPDATE offload_schema SET version = 2`} { // jobs takes its indexes with it
+		for _, statement := range []string{`DROP VIEW results`, `DROP TABLE jobs`, `UPDATE offload_schema SET version = 2`} { // the table includes its indexes
 			_, err := s.write.ExecContext(t.Context(), statement)
 			require.NoError(t, err)
 		}
@@ -526,7 +526,7 @@ func TestDatabasesOfTheSecondVersionAreMigrated(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Start(t, "fsync=off").Database(t)) })
 }
 
-// A database of the third version keeps its jobs and the names of their results, and what they are charged up to.
+// A database of version 3 keeps its jobs, the ids of their results, and the mark of the last settlement.
 func TestDatabasesOfTheThirdVersionAreMigrated(t *testing.T) {
 	test := func(t *testing.T, dsn, unnumbered string) {
 		s := withModel(open(t, dsn, Options{}))
@@ -557,7 +557,7 @@ func TestDatabasesOfTheThirdVersionAreMigrated(t *testing.T) {
 	})
 }
 
-// A worker that hangs while it takes jobs keeps others from no other job, and its session ends with its locks.
+// A worker that hangs while it takes jobs blocks no other jobs, and its session ends with its locks.
 func TestAHungWorkerHoldsUpNoOther(t *testing.T) {
 	dsn := pgtest.Start(t, "fsync=off").Database(t)
 	hung := withModel(open(t, dsn, Options{}))
@@ -577,7 +577,7 @@ func TestAHungWorkerHoldsUpNoOther(t *testing.T) {
 	}
 }
 
-// The name of a result says whose it is; a name that no result has is left out, whichever part of it is odd.
+// The id of a result identifies its record; invalid ids are left out, whichever part is wrong.
 func TestTheNamesOfResults(t *testing.T) {
 	var all []ConfirmedResult
 	for _, id := range []string{

@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// cutEvent cuts an event with two arrays into chunks of the size, at a time of reception.
+// cutEvent cuts an event with two arrays into chunks of the given size, at a time of reception.
 func cutEvent(size int, received int64, values ...string) (found []*Found, raw string) {
 	raw = fmt.Sprintf(`{"id":"e","a":"[%s]","b":"[%s]"}`, values[0], values[1])
 	ev := &task.Event{ID: "e", Device: "d", Profile: "p", Source: "s", Origin: 1, Received: received, Encoding: task.JSON, Raw: []byte(raw)}
@@ -29,7 +29,7 @@ func cutEvent(size int, received int64, values ...string) (found []*Found, raw s
 	return found, raw
 }
 
-// A record is in two columns, and is read back with each byte of its data.
+// A record is stored in two columns and read back with each byte of its data.
 func TestAShortRecordIsReadAsItWas(t *testing.T) {
 	for _, data := range []string{"", "1", "12"} {
 		one := whole("e")
@@ -42,8 +42,7 @@ func TestAShortRecordIsReadAsItWas(t *testing.T) {
 	}
 }
 
-// Chunks join in any order, and a chunk that is missing in one cut is taken from another only where it goes on exactly where the chunk
-// before ends.
+// Chunks join in any order, and a chunk missing in one cut is taken from another only if it continues exactly where the previous chunk ends.
 func TestJoin(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -76,8 +75,8 @@ func TestJoin(t *testing.T) {
 	require.Equal(t, []int{4, 5}, missing.Missing)
 }
 
-// What a node cuts anew each time it delivers an event costs as much as there are chunks, whatever is missing of each cut. The search for chunks
-// that fit each other ends, and takes nothing from a cut that is complete.
+// Events that a node cuts again for each delivery cost time in proportion to their chunks, whatever is missing of each cut. The search for fitting
+// chunks ends, and does not affect a complete cut.
 func TestJoinOfManyCuts(t *testing.T) {
 	part := func(of, chunk int, received int64) *task.Task {
 		one, _ := cutEvent(2, received, "1, 2, 3, 4", "7, 8")
@@ -111,7 +110,7 @@ func TestJoinOfManyCuts(t *testing.T) {
 		require.Less(t, memory(more), 8*memory(few), name)
 	}
 
-	// Chunks that never fit: 30 numbers, each with one more than there are cuts that could have it.
+	// Chunks that never fit: 30 numbers, each with one more chunk than there are cuts.
 	misfits := many(40, func(i int) (list []*task.Task) {
 		for chunk := range 30 {
 			one := part(3, min(chunk, 1), int64(i))

@@ -18,7 +18,7 @@ import (
 	"app-offload/cmd/offload-cloud/internal/ranges"
 )
 
-// first makes a database as the first version left it: records 1–600 of n1 in rows, 601 a repeated task, 602 unreadable.
+// first creates a database as left by version 1: records 1–600 of n1 in rows, 601 a repeated task, 602 unreadable.
 func first(t *testing.T, driver, dsn string, d dialect) {
 	t.Helper()
 	db, err := sql.Open(driver, dsn)
@@ -47,7 +47,7 @@ func first(t *testing.T, driver, dsn string, d dialect) {
 	}
 }
 
-// What an older program stored is known to this one by its content, under its sequence and under others.
+// Records stored by an older program are recognised by their content, under their sequence and under others.
 func TestDatabasesOfTheFirstVersionAreMigrated(t *testing.T) {
 	test := func(t *testing.T, dsn string) {
 		_, err := Open(t.Context(), dsn, Options{MustExist: true})
@@ -77,7 +77,7 @@ func TestDatabasesOfTheFirstVersionAreMigrated(t *testing.T) {
 	})
 }
 
-// Several programs that start at once migrate once.
+// Several programs that start concurrently migrate once.
 func TestManyMayMigrateAtOnce(t *testing.T) {
 	dsn := pgtest.Start(t, "fsync=off").Database(t)
 	first(t, "pgx", dsn, postgresDialect{})
@@ -96,7 +96,7 @@ func TestManyMayMigrateAtOnce(t *testing.T) {
 	}
 }
 
-// A verb that looks must not make tables in a database that somebody mistyped, nor change one that belongs to something else.
+// A read-only verb must not create tables in a mistyped database, nor change another program's one.
 func TestLookingChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	empty, foreign, text := filepath.Join(dir, "empty.db"), filepath.Join(dir, "foreign.db"), filepath.Join(dir, "text.db")

@@ -24,7 +24,7 @@ func open(t testing.TB, dsn string, opts Options) *Store {
 	return s
 }
 
-// All that must hold, holds on either database. One server serves all tests, for starting one takes seconds.
+// All tests run on both databases. One server serves all tests, since its start takes seconds.
 var storeTests = map[string]func(t *testing.T, s *Store){
 	"a record is stored once and receipted each time": testOnce,
 	"a task under another sequence is stored once":    testTaskOnce,
@@ -80,7 +80,7 @@ func TestStoreOnPostgreSQL(t *testing.T) {
 	}
 }
 
-// Half of the connections are left to readers, and no more transactions go on at a time than help.
+// Half of the connections are left to readers, and the number of concurrent transactions is limited.
 func TestLanes(t *testing.T) {
 	require.Equal(t, 1, open(t, "sqlite:"+filepath.Join(t.TempDir(), "cloud.db"), Options{}).Lanes())
 	dsn := pgtest.Start(t, "fsync=off").Database(t)
@@ -89,7 +89,7 @@ func TestLanes(t *testing.T) {
 	}
 }
 
-// After a repeated task the commits that follow expect more of them, until as many as carefulMax met none.
+// After a repeated task, later commits expect more of them, until carefulMax commits met none.
 func TestRepeatedTasksAreExpectedForAWhile(t *testing.T) {
 	s := open(t, pgtest.Start(t, "fsync=off").Database(t), Options{})
 	seq := uint64(0)
@@ -111,7 +111,7 @@ func TestRepeatedTasksAreExpectedForAWhile(t *testing.T) {
 	require.Zero(t, again("d"))
 }
 
-// whole is an event of its own; the id makes it distinct.
+// whole returns an event of its own, distinguished by its id.
 func whole(id string) *task.Task {
 	return &task.Task{
 		EventID: id, Device: "pump-1", Profile: "pump", Source: "state", Origin: 7, Received: 8, Of: 1,
@@ -136,7 +136,7 @@ func commit(t testing.TB, s *Store, batches ...*Batch) *Result {
 
 func span(first, last uint64) ranges.Span { return ranges.Span{First: first, Last: last} }
 
-// count holds the table against what was expected, whatever the counters say.
+// count counts the rows of a table, independent of the counters.
 func count(t testing.TB, s *Store, table string) (n int) {
 	t.Helper()
 	require.NoError(t, s.read.QueryRowContext(context.Background(), "SELECT COUNT(*) FROM "+table).Scan(&n))
@@ -249,7 +249,7 @@ func testDeadRecord(t *testing.T, s *Store) {
 }
 
 func testUnfit(t *testing.T, s *Store) {
-	// Wherever in whichever name a NUL stands.
+	// A NUL at any position of any name.
 	for i, name := range []string{"\x00", "\x00begins", "with\x00in", "ends\x00"} {
 		for j, set := range []func(*task.Task){
 			func(t *task.Task) { t.EventID = name }, func(t *task.Task) { t.Device = name }, func(t *task.Task) { t.Source = name },
@@ -303,7 +303,7 @@ func testAnEmptyLetter(t *testing.T, s *Store) {
 	require.Empty(t, letters[0].Raw)
 }
 
-// The walk for gaps begins where everything before is known, whatever became of it.
+// The search for gaps begins after the sequences with known fates, whatever their fates.
 func testWhatIsComplete(t *testing.T, s *Store) {
 	complete := func() (n int64) {
 		require.NoError(t, s.read.QueryRowContext(t.Context(), `SELECT complete FROM streams`).Scan(&n))
@@ -338,7 +338,7 @@ func testRollback(t *testing.T, s *Store) {
 
 var errFull = errors.New("disk full")
 
-// failInsert is a database whose disk fills up while records are being stored.
+// failInsert is a database whose disk fills up while records are stored.
 type failInsert struct{ dialect }
 
 func (f failInsert) insert(ctx context.Context, tx *transaction, rows []*row) error {
@@ -372,7 +372,7 @@ func testEvents(t *testing.T, s *Store) {
 	require.Equal(t, cut.Records[1].Task, all[0].Task, "what was stored comes back as it was")
 }
 
-// Nodes come up while somebody looks: each is there with all that is known of it, or not yet at all.
+// Nodes appear during a query: each node is either complete or absent.
 func testStatsOfOneMoment(t *testing.T, s *Store) {
 	const nodes = 200
 	var coming sync.WaitGroup

@@ -11,8 +11,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// What nodes use is counted once between two marks: records and their bytes, jobs with an answer, and results that local work has made, which the
-// class is charged for that they are of.
+// The use of nodes is counted once between two marks: records and their bytes, jobs with an answer, and results of local work, which count for their
+// original class.
 func testUsed(t *testing.T, s *Store) {
 	nodes := func() []string {
 		names, err := s.Nodes(t.Context())
@@ -20,7 +20,7 @@ func testUsed(t *testing.T, s *Store) {
 		return names
 	}
 	settled := func(lag time.Duration) Mark {
-		m, err := s.Settled(t.Context(), lag-time.Minute) // records have the time of this process, which may be ahead of the database's by its resolution
+		m, err := s.Settled(t.Context(), lag-time.Minute) // records have this process's time, which may be ahead of the database's by its resolution
 		require.NoError(t, err)
 		return m
 	}
@@ -72,7 +72,7 @@ func testUsed(t *testing.T, s *Store) {
 	require.Empty(t, used(second, second))
 	require.Equal(t, Uses{node: {"default": {Jobs: 1}}}, used(Mark{Record: second.Record}, second))
 
-	// A clock that was ahead until a mark, or that stands still, hides no job from the next mark.
+	// A clock that was ahead before a mark, or stands still, hides no job from the next mark.
 	for _, ahead := range []time.Duration{30 * 365 * 24 * time.Hour, time.Hour, 0} {
 		_, err := s.write.ExecContext(t.Context(), fmt.Sprintf(`UPDATE jobs SET answered = answered + %d WHERE state >= 2`, ahead))
 		require.NoError(t, err)

@@ -25,7 +25,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// shelf is a store in memory, whose leases do not end.
+// shelf is a store in memory with leases that do not end.
 type shelf struct {
 	mu        sync.Mutex
 	jobs      []*store.Job
@@ -36,7 +36,7 @@ type shelf struct {
 	fails     error
 	unrenewed error // of RenewJob
 	unwritten error // of PostponeJob and FinishJobs
-	taken     bool  // RenewJob and FinishJobs find the jobs taken by another
+	taken     bool  // RenewJob and FinishJobs report the jobs as taken by another worker
 	gone      string
 }
 
@@ -68,7 +68,7 @@ func (s *shelf) PostponeJob(_ context.Context, _ string, record int64, pause tim
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if uncounted {
-		pause = -pause // by which the tests know it
+		pause = -pause // marks it for the tests
 	}
 	s.postponed[record] = append(s.postponed[record], pause)
 	return s.unwritten
@@ -102,7 +102,7 @@ func (s *shelf) Of(context.Context, *store.Found) (all []*store.Found, err error
 
 func (s *shelf) Ended(context.Context, *store.Found, int) (string, error) { return s.gone, nil }
 
-// model is an inference that a test makes up.
+// model is an inference defined by a test.
 type model func(ctx context.Context, t *task.Task) (models.Answer, error)
 
 func (m model) Run(ctx context.Context, t *task.Task) (models.Answer, error) { return m(ctx, t) }
@@ -114,15 +114,15 @@ func worker(s *shelf, m model) *Worker {
 	}
 }
 
-// once computes what there is.
+// once computes the present jobs.
 func once(w *Worker) { w.round(context.Background(), "w") }
 
 func fine(_ context.Context, t *task.Task) (models.Answer, error) {
 	return models.Answer{Model: "double", Version: "1", Resource: t.Readings[0].Resource, Values: []float64{1}}, nil
 }
 
-// Chunks that the node has given up are not waited for, once none that took another path can be on its way; the outcome says how many there are,
-// so that one that comes all the same is not overlooked.
+// The worker does not wait for chunks that the node has reported as gone, once none can still arrive on another path. The outcome has the number of
+// stored chunks, so that a chunk that arrives after all is not overlooked.
 func TestChunksThatAreGoneAreNotWaitedFor(t *testing.T) {
 	part := edgetest.Measured(1, "n1", 1)
 	part.Of = 3
@@ -142,7 +142,7 @@ func TestChunksThatAreGoneAreNotWaitedFor(t *testing.T) {
 	require.Equal(t, 1, s.outcomes[0].Stored)
 }
 
-// A job ends with an answer or with its reason, or is tried again, as the fault is its own or that of all.
+// A job ends with an answer or with its reason, or is retried, depending on whether the fault concerns the job or all jobs.
 func TestWhatBecomesOfAJob(t *testing.T) {
 	own := func(context.Context, *task.Task) (models.Answer, error) {
 		return models.Answer{}, &models.TaskError{Model: "double", Version: "1", EventID: "e", Err: errors.New("no such reading")}
@@ -164,7 +164,7 @@ func TestWhatBecomesOfAJob(t *testing.T) {
 		tries   int
 		age     time.Duration
 		problem string        // of the outcome, "" for an answer
-		pause   time.Duration // where there is no outcome; below 0 the try does not count
+		pause   time.Duration // if there is no outcome; a negative value means that the attempt does not count
 	}{
 		"answered":                  {edgetest.Measured(1, "n1", 1), fine, 1, 0, "", 0},
 		"makes no answer":           {edgetest.Measured(1, "n1", 1), empty, 1, 0, "neither a label nor values", 0},
@@ -207,7 +207,7 @@ func TestWhatBecomesOfAJob(t *testing.T) {
 	}
 }
 
-// The hop of an event that an app-offload has computed is in its tags, and reaches the answer: else answers could go round without end.
+// The hop of an event computed by an app-offload is in its tags and reaches the answer: otherwise answers could circulate forever.
 func TestTheHopReachesTheAnswer(t *testing.T) {
 	one := edgetest.Measured(1, "n1", 1)
 	one.Data = []byte(strings.Replace(string(one.Data), `"origin"`, `"tags":{"offloadHop":"2","offloadService":"app-offload-2","offloadNode":"n2"},"origin"`, 1))
@@ -218,7 +218,7 @@ func TestTheHopReachesTheAnswer(t *testing.T) {
 	require.Equal(t, 2, a.Hop)
 }
 
-// An event that was cut is answered as a whole.
+// An event that was cut gets one answer.
 func TestChunksAreJoined(t *testing.T) {
 	numbers := strings.Repeat("1.5, ", 9999) + "2.5"
 	id := "6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11"
@@ -253,7 +253,7 @@ func TestChunksAreJoined(t *testing.T) {
 	require.Equal(t, []time.Duration{time.Second}, s.postponed[0], "chunks that do not fit may come again, cut anew")
 }
 
-// At the stop the run under way ends with its answer, and the jobs behind it are given back at once.
+// At the stop the current run ends with its answer, and the jobs after it are returned immediately.
 func TestAStopWaitsForOneRunOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 2), edgetest.Measured(3, "n1", 3))
@@ -272,7 +272,7 @@ func TestAStopWaitsForOneRunOnly(t *testing.T) {
 	})
 }
 
-// stopping is a store during whose TakeJobs the worker is stopped.
+// stopping is a store whose TakeJobs stops the worker.
 type stopping struct {
 	*shelf
 	stop func()
@@ -292,7 +292,7 @@ func TestJobsTakenAtTheStopAreGivenBack(t *testing.T) {
 	require.Equal(t, map[int64][]time.Duration{0: {0}, 1: {0}}, s.postponed, "no job waits for the end of its lease")
 }
 
-// hung is a store that reads no record: the network took the connection away and no reset came.
+// hung is a store that reads no record: the network dropped the connection without a reset.
 type hung struct{ *shelf }
 
 func (hung) JobRecord(ctx context.Context, _ int64) (*store.Found, error) {
@@ -314,7 +314,7 @@ func TestADatabaseThatHangsHoldsUpNoStop(t *testing.T) {
 	})
 }
 
-// While a model cannot be used, its jobs stay where they are: else each would be written anew every few seconds.
+// While a model is unusable, its jobs are not taken: otherwise each of them would be rewritten every few seconds.
 func TestAModelThatCannotBeUsedRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tasks []*task.Task
@@ -339,7 +339,7 @@ func TestAModelThatCannotBeUsedRests(t *testing.T) {
 	})
 }
 
-// A run that never ends does not keep its job from the others without end.
+// A run that never ends does not hold its job forever.
 func TestAHungRunLosesItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(edgetest.Measured(1, "n1", 1))
@@ -361,7 +361,7 @@ func TestAHungRunLosesItsLease(t *testing.T) {
 	})
 }
 
-// What a worker lost meanwhile it does not compute.
+// A worker does not compute jobs that it has lost.
 func TestLostJobsAreNotComputed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 2))
@@ -378,7 +378,7 @@ func TestLostJobsAreNotComputed(t *testing.T) {
 	})
 }
 
-// A row of the database that is damaged costs the jobs of its event, which are set aside, and no other.
+// A damaged row of the database fails only the jobs of its event, which are set aside.
 func TestADamagedRowHarmsOnlyItself(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud.db")
 	db, err := store.Open(t.Context(), "sqlite:"+path, store.Options{})
@@ -414,7 +414,7 @@ func TestADamagedRowHarmsOnlyItself(t *testing.T) {
 	require.Contains(t, failed[1].Problem, "record 4 of the database is damaged")
 }
 
-// A real model of a real folder answers.
+// A real model in a real folder computes an answer.
 func TestAModelOfTheFolderAnswers(t *testing.T) {
 	dir := t.TempDir()
 	edgetest.Model(t, dir, "double", "1.0", "default")
@@ -442,7 +442,7 @@ func TestAModelOfTheFolderAnswers(t *testing.T) {
 	require.Equal(t, []float64{42}, a.Inference.Values)
 }
 
-// Each figure is offered under its name, with its unit.
+// Each metric has its name and unit.
 func TestFiguresAreOffered(t *testing.T) {
 	var c Counts
 	for i, n := range []*atomic.Int64{&c.Answered, &c.Failed, &c.Postponed, &c.Lost, &c.Errors} {
@@ -462,14 +462,14 @@ func TestFiguresAreOffered(t *testing.T) {
 	}, have)
 }
 
-// unreadable is a store without its records.
+// unreadable is a store without records.
 type unreadable struct{ *shelf }
 
 func (unreadable) JobRecord(context.Context, int64) (*store.Found, error) {
 	return nil, errors.New("no connection")
 }
 
-// What fails is counted each time, and logged once until it works again.
+// Failures are counted each time, and logged once until the recovery.
 func TestFailuresAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -512,7 +512,7 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 	})
 }
 
-// A lease that cannot be prolonged, because the database does not answer, may still hold: the job is computed.
+// A lease that cannot be extended, because the database does not answer, may still be valid: the job is computed.
 func TestAnErrorOfTheDatabaseLosesNoJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 2))
@@ -531,7 +531,7 @@ func TestAnErrorOfTheDatabaseLosesNoJob(t *testing.T) {
 	})
 }
 
-// finishing notes how many outcomes are stored together.
+// finishing records the number of outcomes stored together.
 type finishing struct {
 	*shelf
 	sizes *[]int
@@ -542,7 +542,7 @@ func (f finishing) FinishJobs(ctx context.Context, worker string, outcomes []*st
 	return f.shelf.FinishJobs(ctx, worker, outcomes)
 }
 
-// Answers of short runs are stored together, and none waits much longer than the gathering for those behind it.
+// Answers of short runs are stored together, and no answer waits much longer than the gathering for later ones.
 func TestAnswersAreStoredTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tasks []*task.Task
