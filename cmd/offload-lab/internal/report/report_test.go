@@ -139,6 +139,23 @@ func TestWhatIsNoResult(t *testing.T) {
 	require.ErrorIs(t, none.Write(io.Discard, "", nil), errEmpty)
 }
 
+// Policies stand in one order, whichever came first.
+func TestTheOrderOfPolicies(t *testing.T) {
+	var orders [2]string
+	for i, names := range [][2]string{{"ppo", "cost"}, {"cost", "ppo"}} {
+		var all Results
+		for _, name := range names {
+			require.NoError(t, all.Read(strings.NewReader(fmt.Sprintf(`{"policy":%q,"target":"local","localTime":1,"cloudTime":1,"took":1}`, name))))
+		}
+		require.NoError(t, all.tidy())
+		orders[i] = all.lives[0].policy
+	}
+	require.Equal(t, orders[0], orders[1])
+	for v, want := range map[float64]string{999.96: "1000", 1000: "1000", 12.34: "12.3", 10: "10", 9.876: "9.88", -1234: "-1234"} {
+		require.Equal(t, want, short(v))
+	}
+}
+
 func TestTicksAreRound(t *testing.T) {
 	require.InDeltaSlice(t, []float64{0, 0.2, 0.4, 0.6, 0.8, 1}, scale{0, 1, 0, 1, false}.ticks(), 1e-9)
 	require.InDeltaSlice(t, []float64{0.5, 1, 2, 5, 10}, scale{0.4, 12, 0, 1, true}.ticks(), 1e-9)

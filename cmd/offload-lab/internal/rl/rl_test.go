@@ -3,11 +3,15 @@ package rl
 import (
 	"bytes"
 	"encoding/gob"
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/cmd/internal/golden"
 )
 
 func random(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
@@ -262,6 +266,38 @@ func TestTheLossesOfAnUpdate(t *testing.T) {
 		trainer.Update()
 		require.EqualValues(t, c.Epochs*(c.Envs*c.Horizon/c.Minibatch), trainer.learn.losses.gradients)
 	}
+}
+
+// A seed teaches what it always taught: each round's figures, and the sizes of what was learned.
+func TestATrainingGoesAsItAlwaysWent(t *testing.T) {
+	var b strings.Builder
+	figures := func(p Progress, nets ...*Net) {
+		fmt.Fprintf(&b, "%d steps, %d episodes, return %.5g, losses %.5g %.5g %.5g %.5g %.5g", p.Steps, p.Episodes, p.Return, p.Policy, p.Value, p.Entropy, p.KL, p.Clipped)
+		for _, net := range nets {
+			sum, square := 0.0, 0.0
+			for _, v := range net.Params {
+				sum, square = sum+v, square+v*v
+			}
+			fmt.Fprintf(&b, ", %.5g %.5g", sum, math.Sqrt(square))
+		}
+		b.WriteByte('\n')
+	}
+	for _, anneal := range []bool{false, true} {
+		c := corridorConfig()
+		c.Anneal, c.Clip, c.Select, c.Steps = anneal, 0.05, 3, 1000
+		trainer, err := NewTrainer(c, newCorridor)
+		require.NoError(t, err)
+		for range 4 {
+			figures(trainer.Update(), trainer.actor, trainer.critic)
+		}
+		figures(Progress{Return: trainer.best.Return}, trainer.Actor().Net)
+	}
+	improver, err := NewImprover(improveConfig(), newQueue, greedyQueue())
+	require.NoError(t, err)
+	for range 3 {
+		figures(improver.Update(), improver.net)
+	}
+	golden.Require(t, "training.golden", b.String())
 }
 
 func TestConfigReportsAllProblems(t *testing.T) {
