@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every key of a manifest at its bounds and beyond them.
+// Every key of a manifest, at its bounds and beyond.
 func TestTheBoundsOfAManifest(t *testing.T) {
 	text := func(n int) string { return strings.Repeat("a", n) }
 	many := func(n int) []string {
@@ -22,7 +22,7 @@ func TestTheBoundsOfAManifest(t *testing.T) {
 	}
 	tensors := func(shape ...int) func(*Manifest) { return func(m *Manifest) { m.Inputs = []Tensor{{Shape: shape}} } }
 	for _, c := range []struct {
-		key  string // "" is taken
+		key  string // "" is valid
 		make func(*Manifest)
 	}{
 		{"", func(*Manifest) {}},
@@ -114,7 +114,7 @@ func TestTheBoundsOfAManifest(t *testing.T) {
 	require.Equal(t, []int{defaultPixels, 9}, []int{(&Input{}).pixels(), (&Input{MaxPixels: 9}).pixels()})
 }
 
-// A pixel has the same colour whatever kind of picture it comes from, and a grey one stays exactly what it is.
+// A pixel has the same colour in every kind of picture, and a grey pixel stays exact.
 func TestPixelsOfAllKindsOfPictures(t *testing.T) {
 	area := image.Rect(3, 5, 7, 8)
 	grey, full, coded := image.NewGray(area), image.NewNRGBA(area), image.NewYCbCr(area, image.YCbCrSubsampleRatio444)
@@ -136,7 +136,7 @@ func TestPixelsOfAllKindsOfPictures(t *testing.T) {
 	}
 }
 
-// How a picture of another size becomes one of the model's.
+// Fitting of pictures of another size.
 func TestPicturesAreFitted(t *testing.T) {
 	p := &picture{w: 4, h: 2, depth: 1, data: []float32{0, 1, 2, 3, 4, 5, 6, 7}}
 	for name, c := range map[string]struct {

@@ -19,7 +19,7 @@ func ask(t *testing.T, s *Store, name string) float64 {
 	return a.Values[0]
 }
 
-// A new version computes nothing but what the trial gives it, and then takes the place, also after a restart.
+// A new version computes only the tasks of the trial, and then replaces the version in force, also after a restart.
 func TestANewVersionIsACanaryFirst(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
@@ -58,7 +58,7 @@ func TestANewVersionIsACanaryFirst(t *testing.T) {
 	require.EqualValues(t, 2, value(t, open(t, dir, canaries), "m"))
 }
 
-// A canary that is turned down stays out, over restarts, until it is asked for; a newer one is a canary again.
+// A rejected canary stays out across restarts until it is requested; a newer version becomes a canary again.
 func TestACanaryThatIsTurnedDownStaysOut(t *testing.T) {
 	dir := t.TempDir()
 	for v, x := range map[Version]float32{"1": 1} {
@@ -86,7 +86,7 @@ func TestACanaryThatIsTurnedDownStaysOut(t *testing.T) {
 	require.EqualValues(t, 2, value(t, s, "m"))
 }
 
-// Where memory is short, a canary makes room for a model in use instead of blocking it.
+// If memory is short, a canary is evicted instead of blocking a model in use.
 func TestACanaryMakesRoom(t *testing.T) {
 	dir := t.TempDir()
 	file := made(t, 4, 1)
@@ -133,7 +133,7 @@ func TestACanaryMakesRoom(t *testing.T) {
 	require.NoError(t, s.Close(context.Background()))
 }
 
-// A model whose folders are removed takes its canary with it, also where the version in force is out of memory.
+// A model whose folders are removed loses its canary as well, even if the version in force is not in memory.
 func TestACanaryLeavesWithItsModel(t *testing.T) {
 	dir := t.TempDir()
 	file := made(t, 4, 1)
@@ -156,7 +156,7 @@ func TestACanaryLeavesWithItsModel(t *testing.T) {
 	require.Equal(t, status(t, s, "b").Bytes, s.Counts().Used)
 }
 
-// A canary whose trial is being settled makes no room: once its promotion is on disk nothing would load it before the next start.
+// A canary whose trial is being settled is not evicted: once its promotion is on disk, nothing would load it before the next start.
 func TestACanaryThatIsBeingSettledStaysInMemory(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
@@ -174,7 +174,7 @@ func TestACanaryThatIsBeingSettledStaysInMemory(t *testing.T) {
 	settled := make(chan error, 1)
 	go func() { settled <- s.Settle("m", "2", true) }()
 	require.Eventually(t, func() bool { return !idle() }, 5*time.Second, time.Millisecond, "it could be taken out while the disk is awaited")
-	reader, err := os.Open(slow) // lets Settle go on, whose Sync of a pipe fails
+	reader, err := os.Open(slow) // lets Settle continue, whose Sync of a pipe fails
 	require.NoError(t, err)
 	require.Error(t, <-settled)
 	require.NoError(t, reader.Close())
@@ -184,7 +184,7 @@ func TestACanaryThatIsBeingSettledStaysInMemory(t *testing.T) {
 	require.EqualValues(t, 2, value(t, s, "m"))
 }
 
-// A canary that made room before its trial was over is not fetched again, and stays in the folder when old versions are removed.
+// A canary that was evicted before the end of its trial is not loaded again, and stays in the folder when old versions are removed.
 func TestACanaryThatMadeRoomStaysInTheFolder(t *testing.T) {
 	dir := t.TempDir()
 	file := made(t, 4, 1)
@@ -204,7 +204,7 @@ func TestACanaryThatMadeRoomStaysInTheFolder(t *testing.T) {
 	require.EqualValues(t, 2, ask(t, s, "m"), "its trial goes on")
 }
 
-// What is measured of a canary is that of its model once it is promoted.
+// The measurements of a canary become those of its model when it is promoted.
 func TestAPromotedCanaryIsMeasured(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
@@ -222,13 +222,13 @@ func TestAPromotedCanaryIsMeasured(t *testing.T) {
 	require.Greater(t, status(t, s, "m").Bytes, before)
 }
 
-// Models that are to be loaded at the start are, those that cannot be are no error, and none is held by that.
+// Models to load at the start are loaded, models that cannot be loaded are no error, and none of them is in use afterwards.
 func TestModelsAreLoadedAtTheStart(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"pinned", "preloaded", "neither"} {
 		put(t, dir, describe(t, name, "1", made(t, 4, 1)), made(t, 4, 1))
 	}
-	s := open(t, dir) // which chooses their versions, and loads them for that
+	s := open(t, dir) // chooses their versions, and loads them for that
 	require.NoError(t, s.Close(t.Context()))
 	s = open(t, dir, func(c *Config) { c.Pin, c.Preload = []string{"pinned", "none"}, []string{"preloaded", "missing"} })
 	for name, loaded := range map[string]bool{"pinned": true, "preloaded": true, "neither": false} {
@@ -240,7 +240,7 @@ func TestModelsAreLoadedAtTheStart(t *testing.T) {
 	require.NoError(t, s.Close(ctx), "nothing is in use")
 }
 
-// A closed store holds no memory, that of a canary included.
+// A closed store holds no memory, including that of a canary.
 func TestAClosedStoreHoldsNoCanary(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))

@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// made is a model that answers v to any input of n numbers: its weights are 0 and its bias is v.
+// made returns a model that answers v to any input of n numbers: its weights are 0 and its bias is v.
 func made(t testing.TB, n int, v float32) []byte {
 	t.Helper()
 	w := &tflite.Writer{}
@@ -44,7 +44,7 @@ func text(t testing.TB, m *Manifest) []byte {
 	return b
 }
 
-// put writes a folder of a model.
+// put writes the folder of a model.
 func put(t testing.TB, dir string, m *Manifest, file []byte) string {
 	t.Helper()
 	folder := filepath.Join(dir, m.Folder())
@@ -71,7 +71,7 @@ func numbers(text string) *task.Task {
 	return &task.Task{EventID: "e", Readings: []task.Reading{{Resource: "r", Type: task.Float32Array, Value: []byte(text)}}}
 }
 
-// value is what the model in force answers.
+// value returns the answer of the model in force.
 func value(t testing.TB, s *Store, name string) float64 {
 	t.Helper()
 	a, err := s.Model(name).Run(t.Context(), numbers("[1,2,3,4]"))

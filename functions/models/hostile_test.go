@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A pipe in the place of a file is not waited for, and the other models are used.
+// A pipe in place of a file does not block, and the other models are used.
 func TestAPipeAmongTheModels(t *testing.T) {
 	dir := t.TempDir()
 	file := made(t, 4, 1)
@@ -30,7 +30,7 @@ func TestAPipeAmongTheModels(t *testing.T) {
 	require.Contains(t, problems[0], "not a regular file")
 }
 
-// A link is read as the folder that it leads to, if that is in the store; one that leads nowhere, or out of it, is named.
+// A link is read as its target folder if that is in the store; a link to nowhere, or out of the store, is reported.
 func TestLinksAmongTheModels(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	file := made(t, 4, 1)
@@ -49,7 +49,7 @@ func TestLinksAmongTheModels(t *testing.T) {
 	require.Regexp(t, "^c: ", problems[1])
 }
 
-// A state that says nothing is refused, as one that cannot be read: with it a rollback would be undone.
+// An empty state is rejected like an unreadable one: it would undo a rollback.
 func TestAStateThatSaysNothing(t *testing.T) {
 	dir := t.TempDir()
 	cfg := DefaultConfig()
@@ -61,7 +61,7 @@ func TestAStateThatSaysNothing(t *testing.T) {
 	}
 }
 
-// An install for which the folder has no room, as others were put there by hand meanwhile, changes nothing.
+// An install into a folder without room, because other folders were added manually, changes nothing.
 func TestAnInstallThatTheFolderHasNoRoomFor(t *testing.T) {
 	file := made(t, 4, 1)
 	install := func(s *Store, dir, name string, v Version) error {
@@ -85,7 +85,7 @@ func TestAnInstallThatTheFolderHasNoRoomFor(t *testing.T) {
 	require.Equal(t, Version("16"), status(t, s, "a").Version)
 }
 
-// What a foreign file says is cut before it is kept as a problem.
+// The text of a foreign file is truncated before it is kept as a problem.
 func TestProblemsAreShort(t *testing.T) {
 	dir, long := t.TempDir(), strings.Repeat("x", 60_000)
 	require.NoError(t, os.Mkdir(dir+"/a", 0o750))
@@ -106,7 +106,7 @@ func TestProblemsAreShort(t *testing.T) {
 	}
 }
 
-// A version in force whose folder cannot be read for a while is in force again afterwards; an older one does not take its place permanently.
+// A version in force whose folder is unreadable for a while is in force again afterwards; an older one does not replace it permanently.
 func TestAFolderThatCannotBeReadForAWhile(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
@@ -135,7 +135,7 @@ func TestAFolderThatCannotBeReadForAWhile(t *testing.T) {
 	require.EqualValues(t, 1, value(t, s, "m"), "it was removed")
 }
 
-// The store keeps the folder that it has opened. Where another one took its place, the status says so.
+// The store keeps the folder that it has opened. If another folder replaces it, the status reports it.
 func TestAFolderThatIsMovedIsReported(t *testing.T) {
 	dir := t.TempDir() + "/models"
 	require.NoError(t, os.Mkdir(dir, 0o750))
@@ -156,7 +156,7 @@ func TestAFolderThatIsMovedIsReported(t *testing.T) {
 	require.False(t, moved())
 }
 
-// A folder is named as it is, and not by a link to it, which a removal of the version would remove instead.
+// A folder is identified by its real name, not by a link to it, which a removal of the version would remove instead.
 func TestALinkBeforeItsFolder(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))

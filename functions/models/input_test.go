@@ -24,8 +24,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// Resizing is that of TensorFlow's tf.image.resize and ONNX's Resize with half_pixel coordinates. The first case is from the documentation
-// of ONNX's Resize (resize_upsample_scales_linear); the others follow from x = (i + ½)·in/out − ½, held within the picture.
+// Resizing is that of TensorFlow's tf.image.resize and ONNX's Resize with half_pixel coordinates. The first case is from the documentation of ONNX's
+// Resize (resize_upsample_scales_linear); the others follow from x = (i + ½)·in/out − ½, clamped to the picture.
 func TestResizeGolden(t *testing.T) {
 	for name, c := range map[string]struct {
 		w, h, depth, toW, toH int
@@ -48,7 +48,7 @@ func TestResizeGolden(t *testing.T) {
 	}
 }
 
-// The channels of a picture are resized each for itself.
+// The channels of a picture are resized separately.
 func TestChannelsAreResizedAlike(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	p := &picture{w: 5, h: 7, depth: 3, data: make([]float32, 105)}
@@ -80,7 +80,7 @@ func blob(b []byte) *task.Reading {
 	return &task.Reading{Resource: "r", Type: task.Blob, Encoding: task.Binary, Value: b}
 }
 
-// Pictures in all formats give the pixels that they hold.
+// Pictures in all formats give their exact pixels.
 func TestPictures(t *testing.T) {
 	colours := image.NewNRGBA(image.Rect(0, 0, 2, 1))
 	colours.Set(0, 0, color.NRGBA{R: 200, G: 100, B: 50, A: 255})
@@ -129,8 +129,7 @@ func TestPictures(t *testing.T) {
 	}
 }
 
-// Each kind of JPEG and PNG that cameras write, such as progressive, CMYK, grey, in RGB and with restarts, gives about the same picture; one that is cut
-// off gives none.
+// Each kind of JPEG and PNG from cameras, such as progressive, CMYK, grey, in RGB and with restarts, gives about the same picture; a truncated one gives none.
 func TestPicturesOfEveryKind(t *testing.T) {
 	root, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
 	require.NoError(t, err)
@@ -143,11 +142,11 @@ func TestPicturesOfEveryKind(t *testing.T) {
 	in := Input{Kind: Image}
 	for _, file := range files {
 		if strings.Contains(file, "truncated") {
-			continue // pictures of less detail, which end as they should
+			continue // pictures with less detail, which end as they should
 		}
 		like := "video-001.png"
 		if strings.Contains(file, "cmyk") {
-			like = "video-001.cmyk.png" // its colours are others
+			like = "video-001.cmyk.png" // its colours differ
 		}
 		var pictures [2]*picture
 		for i, name := range []string{file, filepath.Join(folder, like)} {
@@ -167,7 +166,7 @@ func TestPicturesOfEveryKind(t *testing.T) {
 	}
 }
 
-// bomb is a PNG whose header claims a size, and that has nothing else.
+// bomb returns a PNG with only a header that claims a size.
 func bomb(w, h uint32) []byte {
 	head := binary.BigEndian.AppendUint32([]byte("IHDR"), w)
 	head = append(binary.BigEndian.AppendUint32(head, h), 8, 2, 0, 0, 0)
@@ -175,7 +174,7 @@ func bomb(w, h uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(head))
 }
 
-// progressive is a grey JPEG of black pixels with so many scans, each of which says in 8 bytes that nothing follows in any of its blocks.
+// progressive returns a grey JPEG of black pixels with the given number of scans, each of which contains only empty blocks, in 8 bytes.
 func progressive(w, h, scans int) []byte {
 	b := []byte{0xff, 0xd8, 0xff, 0xdb, 0, 67, 0} // one table of quantisation
 	b = append(b, bytes.Repeat([]byte{1}, 64)...)
@@ -187,7 +186,7 @@ func progressive(w, h, scans int) []byte {
 	return append(b, 0xff, 0xd9)
 }
 
-// Readings that do not fit are errors that say what was expected. None of them takes memory first.
+// Readings that do not fit cause errors with the expected form, before memory is allocated.
 func TestReadingsThatDoNotFit(t *testing.T) {
 	numbers := func(s string) *task.Reading {
 		return &task.Reading{Resource: "r", Type: task.Float64Array, Value: []byte(s)}
@@ -226,7 +225,7 @@ func TestReadingsThatDoNotFit(t *testing.T) {
 	require.ErrorContains(t, in.fill(x, blob(b.Bytes()), &scratch{}), "resizing is off")
 }
 
-// Numbers are standardised, shifted, scaled, cut, and quantised: half away from zero, and held within the type.
+// Numbers are standardised, shifted, scaled, cut, and quantised: rounded half away from zero, and clamped to the type.
 func TestNumbers(t *testing.T) {
 	for name, c := range map[string]struct {
 		in   Input
@@ -259,7 +258,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// The reading is found by its resource, or by its kind where there is only one of it.
+// The reading is found by its resource, or by its kind if only one reading has it.
 func TestChoosingAReading(t *testing.T) {
 	e := &task.Task{Readings: []task.Reading{{Resource: "a", Type: task.Float32}, {Resource: "pic", Type: task.Blob}}}
 	for _, c := range []struct {
@@ -277,7 +276,7 @@ func TestChoosingAReading(t *testing.T) {
 	require.ErrorContains(t, err, `"a" and "b"`)
 }
 
-// session of fixed outputs, for the meaning of outputs.
+// fixed is a session with fixed outputs, for tests of their meaning.
 type fixed struct{ in, out []*engine.Tensor }
 
 func (f *fixed) Inputs() []*engine.Tensor  { return f.in }
@@ -289,7 +288,7 @@ func floats(v ...float32) *engine.Tensor {
 	return &engine.Tensor{Spec: engine.Spec{Type: engine.Float32, Shape: []int{1, len(v)}}, F32: v}
 }
 
-// Golden values: softmax(1, 2, 3) and softmax(½, 1, 1½) by their formula; the errors by hand.
+// Golden values: softmax(1, 2, 3) and softmax(½, 1, 1½) by their formula; the errors calculated by hand.
 func TestOutputs(t *testing.T) {
 	m := &Manifest{Labels: []string{"a", "b", "c"}}
 	two := &Manifest{Labels: []string{"no", "yes"}}
@@ -322,7 +321,7 @@ func TestOutputs(t *testing.T) {
 	a = run(Output{Kind: Classes}, two, 0.25)
 	require.Equal(t, "no", a.Label)
 	require.InDelta(t, 0.75, a.Confidence, 1e-6)
-	for _, v := range []float32{-0.5, 0, 1, 1.5} { // a quantised probability may be a little beyond 0 or 1
+	for _, v := range []float32{-0.5, 0, 1, 1.5} { // a quantised probability may be slightly outside of 0 to 1
 		a = run(Output{Kind: Classes}, two, v)
 		certain := min(max(float64(v), 0), 1)
 		require.InDeltaSlice(t, []float64{1 - certain, certain}, a.Scores, 1e-9, "%v", v)
@@ -346,7 +345,7 @@ func TestOutputs(t *testing.T) {
 	require.ErrorContains(t, o.read(&none, m, &fixed{[]*engine.Tensor{floats(1)}, []*engine.Tensor{floats(1, 2)}}), "changed its shape")
 }
 
-// A picture of a digit goes through a quantised model from outside this project.
+// A picture of a digit is processed by a quantised model from another project.
 func TestAForeignModel(t *testing.T) {
 	const dir = "../../../shared/data/models/" // beside the checkout
 	file, err := os.ReadFile(dir + "mnist_lstm_int8.tflite")
@@ -370,7 +369,7 @@ func TestAForeignModel(t *testing.T) {
 	}
 }
 
-// What a manifest says of the outputs must fit those of the model: they are there, of a type that can be read, and as many as it means.
+// The manifest's output must fit the model's outputs: they exist, have a readable type and the right number of elements.
 func TestOutputsFitTheirMeaning(t *testing.T) {
 	spec := func(typ engine.Type, n int) engine.Spec { return engine.Spec{Name: "y", Type: typ, Shape: []int{1, n}} }
 	info := &engine.Info{Inputs: []engine.Spec{spec(engine.Float32, 4)}, Outputs: []engine.Spec{spec(engine.Float32, 3), spec(engine.Int8, 4), spec(engine.Bool, 3), spec(engine.Float32, 4096), spec(engine.Float32, 4097)}}
@@ -391,7 +390,7 @@ func TestOutputsFitTheirMeaning(t *testing.T) {
 	}
 }
 
-// Pictures have one channel or three, in either order of axes, and inputs have elements.
+// Pictures have one or three channels, in either order of axes, and inputs have elements.
 func TestInputsThatPicturesFit(t *testing.T) {
 	for _, c := range []struct {
 		kind  string

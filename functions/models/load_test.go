@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/engine/onnxruntime"
 )
 
-// A build without ONNX Runtime refuses the models that want it, and says what to do.
+// A build without ONNX Runtime rejects models that need it, with advice.
 func TestABuildWithoutONNXRuntimeSaysSo(t *testing.T) {
 	dir := t.TempDir()
 	file := made(t, 4, 1)
@@ -21,7 +21,7 @@ func TestABuildWithoutONNXRuntimeSaysSo(t *testing.T) {
 	require.Contains(t, status(t, s, "a").Problem, "full image")
 }
 
-// The engine of a manifest counts, but for models of ONNX that the configuration gives to ONNX Runtime.
+// The engine of a manifest is used, except for ONNX models that the configuration assigns to ONNX Runtime.
 func TestWhichEngineComputesAModel(t *testing.T) {
 	for _, one := range []struct{ manifest, configured, want string }{
 		{ONNX, "", ONNX},

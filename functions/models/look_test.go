@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/clock"
 )
 
-// A look reports every version of both variants, which of them is in force, and what is wrong; it changes nothing.
+// A look reports every version of both variants, the version in force, and all problems; it changes nothing.
 func TestALookReportsEveryVersion(t *testing.T) {
 	dir := t.TempDir()
 	cloudy := func(m *Manifest) { m.Variant = Cloud }
@@ -70,7 +70,7 @@ func TestALookReportsEveryVersion(t *testing.T) {
 	}
 }
 
-// A model is usable while there is a version in force that did not fail lately; what was measured is that version's.
+// A model is usable while a version is in force that has not failed recently; the measurements are of that version.
 func TestWhichModelsAreUsable(t *testing.T) {
 	dir := t.TempDir()
 	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
@@ -116,7 +116,7 @@ func TestWhichModelsAreUsable(t *testing.T) {
 	require.NoError(t, s.Usable("m"), "it may be tried again")
 }
 
-// An upload that cannot be placed is an error that names the version, and changes nothing.
+// An upload that cannot be stored is an error that names the version, and changes nothing.
 func TestAnInstallThatFailsSaysSo(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -133,7 +133,7 @@ func TestAnInstallThatFailsSaysSo(t *testing.T) {
 	require.NoFileExists(t, dir+"/.in")
 }
 
-// A manifest has the keys that it may have, once, and nothing after them: a typing error would be a default in silence.
+// A manifest has only known keys, each once, and nothing after them: a typing error would silently select a default.
 func TestAManifestHasNoOtherKeys(t *testing.T) {
 	good := text(t, describe(t, "m", "1", made(t, 4, 1), func(m *Manifest) { m.File = "Model-AZaz_09.tflite" }))
 	_, err := ParseManifest(good)
@@ -150,7 +150,7 @@ func TestAManifestHasNoOtherKeys(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Each number of the configuration keeps its range, and what is wrong is named.
+// Each number of the configuration has its range, and problems are named.
 func TestTheRangesOfAStore(t *testing.T) {
 	for name, c := range map[string]struct {
 		at        func(c *Config) *int
@@ -181,7 +181,7 @@ func TestTheRangesOfAStore(t *testing.T) {
 	}
 }
 
-// A store takes so many models, of its variant, and says why it takes no other.
+// A store accepts a number of models, of its variant, and reports why it rejects others.
 func TestWhichModelsAStoreTakes(t *testing.T) {
 	dir := t.TempDir()
 	file := made(t, 4, 1)

@@ -23,7 +23,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// Each thing that is wrong is named.
+// Each problem is named.
 func TestManifestsThatAreRefused(t *testing.T) {
 	file := made(t, 4, 1)
 	for want, change := range map[string]func(*Manifest){
@@ -55,7 +55,7 @@ func TestManifestsThatAreRefused(t *testing.T) {
 	}
 }
 
-// A foreign ONNX model goes through manifest, store and answer.
+// A foreign ONNX model passes manifest, store and answer.
 func TestAnONNXModel(t *testing.T) {
 	file, err := os.ReadFile("/usr/lib/python3/dist-packages/onnx/backend/test/data/node/test_softmax_example/model.onnx")
 	if err != nil {
@@ -72,7 +72,7 @@ func TestAnONNXModel(t *testing.T) {
 	require.InDeltaSlice(t, []float64{0.09003058, 0.24472848, 0.66524094}, a.Scores, 1e-6, "as ONNX's own example has it")
 }
 
-// Any bytes are a manifest or an error, and a manifest is read as it was written.
+// Any bytes are a manifest or an error, and an encoded manifest parses unchanged.
 func FuzzManifest(f *testing.F) {
 	f.Add(text(f, describe(f, "m", "1.2", made(f, 4, 1))))
 	f.Add([]byte(`{"format":1}`))

@@ -16,7 +16,7 @@ import (
 	"app-offload/functions/engine/onnxruntime"
 )
 
-// A model that is configured for ONNX Runtime gives the answers that the engine in Go gives, and the status names the engine.
+// A model configured for ONNX Runtime gives the same answers as the Go engine, and the status names the engine.
 func TestONNXRuntimeComputesTheModelsOfAStore(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Dir, cfg.Variant = "../../res/models", Cloud
@@ -54,7 +54,7 @@ func TestONNXRuntimeComputesTheModelsOfAStore(t *testing.T) {
 	}
 }
 
-// constant is a model that answers v to any input of four numbers.
+// constant returns a model that answers v to any input of four numbers.
 func constant(t *testing.T, v float32) []byte {
 	w := &onnx.Writer{}
 	w.Output(w.Node("Gemm", []string{w.Input("x", 1, 4), w.Floats("w", make([]float32, 4), 4, 1), w.Floats("b", []float32{v}, 1)}, "y"), 1, 1)
@@ -63,7 +63,7 @@ func constant(t *testing.T, v float32) []byte {
 	return file
 }
 
-// A store takes such models out of memory for each other and swaps versions while they are in use. Closed, it holds nothing.
+// A store evicts such models for each other and swaps versions while they are in use. Once closed, it holds nothing.
 func TestONNXRuntimeModelsAreEvictedAndSwapped(t *testing.T) {
 	dir := t.TempDir()
 	for i, name := range []string{"a", "b"} {

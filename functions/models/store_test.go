@@ -21,8 +21,8 @@ import (
 	"app-offload/functions/clock"
 )
 
-// Four goroutines run three models while their versions are swapped 150 times (45 under -short), and the memory holds two of the models: no inference fails,
-// each answer is that of a version that was in force, and memory is what it was.
+// Four goroutines run three models while their versions are swapped 150 times (45 with -short), and the memory holds two of the models: no inference
+// fails, each answer is that of a version that was in force, and memory does not grow.
 func TestHotSwapUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	names := []string{"a", "b", "c"}
@@ -48,7 +48,7 @@ func TestHotSwapUnderLoad(t *testing.T) {
 	}
 	var runs, failed atomic.Int64
 	var wg sync.WaitGroup
-	var run sync.RWMutex // a look at the heap is no run's: what one holds at that moment, and what it has left for the next collection, is no growth
+	var run sync.RWMutex // excludes runs from a measurement of the heap: their present and uncollected memory is not growth
 	ctx, stop := context.WithCancel(t.Context())
 	for g := range 4 {
 		wg.Go(func() {
@@ -91,20 +91,20 @@ func TestHotSwapUnderLoad(t *testing.T) {
 	c := s.Counts()
 	t.Logf("%d runs, %d loads, %d evictions, heap %d to %d KiB", runs.Load(), c.Loads, c.Evictions, low>>10, high>>10)
 	require.NotZero(t, c.Evictions)
-	require.Less(t, high-low, uint64(256<<10), "memory grows") // 150 versions that were kept would take 600 KiB of weights alone
+	require.Less(t, high-low, uint64(256<<10), "memory grows") // 150 leaked versions would use 600 KiB for weights alone
 	require.NoError(t, s.Close(t.Context()))
 	require.Zero(t, s.Counts().Used)
 }
 
 func heapInUse() uint64 {
 	runtime.GC()
-	runtime.GC() // what pools held is garbage now
+	runtime.GC() // memory of pools is garbage now
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
 
-// A version that cannot be used leaves the one before in force, and the status says why.
+// An unusable version leaves the previous one in force, and the status reports why.
 func TestABadVersionKeepsTheOldOne(t *testing.T) {
 	for name, spoil := range map[string]struct {
 		change func(folder string, m *Manifest)
@@ -140,7 +140,7 @@ func overwrite(t *testing.T, path string, n int) {
 	require.NoError(t, os.WriteFile(path, make([]byte, n), 0o600))
 }
 
-// What a manifest promises is compared with the file, and its memory is a bound.
+// A manifest's declarations are compared with the file, and its memory is a limit.
 func TestAManifestThatDoesNotFitItsFile(t *testing.T) {
 	file := made(t, 4, 1)
 	for want, change := range map[string]func(*Manifest){
@@ -171,11 +171,11 @@ func TestAManifestThatDoesNotFitItsFile(t *testing.T) {
 	}
 }
 
-// A foreign, a hostile and a truncated file whose manifests fit them get errors that name the file, the byte and what was expected there.
+// A foreign, a hostile and a truncated file with fitting manifests cause errors that name the file, the byte and what was expected.
 func TestABadFileIsNamedWithItsByte(t *testing.T) {
 	file := made(t, 4, 1)
 	hostile := bytes.Clone(file)
-	copy(hostile, []byte{0xff, 0xff, 0xff, 0x7f}) // the root table lies far outside
+	copy(hostile, []byte{0xff, 0xff, 0xff, 0x7f}) // the root table is far outside
 	for name, c := range map[string]struct {
 		engine string
 		file   []byte
@@ -201,7 +201,7 @@ func TestABadFileIsNamedWithItsByte(t *testing.T) {
 	}
 }
 
-// A rollback must be asked for, stays over a restart and a scan, and ends with a version that is newer than all.
+// A rollback must be requested, persists across a restart and a scan, and ends with a version newer than all.
 func TestRollback(t *testing.T) {
 	dir := t.TempDir()
 	for v := range 3 {
@@ -253,7 +253,7 @@ func TestInstall(t *testing.T) {
 	require.Equal(t, Version("4"), status(t, s, "m").Newest)
 }
 
-// Pinned models stay, others leave by age, and a model for which there is never room is refused at once.
+// Pinned models stay, others are evicted by age, and a model that never fits is refused immediately.
 func TestPinsAndAge(t *testing.T) {
 	dir := t.TempDir()
 	const n = 30_000
@@ -302,7 +302,7 @@ func TestPinsAndAge(t *testing.T) {
 	require.NoError(t, hold("b"))
 }
 
-// Close waits for those who run a model.
+// Close waits for the users of a model.
 func TestCloseWaitsForUsers(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
@@ -319,7 +319,7 @@ func TestCloseWaitsForUsers(t *testing.T) {
 	require.Zero(t, s.Counts().Used)
 }
 
-// Folders that are no models are named, and harm no other.
+// Folders that are not models are reported, and do not affect others.
 func TestStrangeFolders(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, describe(t, "good", "1", made(t, 4, 1)), made(t, 4, 1))
@@ -341,7 +341,7 @@ func TestStrangeFolders(t *testing.T) {
 	require.False(t, errors.Is(err, os.ErrNotExist))
 }
 
-// A file that cannot be loaded is not read again at every task, but after a while.
+// A file that cannot be loaded is read again after a while, not for every task.
 func TestABrokenFileIsTriedAgainLater(t *testing.T) {
 	dir := t.TempDir()
 	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
@@ -364,7 +364,7 @@ func TestABrokenFileIsTriedAgainLater(t *testing.T) {
 	require.Empty(t, status(t, s, "m").Problem)
 }
 
-// An install does not take the folder of another model.
+// An install does not replace the folder of another model.
 func TestAnInstallKeepsAForeignFolder(t *testing.T) {
 	dir := t.TempDir()
 	other := put(t, dir, describe(t, "other", "1", made(t, 4, 7)), made(t, 4, 7))
@@ -376,13 +376,13 @@ func TestAnInstallKeepsAForeignFolder(t *testing.T) {
 	require.InDelta(t, 7, value(t, s, "other"), 0)
 }
 
-// The bytes that are counted are those that a model takes from the heap.
+// The counted bytes are the bytes that a model uses on the heap.
 func TestBytesAreMeasured(t *testing.T) {
 	dir := t.TempDir()
 	const n = 30_000
 	put(t, dir, describe(t, "m", "1", made(t, n, 1)), made(t, n, 1))
 	s := open(t, dir)
-	require.NoError(t, s.Close(t.Context())) // the choice is kept, so that opening loads nothing
+	require.NoError(t, s.Close(t.Context())) // the choice is saved, so that opening loads nothing
 	s = open(t, dir)
 	before := heapInUse()
 	l, err := s.Acquire(t.Context(), "m")
@@ -406,7 +406,7 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// A Close that gives up leaves the models that are in use to their users, and takes each out of memory after its last one.
+// A Close that times out leaves models in use to their users, and removes each from memory after its last user.
 func TestACloseThatGivesUpLeavesModelsToTheirUsers(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"idle", "used"} {
@@ -434,7 +434,7 @@ func TestACloseThatGivesUpLeavesModelsToTheirUsers(t *testing.T) {
 	require.Nil(t, l.l.p.Program)
 }
 
-// A version that cannot be put into its place leaves nothing behind, and the error is reported.
+// A version that cannot be installed leaves nothing behind, and the error is reported.
 func TestAVersionThatCannotBePlacedLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
@@ -462,7 +462,7 @@ func TestAVersionThatCannotBePlacedLeavesNothing(t *testing.T) {
 	}
 }
 
-// A caller that waits for its turn leaves with its context, and the next one is served.
+// A caller that waits for its turn stops with its context, and the next one is served.
 func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
@@ -476,7 +476,7 @@ func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
 	require.EqualValues(t, 1, value(t, s, "m"))
 }
 
-// A manifest that is changed under the version in force changes nothing but the status.
+// A changed manifest of the version in force changes only the status.
 func TestAManifestThatIsChangedInItsFolder(t *testing.T) {
 	dir := t.TempDir()
 	file := made(t, 4, 1)

@@ -18,7 +18,7 @@ func keys(t testing.TB) (minisign.PublicKey, minisign.PrivateKey) {
 	return public, private
 }
 
-// hashed signs as minisign does today: ED, over BLAKE2b-512.
+// hashed signs like a current minisign: ED, over BLAKE2b-512.
 func hashed(t testing.TB, key minisign.PrivateKey, message []byte) []byte {
 	t.Helper()
 	r := minisign.NewReader(strings.NewReader(string(message)))
@@ -27,7 +27,7 @@ func hashed(t testing.TB, key minisign.PrivateKey, message []byte) []byte {
 	return r.SignWithComments(key, "model m", "by a test")
 }
 
-// Both forms of a signature are accepted; one that is changed anywhere, or by another key, is not.
+// Both forms of a signature are accepted; a changed signature, or one with another key, is not.
 func TestSignatures(t *testing.T) {
 	public, private := keys(t)
 	_, stranger := keys(t)
@@ -50,7 +50,7 @@ func TestSignatures(t *testing.T) {
 			for i := range signature {
 				changed := append([]byte(nil), signature...)
 				changed[i] ^= 1
-				if _, err := trust.Verify(message, changed); err == nil { // another comment, or bits of base64 that mean nothing
+				if _, err := trust.Verify(message, changed); err == nil { // another comment, or unused bits of base64
 					var was, is minisign.Signature
 					require.NoError(t, was.UnmarshalText(signature))
 					require.NoError(t, is.UnmarshalText(changed))
@@ -72,7 +72,7 @@ func TestSignatures(t *testing.T) {
 	require.Empty(t, comment)
 }
 
-// A store with keys takes no model without a signature, and one with it.
+// A store with keys accepts a model only with a signature.
 func TestAStoreWithKeys(t *testing.T) {
 	public, private := keys(t)
 	dir := t.TempDir()
@@ -88,7 +88,7 @@ func TestAStoreWithKeys(t *testing.T) {
 	require.Equal(t, "model m", status(t, s, "m").Signed)
 }
 
-// A signature permits a rollback where a word of its trusted comment names the newest version that may be left.
+// A signature permits a rollback if a word of its trusted comment names the newest version that may be replaced.
 func TestRollbacksThatASignaturePermits(t *testing.T) {
 	_, private := keys(t)
 	for comment, want := range map[string]Version{
@@ -102,7 +102,7 @@ func TestRollbacksThatASignaturePermits(t *testing.T) {
 	require.Empty(t, Rollback([]byte("rollback:1")))
 }
 
-// A client that can offer a version, but not sign, brings none back that was not signed to return, and none from a newer one than its signature names.
+// A client that can offer a version, but not sign, can roll back only to versions signed for it, and only from versions up to the one in the signature.
 func TestARollbackIsSigned(t *testing.T) {
 	public, private := keys(t)
 	s := open(t, t.TempDir(), func(c *Config) { c.Keys, c.Canary = []string{public.String()}, false })
@@ -130,7 +130,7 @@ func TestARollbackIsSigned(t *testing.T) {
 	require.ErrorContains(t, install("1", "rollback:2", true), "-t rollback:3", "what permitted a rollback from 2")
 	require.EqualValues(t, "3", status(t, s, "m").Version)
 
-	// A version counts as having been in force also where its folder is gone.
+	// A version counts as having been in force even if its folder is removed.
 	dir := s.cfg.Dir
 	require.NoError(t, s.Close(t.Context()))
 	require.NoError(t, os.RemoveAll(dir+"/m.edge.2"))
@@ -153,7 +153,7 @@ func TestARollbackIsSigned(t *testing.T) {
 	require.EqualValues(t, "5.1", status(t, s, "m").Version)
 }
 
-// The program minisign accepts what is signed here, and what it signs is accepted here.
+// The program minisign accepts our signatures, and we accept its signatures.
 func TestMinisign(t *testing.T) {
 	program, err := exec.LookPath("minisign")
 	if err != nil {

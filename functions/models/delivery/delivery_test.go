@@ -21,7 +21,7 @@ import (
 	"app-offload/functions/models"
 )
 
-// made is a model of about 200 KiB and its manifest.
+// made returns a model of about 200 KiB and its manifest.
 func made(t testing.TB, v string) (file, manifest []byte) {
 	t.Helper()
 	w := &tflite.Writer{}
@@ -100,8 +100,8 @@ func (w *world) version() string {
 	return string(list[0].Version)
 }
 
-// A link that loses a third of all messages, repeats and reorders others, and a node that is killed three times: the model is installed, and
-// what was on disk is not sent again but for a few chunks.
+// A link that loses a third of all messages, repeats and reorders others, and a node that is killed three times: the model is installed, and chunks
+// on disk are not sent again except for a few.
 func TestDeliveryOverABadLink(t *testing.T) {
 	w := newWorld(t)
 	sender := w.offer("1")
@@ -113,7 +113,7 @@ func TestDeliveryOverABadLink(t *testing.T) {
 		require.Less(t, round, 5000)
 		if len(down) == 0 {
 			w.fake.Advance(10 * time.Second)
-			down = append(down, sender.Offer()) // as a retained message is after each connect
+			down = append(down, sender.Offer()) // like a retained message after each connect
 		}
 		rnd.Shuffle(len(down), func(i, j int) { down[i], down[j] = down[j], down[i] })
 		msgs := down
@@ -148,7 +148,7 @@ func TestDeliveryOverABadLink(t *testing.T) {
 		}
 		if progress := w.r.Progress(); len(progress) == 1 && progress[0].Have > 12*(kills+1) && kills < 3 {
 			kills++
-			require.NoError(t, w.store.Close(t.Context())) // the receiver is not closed: a kill
+			require.NoError(t, w.store.Close(t.Context())) // the receiver is not closed, as in a kill
 			w.start()
 			require.Len(t, w.r.Progress(), 1, "the delivery goes on")
 			require.GreaterOrEqual(t, w.r.Progress()[0].Have, progress[0].Have-syncEvery)
@@ -167,7 +167,7 @@ func TestDeliveryOverABadLink(t *testing.T) {
 	require.Equal(t, Installed, want.State, "an offer of what is in force takes nothing")
 }
 
-// deliver sends all chunks that are asked for, changed by a function, until the receiver reports.
+// deliver sends all requested chunks, changed by a function, until the receiver reports.
 func (w *world) deliver(s *Sender, change func([]byte) []byte) (*Want, error) {
 	w.t.Helper()
 	reply, err := w.r.Handle(w.t.Context(), s.Offer())
@@ -188,8 +188,7 @@ func (w *world) deliver(s *Sender, change func([]byte) []byte) (*Want, error) {
 	return nil, err
 }
 
-// A disk that is full when the offer comes, in the middle, and when the complete file is to be installed delays a delivery. Nothing that was stored
-// is asked for again.
+// A disk that is full at the offer, in the middle, or at the installation delays a delivery. No stored chunk is requested again.
 func TestAFullDiskDelaysADelivery(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
@@ -239,7 +238,7 @@ func TestAFullDiskDelaysADelivery(t *testing.T) {
 			case have == 20 && full == 0:
 				fill(0)
 			case have == sender.of-1:
-				fill(1) // room for the last chunk, and not for the manifest
+				fill(1) // room for the last chunk, but not for the manifest
 			}
 			reply, err := w.r.Handle(t.Context(), chunk)
 			sent++
@@ -260,7 +259,7 @@ func TestAFullDiskDelaysADelivery(t *testing.T) {
 	require.Equal(t, "1", w.version())
 }
 
-// A lack of descriptors, wherever in the installation it is met, delays a delivery and refuses none.
+// A lack of descriptors at any step of the installation delays a delivery and refuses none.
 func TestALackOfDescriptorsDelaysADelivery(t *testing.T) {
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
@@ -315,7 +314,7 @@ func TestALackOfDescriptorsDelaysADelivery(t *testing.T) {
 	require.Greater(t, delayed, 1)
 }
 
-// lowest is the lowest descriptor that is free.
+// lowest returns the lowest free descriptor.
 func lowest(t *testing.T) int {
 	f, err := os.Open(os.DevNull)
 	require.NoError(t, err)
@@ -323,7 +322,7 @@ func lowest(t *testing.T) int {
 	return int(f.Fd())
 }
 
-// A chunk that was changed on its way costs a repeat of the file, three times; then the version is given up, and the one in force stays.
+// A corrupted chunk costs a repetition of the file, up to three times; then the version is refused, and the one in force stays.
 func TestAChangedChunk(t *testing.T) {
 	w := newWorld(t)
 	good := func(b []byte) []byte { return b }
@@ -357,7 +356,7 @@ func TestAChangedChunk(t *testing.T) {
 	require.Empty(t, w.r.Progress())
 }
 
-// Offers that would be refused at the end are refused at once, before any disk is taken.
+// Offers that would be refused at the end are refused immediately, before any disk is used.
 func TestOffersThatAreRefused(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.deliver(w.offer("2"), func(b []byte) []byte { return b })
@@ -393,7 +392,7 @@ func TestOffersThatAreRefused(t *testing.T) {
 	require.Equal(t, "2", w.version())
 }
 
-// Messages that are none have no effect and no reply.
+// Invalid messages have no effect and no reply.
 func TestHostileMessages(t *testing.T) {
 	w := newWorld(t)
 	s := w.offer("1")
@@ -424,7 +423,7 @@ func TestHostileMessages(t *testing.T) {
 	require.Len(t, entries, 1, "what is no delivery is removed")
 }
 
-// Deliveries are bounded: the one that was idle longest makes room, and a new version of a model replaces the delivery of an older one.
+// Deliveries are bounded: the longest idle one is replaced, and a new version of a model replaces the delivery of an older one.
 func TestDeliveriesAreBounded(t *testing.T) {
 	w := newWorld(t)
 	_, manifest := made(t, "1")
@@ -452,7 +451,7 @@ func TestDeliveriesAreBounded(t *testing.T) {
 	require.NoError(t, w.r.Close())
 }
 
-// An offer that is not newer than what is under way does not replace it, also while that waits for room, unless its signature permits that and it asks for it.
+// An offer that is not newer than the delivery in progress, or waiting, does not replace it, unless it requests a rollback that its signature permits.
 func TestAnOlderOfferDoesNotReplaceANewerOne(t *testing.T) {
 	w := newWorld(t)
 	offer := func(version, permits string, rollback bool) (*Want, error) {
@@ -474,7 +473,7 @@ func TestAnOlderOfferDoesNotReplaceANewerOne(t *testing.T) {
 		underWay models.Version
 	}{
 		{"2", "", false, Wanted, "2"},
-		{"1", "", false, Refused, "2"}, // as a broker has retained it
+		{"1", "", false, Refused, "2"}, // as retained by a broker
 		{"2.0", "", false, Refused, "2"},
 		{"2", "", false, Wanted, "2"},
 		{"1", "", true, Refused, "2"},
@@ -502,7 +501,7 @@ func TestAnOlderOfferDoesNotReplaceANewerOne(t *testing.T) {
 	require.NotNil(t, w.r.later)
 }
 
-// Any bytes are a statement or an error, and a statement is read as it was written.
+// Any bytes are a message or an error, and an encoded message decodes unchanged.
 func FuzzDecode(f *testing.F) {
 	o := Offer{Manifest: []byte("{}"), Signature: []byte("s"), Chunk: 4096, Rollback: true}
 	offer, err := o.Encode()
@@ -520,7 +519,7 @@ func FuzzDecode(f *testing.F) {
 		} else if err == nil {
 			again, err := o.Encode()
 			if err != nil {
-				return // it was near the limit, and grew by escapes
+				return // it was near the limit, and escapes made it longer
 			}
 			back, _, err := DecodeDown(again)
 			require.NoError(t, err)
@@ -536,11 +535,11 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// Asking how far deliveries are does not wait while one is installed: the service's look at its own health asks each second.
+// Progress does not wait during an installation: the service's health check calls it each second.
 func TestProgressDoesNotWaitForAnInstallation(t *testing.T) {
 	w := newWorld(t)
 	slow := filepath.Join(w.dir, "state.json.new")
-	require.NoError(t, syscall.Mkfifo(slow, 0o600)) // the disk keeps the store waiting for as long as nothing reads this
+	require.NoError(t, syscall.Mkfifo(slow, 0o600)) // the disk blocks the store until this is read
 	ended := make(chan error, 1)
 	sender := w.offer("1")
 	go func() {

@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/models"
 )
 
-// Each number of a message keeps its range, the ends included.
+// Each number of a message has its range, including the ends.
 func TestTheLimitsOfMessages(t *testing.T) {
 	for size, valid := range map[int]bool{MinChunk - 1: false, MinChunk: true, MaxChunk: true, MaxChunk + 1: false} {
 		o := Offer{Manifest: []byte("{}"), Chunk: size}
@@ -96,7 +96,7 @@ func TestTheLimitsOfMessages(t *testing.T) {
 	require.ErrorContains(t, err, "expected offload.model.offer.v1")
 }
 
-// every makes ranges of one chunk, every other one.
+// every returns ranges of one chunk each, of every other chunk.
 func every(n int) (list [][2]int) {
 	for i := range n {
 		list = append(list, [2]int{2 * i, 2 * i})
@@ -104,7 +104,7 @@ func every(n int) (list [][2]int) {
 	return list
 }
 
-// broken is a file that cannot be read behind its first chunk.
+// broken is a file that is unreadable after its first chunk.
 type broken struct{ *bytes.Reader }
 
 var errBroken = errors.New("broken")
@@ -127,7 +127,7 @@ func (e eager) ReadAt(p []byte, at int64) (int, error) {
 	return n, err
 }
 
-// A sender ends at the first chunk that it cannot read, or that is not taken, and offers no file of more chunks than there may be.
+// A sender stops at the first chunk that it cannot read, or that the consumer rejects, and offers no file with too many chunks.
 func TestWhereASenderEnds(t *testing.T) {
 	file, manifest := made(t, "1")
 	s, err := NewSender(manifest, nil, broken{bytes.NewReader(file)}, 4096, false)
@@ -167,7 +167,7 @@ func TestWhereASenderEnds(t *testing.T) {
 	require.ErrorContains(t, sized(maxParts*MinChunk+1), "use larger chunks")
 }
 
-// What was not asked for is stored, but the next request waits for what was.
+// A chunk that was not requested is stored, but the next request waits for the requested ones.
 func TestAChunkThatWasNotAskedFor(t *testing.T) {
 	w := newWorld(t)
 	s := w.offer("1")
@@ -176,7 +176,7 @@ func TestAChunkThatWasNotAskedFor(t *testing.T) {
 	for _, i := range []int{20, 8, 1, 0, 2, 3, 4, 5, 6, 7} { // of 0 to 7
 		chunk, err := s.chunk(i)
 		require.NoError(t, err)
-		for range 2 { // a repeat is no answer
+		for range 2 { // a repetition gets no answer
 			reply, err := w.r.Handle(t.Context(), chunk)
 			require.NoError(t, err)
 			if i != 7 {
@@ -194,7 +194,7 @@ func TestAChunkThatWasNotAskedFor(t *testing.T) {
 	}
 }
 
-// A start takes up as many deliveries as there may be, each of which the store would still accept, and an end shows none.
+// A start resumes as many deliveries as allowed, each of which the store would still accept, and after Close there are none.
 func TestWhatAStartTakesUp(t *testing.T) {
 	w := newWorld(t)
 	_, manifest := made(t, "1")
@@ -263,7 +263,7 @@ func TestAnOfferThatWaitsIsReplacedByItsModel(t *testing.T) {
 	require.Nil(t, w.r.later)
 }
 
-// A start believes the bits of chunks only where all of them are as they were written; else all is asked for again.
+// A start uses the bitmap of chunks only if it is undamaged; otherwise all chunks are requested again.
 func TestBitsThatAreDamaged(t *testing.T) {
 	for name, change := range map[string]func(b []byte) []byte{
 		"as they were": func(b []byte) []byte { return b },
@@ -296,7 +296,7 @@ func TestBitsThatAreDamaged(t *testing.T) {
 	}
 }
 
-// A stop while the last chunk is handled refuses nothing: the next start has the version in force.
+// A stop during the handling of the last chunk refuses nothing: the next start has the version in force.
 func TestAStopWhileAModelIsInstalled(t *testing.T) {
 	w := newWorld(t)
 	s := w.offer("1")
@@ -325,7 +325,7 @@ func TestAStopWhileAModelIsInstalled(t *testing.T) {
 	require.Equal(t, "1", w.version())
 }
 
-// A delivery that cannot be removed is an error of the offer that would replace it, and nothing is begun.
+// If a delivery cannot be removed, the offer that would replace it is an error, and nothing is begun.
 func TestADeliveryThatCannotBeRemoved(t *testing.T) {
 	w := newWorld(t)
 	s := w.offer("1")

@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/models"
 )
 
-// What is not set is the default, and the least that can be set is taken.
+// Missing values select the default, and the smallest valid value is used.
 func TestDefaultsOfAReceiver(t *testing.T) {
 	want := Config{Partials: 4, Window: 32, RetryAfter: 10 * time.Second, Tries: 3}
 	require.Equal(t, want, Config{}.orDefault())
@@ -20,7 +20,7 @@ func TestDefaultsOfAReceiver(t *testing.T) {
 	require.Equal(t, least, least.orDefault())
 }
 
-// The ranges of a request ascend, do not overlap, and lie within the file.
+// The ranges of a request ascend, do not overlap, and are within the file.
 func TestTheRangesOfARequest(t *testing.T) {
 	for _, c := range []struct {
 		ranges [][2]int
@@ -52,7 +52,7 @@ func TestTheRangesOfARequest(t *testing.T) {
 	}
 }
 
-// Chunks are made durable every syncEvery of them, which is what a kill may cost and what flash is spared.
+// Chunks are made durable every syncEvery chunks, which bounds the loss of a kill and the wear of flash.
 func TestChunksAreMadeDurableTogether(t *testing.T) {
 	w := newWorld(t)
 	s := w.offer("1")
@@ -76,7 +76,7 @@ func TestChunksAreMadeDurableTogether(t *testing.T) {
 	require.Equal(t, s.of-1, w.r.Progress()[0].Have, "an orderly end keeps all")
 }
 
-// What was left of deliveries and cannot go on is removed at the start.
+// Remains of deliveries that cannot be resumed are removed at the start.
 func TestWhatCannotGoOnIsRemoved(t *testing.T) {
 	w := newWorld(t)
 	s := w.offer("1")
@@ -103,7 +103,7 @@ func TestWhatCannotGoOnIsRemoved(t *testing.T) {
 	require.Equal(t, s.ID().String(), left[0].Name())
 }
 
-// An id is the digits that it is written as, and nothing else.
+// An id is exactly the digits that it is written as.
 func TestTheTextOfAnID(t *testing.T) {
 	id := ID{0xab, 31: 0xcd}
 	text := id.String()
@@ -117,7 +117,7 @@ func TestTheTextOfAnID(t *testing.T) {
 	}
 }
 
-// Chunks are asked for again when no chunk has arrived for RetryAfter, and a broken manifest makes no offer.
+// Chunks are requested again after RetryAfter without a chunk, and an invalid manifest makes no offer.
 func TestAskingAgainWaitsForTheLastChunk(t *testing.T) {
 	w := newWorld(t)
 	s := w.offer("1")
@@ -139,7 +139,7 @@ func TestAskingAgainWaitsForTheLastChunk(t *testing.T) {
 	require.Zero(t, due(10*time.Second-1))
 	require.Equal(t, 1, due(1))
 	require.Zero(t, due(10*time.Second-1))
-	_, err = w.r.Handle(t.Context(), s.Offer()) // which is answered with a request
+	_, err = w.r.Handle(t.Context(), s.Offer()) // is answered with a request
 	require.NoError(t, err)
 	require.Zero(t, due(1))
 	file := w.r.open[s.ID()].file

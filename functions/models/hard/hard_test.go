@@ -22,7 +22,7 @@ func filter(t *testing.T, c Config) Filter {
 	return f
 }
 
-// The file holds what KubeEdge Sedna's own classes (hard_example_mining.py at 2c30e569) say of random examples.
+// The file contains the results of KubeEdge Sedna's own classes (hard_example_mining.py at 2c30e569) for random examples.
 func TestSednaGolden(t *testing.T) {
 	b, err := os.ReadFile("testdata/sedna.json")
 	require.NoError(t, err)
@@ -60,7 +60,7 @@ func TestSednaGolden(t *testing.T) {
 	require.Equal(t, 182, seen)
 }
 
-// What Sedna leaves open, and the filters that it does not have.
+// Cases that Sedna leaves open, and filters that it does not have.
 func TestFilters(t *testing.T) {
 	for name, c := range map[string]struct {
 		config Config
@@ -130,7 +130,7 @@ func TestFiltersAllocateNothing(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(100, func() { w.Add(sample...) }))
 }
 
-// No window of an hour or a day holds more than its budget, whatever the wall clock does and however often the process restarts.
+// No window of an hour or a day exceeds its budget, whatever the wall clock does and however often the process restarts.
 func TestBudget(t *testing.T) {
 	const hour, day = 10, 50
 	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
@@ -152,7 +152,7 @@ func TestBudget(t *testing.T) {
 			text, err := json.Marshal(saved)
 			require.NoError(t, err)
 			require.NoError(t, json.Unmarshal(text, &saved))
-			c = clock.New(fake) // the process starts again on the same boot, with another epoch of stamps
+			c = clock.New(fake) // the process restarts on the same boot, with another epoch of stamps
 			b = NewBudget(hour, day, c)
 			b.Load(saved)
 		}
@@ -182,7 +182,7 @@ func TestBudget(t *testing.T) {
 	require.Zero(t, h+d)
 }
 
-// One value beyond all measure makes no score that is no number.
+// One extreme value does not make the score NaN or infinite.
 func TestAWatchStaysFinite(t *testing.T) {
 	w, err := NewWatch(WatchConfig{})
 	require.NoError(t, err)
@@ -195,7 +195,7 @@ func TestAWatchStaysFinite(t *testing.T) {
 	}
 }
 
-// A watch is silent over normal data, correlated or not, and signals a shift of the mean soon.
+// A watch is silent for normal data, correlated or not, and soon signals a shift of the mean.
 func TestWatch(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -236,7 +236,7 @@ func TestWatch(t *testing.T) {
 	require.Error(t, err)
 }
 
-// The hardest share leaves, also when all examples become harder; equal examples do not leave at once.
+// The hardest share is selected, even when all examples become harder; equal examples are not all selected.
 func TestTheHardestShare(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -288,7 +288,7 @@ func TestTheHardestShare(t *testing.T) {
 	require.ErrorContains(t, err, "Hard.Share")
 }
 
-// Hardness is what the filter compares, with a sign that rises as examples become harder; examples without what it needs have none.
+// Hardness is the value that the filter compares, with a sign that increases with hardness; examples without the needed output have none.
 func TestHardnessByHand(t *testing.T) {
 	e := &Example{Boxes: []float64{0.4, 0.8}, Scores: []float64{0.1, 0.6, 0.3}, Logits: []float64{1, 1}, Error: 3, Threshold: 4}
 	for name, want := range map[string]float64{Threshold: -0.6, Margin: -0.3, Band: -0.25, IBT: 0.5, Energy: -1 - math.Ln2} {
@@ -325,7 +325,7 @@ func TestTheWindowOfTheHardest(t *testing.T) {
 	}
 }
 
-// Each number of a filter keeps its range, the ends included.
+// Each number of a filter has its range, including the ends.
 func TestTheRangesOfAFilter(t *testing.T) {
 	for name, c := range map[string]struct {
 		config        Config
@@ -351,7 +351,7 @@ func TestTheRangesOfAFilter(t *testing.T) {
 	}
 }
 
-// Draws of one seed are the same, and those without one are not.
+// Draws with the same seed are equal, and draws without a seed are not.
 func TestDrawsFollowTheirSeed(t *testing.T) {
 	draws := func(seed uint64) (bits uint64) {
 		f := filter(t, Config{Filter: Random, Threshold: 0.5, Seed: seed})
@@ -367,7 +367,7 @@ func TestDrawsFollowTheirSeed(t *testing.T) {
 	require.NotEqual(t, draws(0), draws(0))
 }
 
-// Scores are deviations: of white noise, whose scatter is known, they are those of the published chart, whatever its unit.
+// Scores are standard deviations: for white noise with a known variance they are those of the published chart, in any unit.
 func TestScoresHaveNoUnit(t *testing.T) {
 	play := func(unit float64) (scores []float64) {
 		r := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a test
@@ -398,7 +398,7 @@ func TestScoresHaveNoUnit(t *testing.T) {
 	require.Zero(t, w.n, "what is no number is passed over")
 }
 
-// What was spent counts for an hour and for a day, and the status says so at any time.
+// Spending counts for an hour and for a day, and the status reports it at any time.
 func TestWhatWasSpentRunsOut(t *testing.T) {
 	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
 	b := NewBudget(3, 100, clock.New(fake))
@@ -424,7 +424,7 @@ func TestWhatWasSpentRunsOut(t *testing.T) {
 	require.Equal(t, []uint32{0, 0, 0, 0, 0, 3}, b.Save().Spent)
 }
 
-// A value that never changed in the reference is drift once it does, and its score is a number.
+// A value that was constant in the reference is drift once it changes, and its score is finite.
 func TestAConstantThatChangesIsDrift(t *testing.T) {
 	w, err := NewWatch(WatchConfig{Reference: 50})
 	require.NoError(t, err)
@@ -448,7 +448,7 @@ func TestAConstantThatChangesIsDrift(t *testing.T) {
 	}
 }
 
-// The statistic by hand: of 1 to 10 and then 20, with a weight of a half. A score at the limit is no drift.
+// The statistic calculated by hand: of 1 to 10 and then 20, with a weight of a half. A score at the limit is no drift.
 func TestTheStatisticOfAWatch(t *testing.T) {
 	w, err := NewWatch(WatchConfig{Reference: 10, Weight: 0.5})
 	require.NoError(t, err)
@@ -473,7 +473,7 @@ func TestTheStatisticOfAWatch(t *testing.T) {
 	}
 }
 
-// Each number of a watch keeps its range.
+// Each number of a watch has its range.
 func TestTheRangesOfAWatch(t *testing.T) {
 	for c, valid := range map[WatchConfig]bool{
 		{Reference: 10}: true, {Reference: 9}: false, {Reference: 1_000_000}: true, {Reference: 1_000_001}: false, {Reference: -1}: false,
@@ -484,7 +484,7 @@ func TestTheRangesOfAWatch(t *testing.T) {
 	}
 }
 
-// A file of a budget may say anything: no budget is larger for that.
+// The content of a budget's file never enlarges the budget.
 func TestASpendingThatCannotBe(t *testing.T) {
 	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
 	c := clock.New(fake)
@@ -504,7 +504,7 @@ func TestASpendingThatCannotBe(t *testing.T) {
 	require.True(t, b.Take())
 }
 
-// A restart goes on in the minute that was under way, and takes over no more than a day and no more than a limit of each minute.
+// A restart continues in the current minute, and restores at most a day, and at most a limit for each minute.
 func TestABudgetGoesOnWhereItWas(t *testing.T) {
 	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
 	c := clock.New(fake)
@@ -538,7 +538,7 @@ func TestABudgetGoesOnWhereItWas(t *testing.T) {
 	require.Equal(t, []int{60 + 1<<20, slots - 1 + 1<<20}, []int{hour, day})
 }
 
-// The hardness of cross entropy is what the confidence lacks of 1; values that are no probabilities have none. Scores may be of any sign for the margin.
+// The hardness of cross entropy is 1 minus the confidence; values that are not probabilities have none. Scores of any sign are valid for the margin.
 func TestHardnessOfCrossEntropyAndOfAnyScores(t *testing.T) {
 	hardness := func(name string, scores ...float64) (float64, bool) {
 		return filter(t, Default(name)).(interface {
@@ -570,7 +570,7 @@ func TestHardnessOfCrossEntropyAndOfAnyScores(t *testing.T) {
 	}
 }
 
-// One number has no deviation, and that of more is the root of their mean square from the mean, over one less than they are.
+// One number has no deviation; that of more is the root of the sum of squared distances from the mean, divided by their number minus one.
 func TestMoments(t *testing.T) {
 	var m moments
 	require.Zero(t, m.deviation())

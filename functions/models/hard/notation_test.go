@@ -20,7 +20,7 @@ func TestRulesAreRead(t *testing.T) {
 	require.Equal(t, &Rule{Filter: Config{Filter: Energy, Threshold: -5, Box: 0.5, Width: 0.2, Temperature: 2, Share: 0.1, Seed: 7}, Mode: BeforeRun}, r)
 }
 
-// A mistake is named, and none hides another.
+// Each mistake is named, and none hides another.
 func TestMistakesInRulesAreNamed(t *testing.T) {
 	for text, want := range map[string][]string{
 		"margins":                              {"margins"},
