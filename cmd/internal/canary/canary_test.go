@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every form in which a secret could leak is seen, and what only resembles one is not.
+// Every encoding of a leaked secret is detected, and similar text is not.
 func TestFind(t *testing.T) {
 	f := Flock{}
 	secret := f.Plant("password", "canary/bird+42?")

@@ -25,7 +25,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// service answers like app-offload; each path has its answer.
+// service answers like app-offload, with one answer per path.
 func service(t *testing.T, answers map[string]any) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +61,7 @@ func TestStatus(t *testing.T) {
 	require.JSONEq(t, statusJSON(t), r.out)
 }
 
-// The reasons of the service are shown as it gives them, with its version, and drops can be acknowledged.
+// The service's reasons are shown unchanged, with its version, and drops can be acknowledged.
 func TestStatusShowsTheHealth(t *testing.T) {
 	raw := statusJSON(t, `"fill":0.1615`, `"fill":0.001`, `"health":{"state":"well"}`, `"health":{"state":"degraded","reasons":[`+
 		`{"code":"dropped","text":"197 tasks dropped: class vibration 197 full","since":"2026-03-01T08:00:00Z","severity":"warning"},`+
@@ -78,7 +78,7 @@ func TestStatusShowsTheHealth(t *testing.T) {
 	}
 }
 
-// A service that answers but is not ready has an exit code of its own, and says why.
+// A service that answers but is not ready has its own exit code, and the reason is shown.
 func TestStatusNotReady(t *testing.T) {
 	raw := statusJSON(t, `"ready":true`, `"ready":false,"notReady":["spool: disk full","intake: disconnected"]`, `"link":{"up":true`, `"link":{"up":false`,
 		`"balance":0`, `"balance":-3`)
@@ -87,7 +87,7 @@ func TestStatusNotReady(t *testing.T) {
 	golden.Require(t, "status_notready.golden", r.out)
 }
 
-// What the service publishes under its own types is what this tool reads.
+// The tool reads the service's own types.
 func TestStatusReadsWhatTheServiceWrites(t *testing.T) {
 	var whole status.Status
 	whole.NodeName, whole.Ready, whole.Policy, whole.NotReady = "n", true, "p", []string{"why"}
@@ -106,7 +106,7 @@ func TestStatusReadsWhatTheServiceWrites(t *testing.T) {
 	require.Equal(t, whole, have.Status)
 }
 
-// Watching goes on while the service is away, and ends well when it is interrupted.
+// Watching continues while the service is unreachable, and ends without an error when interrupted.
 func TestStatusWatch(t *testing.T) {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
@@ -130,7 +130,7 @@ func TestStatusWatch(t *testing.T) {
 	require.NotContains(t, r.out, clearScreen, "it is no terminal")
 }
 
-// decided is a decision with everything in it.
+// decided is a decision with all fields.
 func decided(edit func(*decision.Entry)) shownDecision {
 	e := decision.Entry{
 		ID: 1795374992279610, Time: 1795375002058848344, EventID: "e4922912-6b99-419f-8529-e981ad604c35", Chunk: 1, Of: 3, Class: "vibration",
@@ -230,7 +230,7 @@ func TestTask(t *testing.T) {
 	require.Contains(t, r.out, `"action": "local"`)
 }
 
-// Each failure says what was tried and what to do.
+// Each failure names the operation and the remedy.
 func TestFailuresSayWhatToDo(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -262,7 +262,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 	}
 }
 
-// The live configuration prints as any other does, and reads again; a change that was refused is told.
+// The live configuration prints like any other and can be read again; a rejected change is reported.
 func TestConfigLive(t *testing.T) {
 	c := config.Default()
 	c.Node = "plant-7"
@@ -282,7 +282,7 @@ func TestConfigLive(t *testing.T) {
 	require.Equal(t, "plant-7", parsed.Offload.Node)
 }
 
-// The token goes to the service, and nowhere else.
+// The token goes only to the service.
 func TestTokenIsSentAndNeverShown(t *testing.T) {
 	const canary = "eyJhbGciOi.canary.token"
 	var sent []string
@@ -306,7 +306,7 @@ func TestTokenIsSentAndNeverShown(t *testing.T) {
 	require.Equal(t, []string{"Bearer " + canary, "Bearer " + canary, "Bearer " + canary, "Bearer " + canary, ""}, sent)
 }
 
-// Inside a container localhost has no listener: the tool reads the name of the service from the same environment variable.
+// Inside a container localhost has no listener: the tool reads the service's name from the same environment variable.
 func TestTheServiceIsFoundByItsOwnEnvironment(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	defer s.Close()

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// slow is an error of a connection that took too long.
+// slow is the timeout error of a connection.
 type slow struct{ error }
 
 func (slow) Timeout() bool   { return true }

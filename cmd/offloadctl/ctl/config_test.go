@@ -18,7 +18,7 @@ import (
 
 const shipped = "../../../res/configuration.yaml"
 
-// edgex reads a configuration the way the SDK does without Consul: YAML to a map, the map to JSON, JSON over the defaults.
+// edgex reads a configuration as the SDK does without Consul: YAML to a map, the map to JSON, JSON over the defaults.
 func edgex(raw []byte) (config.Config, error) {
 	var whole map[string]any
 	custom := struct{ Offload config.Config }{config.Default()}
@@ -32,7 +32,7 @@ func edgex(raw []byte) (config.Config, error) {
 	return custom.Offload, json.Unmarshal(text, &custom)
 }
 
-// What this tool takes for the configuration is what the service will have.
+// The tool's configuration equals that of the service.
 func TestReadsAsEdgeXDoes(t *testing.T) {
 	ship, err := os.ReadFile(shipped)
 	require.NoError(t, err)
@@ -114,7 +114,7 @@ func TestLint(t *testing.T) {
 	require.Contains(t, r.out, "has no section Offload")
 }
 
-// What echo prints is a configuration that reads as the same again.
+// The output of echo is a configuration that reads back unchanged.
 func TestEcho(t *testing.T) {
 	env := call{environ: []string{"OFFLOAD_SPOOL_RINGMIB=32", "OFFLOAD_WRITABLE_CLASSES_PUMP_PRIORITY=8"}}
 	r := env.run("config", "echo", "testdata/good.yaml")
@@ -143,7 +143,7 @@ func TestEcho(t *testing.T) {
 	require.NotContains(t, r.out+r.err, "hunter2")
 }
 
-// Each address of a list that is wrong is named, and no other.
+// Only the wrong addresses of a list are reported.
 func TestLintNamesTheWrongBroker(t *testing.T) {
 	r := call{environ: []string{"OFFLOAD_EXPORT_BROKER=tcp://a:1883, quic://b, tcp://c:0"}}.run("config", "lint", "testdata/good.yaml")
 	require.Equal(t, exitFailed, r.code)
@@ -180,7 +180,7 @@ func TestDryRun(t *testing.T) {
 	require.Equal(t, exitFine, r.code, r.err)
 	golden.Require(t, "dryrun_each.golden", r.out)
 
-	// Another policy by the environment, as the service would have it.
+	// Another policy by the environment, as in the service.
 	cloud := call{environ: []string{"OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud"}}
 	r = cloud.run("config", "dry-run", "testdata/good.yaml", "-feed", "testdata/feed.jsonl", "-json")
 	var s summary
@@ -220,7 +220,7 @@ func TestDryRun(t *testing.T) {
 	require.Empty(t, r.out, "a configuration with mistakes decides nothing")
 }
 
-// The flags are the state of the node.
+// The flags set the state of the node.
 func TestADryRunOnANodeInAnotherState(t *testing.T) {
 	plain := []string{"config", "dry-run", shipped, "-feed", "testdata/feed.jsonl"}
 	usual := call{}.run(plain...).out
@@ -230,7 +230,7 @@ func TestADryRunOnANodeInAnotherState(t *testing.T) {
 	require.NotContains(t, call{stdin: "\n"}.run("config", "dry-run", shipped, "-feed", "-").out, "CLASS", "without events")
 }
 
-// As in the service, results are skipped unless a class asks for them.
+// As in the service, results are skipped unless a class matches them.
 func TestADryRunSkipsResults(t *testing.T) {
 	feed, err := os.ReadFile("testdata/feed.jsonl")
 	require.NoError(t, err)
@@ -254,7 +254,7 @@ func TestADryRunSkipsResults(t *testing.T) {
 	require.Regexp(t, `(?m)^others .* 1 `, r.out)
 }
 
-// A key is where it is written, though a value before it has its name; one that comes by an alias is of the file, not a default.
+// A key's line is its own, even if an earlier value equals its name; a key behind an alias counts as set in the file, not as a default.
 func TestWhereKeysStand(t *testing.T) {
 	e, err := readConfig("f", []byte("x: &s {QuotaMiB: 99}\nOffload:\n  Node: Host\n  Spool: *s\n  Host:\n    Interval: 3\n"))
 	require.NoError(t, err)
@@ -267,7 +267,7 @@ func TestWhereKeysStand(t *testing.T) {
 	require.Equal(t, map[string]string{"Offload.Node": "f:3", "Offload.Spool.QuotaMiB": "f"}, from)
 }
 
-// What a dry run shows of tasks that were decided alike are their number, their bytes and the means of the rest.
+// For tasks with the same decision a dry run shows their number, their bytes and means.
 func TestTheSummaryOfADryRun(t *testing.T) {
 	s := newSummary("p")
 	for i, cloud := range []float64{2, 4, math.Inf(1)} {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// call is one run of the tool with everything around it.
+// call is one run of the tool with its environment.
 type call struct {
 	stdin   string
 	environ []string
@@ -19,7 +19,7 @@ type call struct {
 	ctx     context.Context
 }
 
-// result is what came of it.
+// result is the result of a run.
 type result struct {
 	code     int
 	out, err string
@@ -49,7 +49,7 @@ func (c call) run(args ...string) result {
 	return result{code, out.String(), err.String()}
 }
 
-// Wrong usage is exit code 2 and says what is right; help is exit code 0 and shows examples.
+// Wrong usage exits with 2 and names the right one; help exits with 0 and shows examples.
 func TestUsage(t *testing.T) {
 	for _, c := range []struct {
 		args string
@@ -112,7 +112,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// Every verb explains itself as a manual does, on the standard output, and sends no request for that. A mistake gets one line.
+// Every verb prints its manual to the standard output, and sends no request for that. A mistake prints one line.
 func TestHelpOfEveryVerb(t *testing.T) {
 	var walk func(prefix string, list []verb)
 	walk = func(prefix string, list []verb) {
@@ -146,7 +146,7 @@ func groups() map[string][]verb {
 	return map[string][]verb{"spool": spoolVerbs(), "config": configVerbs()}
 }
 
-// Names come from outside, and must not move the cursor of the reader's terminal.
+// Names from outside must not move the cursor of the terminal.
 func TestCleanTakesControlsAway(t *testing.T) {
 	require.Equal(t, "pump�[2J 1 µs", clean("pump\x1b[2J 1 µs"))
 }

@@ -20,7 +20,7 @@ func TestDecimals(t *testing.T) {
 	}
 }
 
-// How figures are written, on both sides of each step.
+// The formats of figures, on both sides of each step.
 func TestFiguresAsTexts(t *testing.T) {
 	for v, want := range map[float64]string{
 		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1024.0 KiB", 1 << 20: "1.0 MiB", 3 << 29: "1.5 GiB", 1 << 30: "1.0 GiB", 1<<30 - 1: "1024.0 MiB",
@@ -46,7 +46,7 @@ func TestFiguresAsTexts(t *testing.T) {
 	}
 }
 
-// What stands above the segments: a line for each thing that is there, and none for what is not.
+// The part above the segments: a line for each thing that exists, and none otherwise.
 func TestTheOverviewOfASpool(t *testing.T) {
 	r := &spool.Report{Epoch: "e1", State: "ok", Next: 12, Appended: 1011, Done: 9, Held: 1002, Bytes: 2048, Disk: 1 << 20}
 	require.Equal(t, "spool    /s, epoch e1\nstate    ok; 1,011 appended, 9 done, next sequence 12\nheld     1,002 records, 2.0 KiB; segments on disk 1.0 MiB\n", overview("/s", r))
@@ -62,7 +62,7 @@ func TestTheOverviewOfASpool(t *testing.T) {
 	require.Equal(t, 8, strings.Count(text, "\n"))
 }
 
-// A sensor that is not there is not shown.
+// A missing sensor is not shown.
 func TestTheVitalsOfANode(t *testing.T) {
 	v := &view{}
 	n := &v.Node
@@ -78,7 +78,7 @@ func TestTheVitalsOfANode(t *testing.T) {
 	require.Equal(t, plain+", 42 °C, 3.2 W, on battery (7 %)", v.vitals())
 }
 
-// What is 0 is not written, and times change their unit at a thousandth and at a hundred.
+// Zeros are omitted, and times change their unit at a thousandth and at a hundred.
 func TestOutcomesTimesAndSpoolsAsTexts(t *testing.T) {
 	for v, want := range map[float64]string{
 		0: "0.0 ms", 0.000999: "999 µs", 0.001: "1.0 ms", -0.0005: "-500 µs", 0.9994: "999.4 ms", 1: "1.00 s", 99.99: "99.99 s", 100: "2 min", math.Inf(1): "never", math.NaN(): "never",

@@ -25,7 +25,7 @@ func TestKeysNew(t *testing.T) {
 	r := call{random: random}.run("keys", "new")
 	golden.Require(t, "keys.golden", r.err)
 
-	// The request is one that EdgeX takes.
+	// EdgeX accepts the request.
 	r = call{random: random}.run("keys", "new", "-request", "-id", "k2", "-secret", "mine")
 	var req common.SecretRequest
 	require.NoError(t, json.Unmarshal([]byte(r.out), &req))

@@ -15,14 +15,14 @@ import (
 	"app-offload/functions/spool"
 )
 
-// full is an output without room.
+// full is a writer that always fails.
 type full struct{}
 
 var errNoRoom = errors.New("no room")
 
 func (full) Write([]byte) (int, error) { return 0, errNoRoom }
 
-// What cannot be written is an error of every verb that writes.
+// Every verb that writes reports write errors.
 func TestAFullOutputIsAnError(t *testing.T) {
 	url := service(t, map[string]any{
 		apiBase + "/status": statusJSON(t), apiBase + "/decisions?limit=20": `{"decisions":[{"id":7}]}`,
@@ -46,7 +46,7 @@ func TestAFullOutputIsAnError(t *testing.T) {
 	}
 }
 
-// A service that refuses is an error of every verb that asks it, whose reason is shown.
+// Every verb that calls the service shows the reason of an error response.
 func TestARefusalIsAnErrorOfEachVerb(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -66,7 +66,7 @@ func TestARefusalIsAnErrorOfEachVerb(t *testing.T) {
 	}
 }
 
-// A file without the section, or with it under a name that Consul would miss, is read and remarked upon.
+// A file without the section, or with it under a name that Consul would miss, is read with a remark.
 func TestTheSectionIsRemarkedUpon(t *testing.T) {
 	for text, want := range map[string]string{
 		"Offload: {Node: a}": "", "Writable: {LogLevel: INFO}": "f has no section Offload: all defaults apply",
@@ -78,7 +78,7 @@ func TestTheSectionIsRemarkedUpon(t *testing.T) {
 	}
 }
 
-// Only -strict takes remarks for mistakes, and no more than those.
+// Only -strict treats remarks as mistakes.
 func TestStrictTakesRemarksForMistakes(t *testing.T) {
 	for _, c := range []struct {
 		flag, text string
@@ -96,7 +96,7 @@ func TestStrictTakesRemarksForMistakes(t *testing.T) {
 	}
 }
 
-// Everything that may be wrong with a spool has its line.
+// Every possible fault of a spool has its line.
 func TestWhatIsWrongWithASpoolHasItsLine(t *testing.T) {
 	plain := overview("/s", &spool.Report{Epoch: "e", State: "whole"})
 	require.Equal(t, "spool    /s, epoch e\nstate    whole; 0 appended, 0 done, next sequence 0\nheld     0 records, 0 B; segments on disk 0 B\n", plain)
@@ -118,7 +118,7 @@ func TestWhatIsWrongWithASpoolHasItsLine(t *testing.T) {
 	require.Equal(t, `d: quarantined y at 0, 0 bytes: ; record 1 of class "k" is lost, its bytes are in q`, setAside("d", spool.Damage{File: "y", Seq: 1, Class: "k", Kept: "q"}))
 }
 
-// A whole number is one, also as 64.0; a size of no bytes is 0; the page's key stays out of reach of its scripts.
+// 64.0 is an integer; a size of no bytes is 0; the page's key is hidden from its scripts.
 func TestSmallThings(t *testing.T) {
 	for text, wrong := range map[string]int{"64.0": 0, "64.5": 1, "9007199254740993.0": 0, "1e17": 1} {
 		e, err := readConfig("f", []byte("Offload: {Spool: {QuotaMiB: "+text+"}}"))
@@ -135,7 +135,7 @@ func TestSmallThings(t *testing.T) {
 	require.Equal(t, http.SameSiteStrictMode, cookie.SameSite)
 }
 
-// With -json the output is one value of JSON and nothing else, for every verb that has the flag.
+// With -json every verb with that flag prints a single JSON value and nothing else.
 func TestJSONIsAllThatIsPrinted(t *testing.T) {
 	url := service(t, map[string]any{
 		apiBase + "/status": statusJSON(t), apiBase + "/decisions?limit=20": `{"decisions":[{"id":7}]}`, apiBase + "/decisions?limit=1": `{"decisions":[{"id":7}]}`,
@@ -156,7 +156,7 @@ func TestJSONIsAllThatIsPrinted(t *testing.T) {
 	require.Contains(t, call{}.run("config", "live", "-json", "-url", url).out, `"<n>"`)
 }
 
-// The parts of a status that may be missing, and the address where the environment says nothing of it.
+// The optional parts of a status, and the default address without the environment.
 func TestLinksAndAddressesAsTexts(t *testing.T) {
 	v := &view{}
 	require.Equal(t, "DOWN; tasks for the cloud wait in the spool", v.link())

@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// fill makes a spool with the tasks and leaves it closed.
+// fill creates a closed spool with the tasks.
 func fill(t *testing.T, tasks []*task.Task, opts ...spool.Option) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "spool")
@@ -79,7 +79,7 @@ func TestSpoolInspect(t *testing.T) {
 	require.Contains(t, r.err, "no spool found")
 }
 
-// A damaged record is named, quarantined, and costs itself alone.
+// A damaged record is reported and quarantined, and affects no other record.
 func TestSpoolVerifyAndRepair(t *testing.T) {
 	dir := fill(t, someTasks())
 	r := call{}.run("spool", "verify", dir)
@@ -109,7 +109,7 @@ func TestSpoolVerifyAndRepair(t *testing.T) {
 	require.Contains(t, call{}.run("spool", "inspect", dir).out, "aside    in "+dir+"/quarantine, damaged places found before: 1")
 }
 
-// flip changes one byte of a segment, where the text stands.
+// flip changes one byte of a segment at the text.
 func flip(t *testing.T, dir, text string) {
 	t.Helper()
 	files, err := filepath.Glob(dir + "/*.seg")
@@ -143,8 +143,8 @@ func TestSpoolExport(t *testing.T) {
 	require.EqualValues(t, 5, s.Stats().Held, "the records stay")
 }
 
-// After the worst, both copies of the state gone, a segment's header overwritten, garbage in the middle of another and indexes missing,
-// an operator still sees what there is, gets the rest out, and has a spool again after one repair.
+// After the worst damage (both copies of the state lost, a segment's header overwritten, garbage in the middle of another, indexes missing) an
+// operator can still inspect the spool, export its remaining records, and use it again after one repair.
 func TestSpoolInRuins(t *testing.T) {
 	var tasks []*task.Task
 	for n := range 200 {
@@ -188,7 +188,7 @@ func TestSpoolInRuins(t *testing.T) {
 	require.EqualValues(t, strings.Count(before, "\n")+1, s.Stats().Held, "and the one of class odd")
 }
 
-// A directory that the service has open is left alone, with advice.
+// A directory in use by the service is not touched, and the error has advice.
 func TestSpoolInUse(t *testing.T) {
 	dir := fill(t, someTasks())
 	s := open(t, dir, false)
@@ -224,7 +224,7 @@ func TestSpoolEncrypted(t *testing.T) {
 	require.Equal(t, exitFine, r.code, r.err)
 	require.Contains(t, r.out, `"data":{"id":"e1","readings":[]}`)
 
-	// A key that is there does not help with records under another: that they are not written is told.
+	// A key does not open records of another key: the number of unwritten records is reported.
 	other := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(other, "k0"), bytes.Repeat([]byte{0}, 32), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(other, "current"), []byte("k0"), 0o600))

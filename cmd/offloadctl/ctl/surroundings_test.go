@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the start refuses or trips over, lint refuses, with the key, the value and what to do.
+// lint rejects everything that would fail the service's start, with the key, the value and the remedy.
 func TestLintRefusesWhatTheStartTripsOver(t *testing.T) {
 	for name, row := range map[string]struct {
 		yaml string
@@ -69,7 +69,7 @@ func TestLintRefusesWhatTheStartTripsOver(t *testing.T) {
 	}
 }
 
-// A variable or a section that has no effect is a note, and a mistake with -strict.
+// A variable or a section without effect is a note, and a mistake with -strict.
 func TestLintStrict(t *testing.T) {
 	for yaml, env := range map[string]string{"Offload: {Node: a}": "OFFLOAD_SPOL_QUOTAMIB=3", "Triger: {Type: http}": "X=1", "Trigger: {SubscribeTopics: 'edgex/events/#'}": "X=1", "a: b\n---\nOffload: {Node: a}": "X=1"} {
 		code, out := lintText(t, yaml, []string{env})
@@ -80,7 +80,7 @@ func TestLintStrict(t *testing.T) {
 	}
 }
 
-// A configuration that cannot be read is no configuration without problems.
+// An unreadable configuration is an error, not a configuration without problems.
 func TestAConfigurationThatCannotBeReadIsAnError(t *testing.T) {
 	dir := t.TempDir()
 	for path, want := range map[string]string{dir: "reading the configuration " + dir, filepath.Join(dir, "none.yaml"): "opening the configuration"} {

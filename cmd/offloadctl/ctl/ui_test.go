@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// gate is a stand-in for app-offload in secure mode: a request without the token is refused.
+// gate simulates app-offload in secure mode: it rejects requests without the token.
 type gate struct {
 	*httptest.Server
 	token atomic.Pointer[string]
@@ -53,7 +53,7 @@ type opened struct {
 	end     func() int
 }
 
-// openUI runs the verb until the test ends it, and goes to its address as a browser does.
+// openUI runs the verb until the test ends, and opens its address as a browser does.
 func openUI(t *testing.T, environ map[string]string, stdin string, args ...string) *opened {
 	t.Helper()
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -88,7 +88,7 @@ func (o *opened) admit() {
 	require.Equal(o.t, apiBase+"/ui", resp.Header.Get("Location"), "the key is not in the address any more")
 }
 
-// ask sends a request, which edit may change, and gives the answer.
+// ask sends a request, which edit may change, and returns the answer.
 func (o *opened) ask(method, path string, edit ...func(*http.Request)) (int, string, http.Header) {
 	o.t.Helper()
 	r, err := http.NewRequest(method, o.root+path, nil)
@@ -110,7 +110,7 @@ func with(name, value string) func(*http.Request) {
 
 const jwt = "eyJhbGciOi.canary.one"
 
-// What the page asks for goes to the service with the token, and without anything that the browser added.
+// The page's requests reach the service with the token, and without any additions of the browser.
 func TestUIBringsTheToken(t *testing.T) {
 	g := newGate(t, jwt)
 	o := openUI(t, map[string]string{"OFFLOAD_TOKEN": jwt}, "", "-url", g.URL+"/app-offload")
@@ -132,7 +132,7 @@ func TestUIBringsTheToken(t *testing.T) {
 	require.NotContains(t, o.stderr.String(), jwt)
 }
 
-// Only the browser with the key gets in, from no other site and under no other name, and only reading requests pass.
+// Only the browser with the key has access, from no other site and under no other name, and only reading requests pass.
 func TestUIRefuses(t *testing.T) {
 	g := newGate(t, jwt)
 	o := openUI(t, map[string]string{"OFFLOAD_TOKEN": jwt}, "", "-url", g.URL)
@@ -184,8 +184,7 @@ func TestUIRefuses(t *testing.T) {
 	}
 }
 
-// A token that has run out is told, and the next one in the file is used without a new start. A file that is just being
-// written changes nothing.
+// An expired token is reported, and the next one in the file is used without a restart. A file during a write changes nothing.
 func TestUIReadsTheTokenAnew(t *testing.T) {
 	g := newGate(t, jwt)
 	file := filepath.Join(t.TempDir(), "jwt")
@@ -217,7 +216,7 @@ func TestUIReadsTheTokenAnew(t *testing.T) {
 	require.Equal(t, exitFine, o.end())
 }
 
-// A command may give the token by the standard input; what is wrong with the service or the token is told at the start.
+// A command can pass the token on the standard input; faults of the service or the token are reported at the start.
 func TestUIAtTheStart(t *testing.T) {
 	g := newGate(t, jwt)
 	o := openUI(t, nil, jwt+"\n", "-url", g.URL, "-token-file", "-")

@@ -104,9 +104,9 @@ func TestWarningsKeepToTheirBounds(t *testing.T) {
 		want   string
 	}{
 		{func(r *Result) { r.Records-- }, "too few for intervals"},
-		{func(r *Result) { r.MaxWeight++ }, "weighs as much"},
-		{func(r *Result) { r.EffectiveSamples-- }, "carry the estimate"},
-		{func(r *Result) { r.Records = fewSamples/smallShare + 1 }, "carry the estimate"},
+		{func(r *Result) { r.MaxWeight++ }, "has the weight of"},
+		{func(r *Result) { r.EffectiveSamples-- }, "the estimate rests on only"},
+		{func(r *Result) { r.Records = fewSamples/smallShare + 1 }, "the estimate rests on only"},
 		{func(r *Result) { r.Unsupported = 0.001 }, "0.1 % of the decisions were certain"},
 	} {
 		r := fine

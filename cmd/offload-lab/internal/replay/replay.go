@@ -266,17 +266,17 @@ const (
 func (r *Result) warnings() []string {
 	var all []string
 	if r.Unsupported > 0 {
-		all = append(all, fmt.Sprintf("%.1f %% of the decisions were certain (propensity 1) and this policy would or might decide otherwise: nothing "+
-			"was ever recorded of that, so IPS is too low and DR rests on its model there; let the service explore", 100*r.Unsupported))
+		all = append(all, fmt.Sprintf("%.1f %% of the decisions were certain (propensity 1) and this policy might decide otherwise: the log has "+
+			"no evidence for that, so IPS is too low and DR relies on its model; let the service explore", 100*r.Unsupported))
 	}
 	if r.EffectiveSamples < fewSamples || r.EffectiveSamples < smallShare*float64(r.Records) {
-		all = append(all, fmt.Sprintf("only %.0f of %d records carry the estimate: the policy differs too much from what was done", r.EffectiveSamples, r.Records))
+		all = append(all, fmt.Sprintf("the estimate rests on only %.0f of %d records: the policy differs too much from the actual decisions", r.EffectiveSamples, r.Records))
 	}
 	if r.MaxWeight > largeWeight {
-		all = append(all, fmt.Sprintf("one record weighs as much as %.0f: intervals may be too narrow", r.MaxWeight))
+		all = append(all, fmt.Sprintf("one record has the weight of %.0f: intervals may be too narrow", r.MaxWeight))
 	}
 	if r.Records < 2*blocks {
-		all = append(all, fmt.Sprintf("%d records are too few for intervals that allow for neighbours being alike", r.Records))
+		all = append(all, fmt.Sprintf("%d records are too few for intervals of correlated neighbours", r.Records))
 	}
 	return all
 }
