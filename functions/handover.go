@@ -64,7 +64,7 @@ func (p *Pipeline) act(j *job, a action, err error) {
 		p.feedback.Shed(&j.Case)
 		p.drop(j, j.Decision.Reason.String())
 	case dropFailed:
-		p.sayGivenUp(j.Task, err)
+		p.logDropped(j.Task, err)
 		p.drop(j, reasonOf(err))
 	case refuse:
 		p.refuse(j, err)
@@ -389,7 +389,7 @@ func (p *Pipeline) finishFirst(j *job) {
 	case errors.Is(err, local.ErrAway):
 		p.refuseTrack(j, err)
 	default:
-		p.sayGivenUp(j.Task, err)
+		p.logDropped(j.Task, err)
 		p.drop(j, ReasonFailed)
 	}
 }
@@ -416,17 +416,17 @@ func (p *Pipeline) amend(c *decide.Case, target decision.Target, why decision.Re
 	p.feedback.Amend(c)
 }
 
-// givenUpEvery is the shortest interval between two warnings about dropped tasks. There may be thousands, and all are counted.
-const givenUpEvery = time.Minute
+// dropLogEvery is the shortest interval between two warnings about dropped tasks. There may be thousands, and all are counted.
+const dropLogEvery = time.Minute
 
-func (p *Pipeline) sayGivenUp(t *task.Task, err error) {
-	now, last := p.clock.Now(), p.givenUpSaid.Load()
-	if now-last < int64(givenUpEvery) || !p.givenUpSaid.CompareAndSwap(last, now) {
+func (p *Pipeline) logDropped(t *task.Task, err error) {
+	now, last := p.clock.Now(), p.dropLogged.Load()
+	if now-last < int64(dropLogEvery) || !p.dropLogged.CompareAndSwap(last, now) {
 		p.log.Debugf("dropping task: event=%s chunk=%d device=%q error=%q", t.EventID, t.Chunk, t.Device, err)
 		return
 	}
 	p.log.Warnf("dropping task: event=%s chunk=%d device=%q reason=%s error=%q (similar messages suppressed for %v)",
-		t.EventID, t.Chunk, t.Device, reasonOf(err), err, givenUpEvery)
+		t.EventID, t.Chunk, t.Device, reasonOf(err), err, dropLogEvery)
 }
 
 // drain waits until every event that was submitted is concluded, or ctx ends.

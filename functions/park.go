@@ -33,7 +33,7 @@ func (s *Service) openParking() error {
 			s.amend(c, decision.Cloud, why)
 		},
 		Dropped: func(c *decide.Case, err error) string {
-			s.sayGivenUp(c.Task, err)
+			s.logDropped(c.Task, err)
 			return reasonOf(err)
 		},
 		Hopeless: s.shedder.Hopeless, Shed: s.countShed,

@@ -83,7 +83,7 @@ type Pipeline struct {
 	refused    atomic.Int64
 	setAside   func(ev *task.Event, cause error) // quarantines an event that can never leave; nil accepts it
 
-	givenUpSaid atomic.Int64 // time of the last warning about a dropped task
+	dropLogged atomic.Int64 // time of the last warning about a dropped task
 }
 
 // Service is the whole edge service: the pipeline and everything that runs beside it. Call New, Start and Stop in this order and once each; all other

@@ -137,14 +137,14 @@ var durations = map[string]func(t *testing.T, s *onFake) (look func()){
 	},
 	"between two log lines about dropped tasks": func(t *testing.T, s *onFake) func() {
 		j := &job{Case: decide.Case{Task: s.task()}}
-		s.sayGivenUp(j.Task, errors.New("x"))
-		said := s.givenUpSaid.Load()
+		s.logDropped(j.Task, errors.New("x"))
+		said := s.dropLogged.Load()
 		return func() {
-			s.sayGivenUp(j.Task, errors.New("x"))
-			require.Equal(t, said, s.givenUpSaid.Load(), "8 s are not a minute")
-			s.fake.Advance(givenUpEvery)
-			s.sayGivenUp(j.Task, errors.New("x"))
-			require.Greater(t, s.givenUpSaid.Load(), said)
+			s.logDropped(j.Task, errors.New("x"))
+			require.Equal(t, said, s.dropLogged.Load(), "8 s are not a minute")
+			s.fake.Advance(dropLogEvery)
+			s.logDropped(j.Task, errors.New("x"))
+			require.Greater(t, s.dropLogged.Load(), said)
 		}
 	},
 }

@@ -12,8 +12,8 @@ import (
 	"app-offload/functions/spool"
 )
 
-// hearAnnouncement opens a consumer's announcement on the client's goroutine, and passes it to the owner of the window.
-func (x *Exporter) hearAnnouncement(s *mqtt.Session, msg []byte) {
+// openAnnouncement opens a consumer's announcement on the client's goroutine, and passes it to the owner of the window.
+func (x *Exporter) openAnnouncement(s *mqtt.Session, msg []byte) {
 	a, err := x.deps.Opener.OpenAnnouncement(msg)
 	switch {
 	case errors.Is(err, seal.ErrForged):
@@ -146,9 +146,9 @@ func (x *Exporter) clientID() string {
 	return clientID(x.deps.Node)
 }
 
-// hearReceipt opens a receipt on the client's goroutine and passes it to the owner of the window. Receipts that are untrusted, or for another life of
+// openReceipt opens a receipt on the client's goroutine and passes it to the owner of the window. Receipts that are untrusted, or for another life of
 // the spool, are counted and ignored.
-func (x *Exporter) hearReceipt(s *mqtt.Session, msg []byte) {
+func (x *Exporter) openReceipt(s *mqtt.Session, msg []byte) {
 	r, err := x.deps.Opener.OpenReceipt(msg)
 	switch {
 	case errors.Is(err, seal.ErrForged):
@@ -188,7 +188,7 @@ func (x *Exporter) receipt(r *seal.Receipt) {
 	if len(r.Gaps) > 0 {
 		gaps := ascending(r.Gaps)
 		x.window.gaps(gaps, now)
-		x.sayGone(gaps, now)
+		x.queueGone(gaps, now)
 	}
 }
 
@@ -210,8 +210,8 @@ const (
 	goneAgain = 5 * time.Second // interval before the same statement is repeated
 )
 
-// sayGone queues a statement about gaps that will never be filled. Records still in the spool are in flight or will be sent.
-func (x *Exporter) sayGone(gaps []seal.Range, now time.Time) {
+// queueGone queues a statement about gaps that will never be filled. Records still in the spool are in flight or will be sent.
+func (x *Exporter) queueGone(gaps []seal.Range, now time.Time) {
 	ranges, count := x.fates(gaps)
 	if len(ranges) == 0 {
 		return
@@ -296,8 +296,8 @@ func appendGone(ranges []seal.GoneRange, r seal.Range, reason string) []seal.Gon
 	return append(ranges, seal.GoneRange{Range: r, Reason: reason})
 }
 
-// hearResult opens a result on the client's goroutine.
-func (x *Exporter) hearResult(msg []byte) {
+// openResult opens a result on the client's goroutine.
+func (x *Exporter) openResult(msg []byte) {
 	r, err := x.deps.Opener.OpenResult(msg)
 	switch {
 	case errors.Is(err, seal.ErrForged):
@@ -372,8 +372,8 @@ func (x *Exporter) Send(topic string, message []byte) {
 	}
 }
 
-// hearLetter passes a message to the part of the node that owns its topic, and reports whether there is one.
-func (x *Exporter) hearLetter(topic string, message []byte) bool {
+// deliverLetter passes a message to the part of the node that owns its topic, and reports whether there is one.
+func (x *Exporter) deliverLetter(topic string, message []byte) bool {
 	receive := x.deps.Topics()[topic]
 	if receive == nil {
 		return false
@@ -382,8 +382,8 @@ func (x *Exporter) hearLetter(topic string, message []byte) bool {
 	return true
 }
 
-// sayAside logs the first record of a reason, and later ones rarely: there may be thousands, and the spool counts all of them by class and reason.
-func (x *Exporter) sayAside(a aside) {
+// logDropped logs the first record of a reason, and later ones rarely: there may be thousands, and the spool counts all of them by class and reason.
+func (x *Exporter) logDropped(a aside) {
 	count, due := x.asides.Add(a.reason, len(a.seqs))
 	if !due {
 		x.deps.Log.Debugf("dropping record: seq=%d class=%q bytes=%d reason=%s", a.seqs[0], a.class, a.bytes, a.reason)

@@ -120,10 +120,10 @@ func TestStatementsThatCannotBeReadAreCounted(t *testing.T) {
 	result, err := plain.SealResult(nil, &seal.Result{ID: "1", Node: node, Created: time.Now(), EventID: "ev", OK: true, Completed: time.Now()})
 	require.NoError(t, err)
 	for range 3 {
-		x.hearAnnouncement(nil, announcement)
-		x.hearAnnouncement(nil, []byte("{"))
-		x.hearResult(result)
-		x.hearResult([]byte("{"))
+		x.openAnnouncement(nil, announcement)
+		x.openAnnouncement(nil, []byte("{"))
+		x.openResult(result)
+		x.openResult([]byte("{"))
 	}
 	x.settle()
 	require.Equal(t, map[string]uint64{"announcement_forged": 3, "announcement_unreadable": 3, "result_forged": 3, "result_unreadable": 3}, x.Stats().Errors)

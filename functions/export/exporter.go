@@ -146,7 +146,7 @@ type Exporter struct {
 	confirming []seal.ConfirmedResult // to be confirmed to the cloud
 	letters    []job                  // from other parts of the node
 	goneAt     time.Time
-	told       say.Once   // problems, by kind
+	reported   say.Once   // problems, by kind
 	asides     *say.Every // dropped records, by reason
 	rivals     mqtt.Rival
 	conflictAt time.Time // time of the latest attempt at a new epoch
@@ -322,7 +322,7 @@ func (x *Exporter) connected(ctx context.Context, d dialed) *mqtt.Session {
 		x.holds.clear(holdSubscribe)
 		x.link.RoundTrip(d.trip, time.Now())
 		x.stats.do(func(s *Stats) { s.Connections++ })
-		x.told.Clear()
+		x.reported.Clear()
 		x.deps.Log.Infof("connected to the broker: url=%s", x.cfg.Broker)
 		return d.session
 	}
@@ -403,13 +403,13 @@ func (x *Exporter) receive(s *mqtt.Session, m mqtt.Message) {
 	}
 	switch m.Topic {
 	case seal.ReceiptTopic(x.deps.Node):
-		x.hearReceipt(s, m.Payload)
+		x.openReceipt(s, m.Payload)
 	case seal.ResultTopic(x.deps.Node):
-		x.hearResult(m.Payload)
+		x.openResult(m.Payload)
 	case seal.AnnouncementTopic:
-		x.hearAnnouncement(s, m.Payload)
+		x.openAnnouncement(s, m.Payload)
 	default:
-		if !x.hearLetter(m.Topic, m.Payload) {
+		if !x.deliverLetter(m.Topic, m.Payload) {
 			x.stats.failed("unexpected_topic")
 		}
 	}
@@ -471,7 +471,7 @@ func (s *stats) load() Stats {
 // complain counts a failure, and logs it unless it repeats the previous one.
 func (x *Exporter) complain(kind string, err error) {
 	x.stats.failed(kind)
-	if x.told.Changed(kind, err) {
+	if x.reported.Changed(kind, err) {
 		x.deps.Log.Warnf("export failed, retrying: error=%q", err)
 		return
 	}

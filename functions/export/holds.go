@@ -86,12 +86,12 @@ func (x *Exporter) held(now time.Time) []Hold {
 		list = append(list, *h)
 	}
 	slices.SortFunc(list, func(a, b Hold) int { return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Class, b.Class)) })
-	x.sayHolds(list)
+	x.logHolds(list)
 	return list
 }
 
-// sayHolds logs each hold once, when it begins.
-func (x *Exporter) sayHolds(list []Hold) {
+// logHolds logs each hold once, when it begins.
+func (x *Exporter) logHolds(list []Hold) {
 	held := map[string]bool{}
 	for _, h := range list {
 		key := h.Reason + "\x00" + h.Class

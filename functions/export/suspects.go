@@ -350,7 +350,7 @@ func (x *Exporter) setAside() {
 	for _, a := range x.window.asides {
 		x.deps.Spool.Drop(a.seqs, a.reason)
 		x.stats.do(func(s *Stats) { s.SetAside += uint64(len(a.seqs)) })
-		x.sayAside(a)
+		x.logDropped(a)
 	}
 	x.window.asides = nil
 	if given := x.window.given; len(given) > 0 {

@@ -168,7 +168,7 @@ func (f *Feedback) settle(id uint64, what func(*decision.Entry) (decision.Outcom
 	case fresh:
 		f.log.offer(f, id)
 	}
-	f.sayRolledBack(rules, rolledBack)
+	f.logRolledBack(rules, rolledBack)
 }
 
 // learn passes an entry with its first outcome to everything that learns. It runs under the lock of the entry. The trial judges a task that waited
@@ -187,7 +187,7 @@ func (f *Feedback) learn(r *decide.Rules, e *decision.Entry) (rolledBack string)
 	return r.Observe(e)
 }
 
-func (f *Feedback) sayRolledBack(r *decide.Rules, why string) {
+func (f *Feedback) logRolledBack(r *decide.Rules, why string) {
 	if why == "" {
 		return
 	}
@@ -299,7 +299,7 @@ func (f *Feedback) overdue(e *decision.Entry, now int64) {
 	}
 	rules, late := f.rules(), *e
 	late.Outcome = outcomeAt(e, now)
-	f.sayRolledBack(rules, rules.OnTrial(&late))
+	f.logRolledBack(rules, rules.OnTrial(&late))
 	e.Overdue = true
 }
 

@@ -99,7 +99,7 @@ func TestTheFirstOutcomeIsWritten(t *testing.T) {
 	require.EqualValues(t, 1, f.Status().DecisionLog.Written)
 	log := f.logger.(*jot)
 	require.Empty(t, log.lines)
-	f.sayRolledBack(f.rules(), "too slow")
+	f.logRolledBack(f.rules(), "too slow")
 	require.Len(t, log.lines, 1)
 	require.Contains(t, log.lines[0], `policy=edge reason="too slow"`)
 }

@@ -165,7 +165,7 @@ func (c *commit) place(a *appending) error {
 		}
 		c.placed = append(c.placed, placed{a, r, w.g, entry{
 			off: uint32(off), size: uint32(size), seq: uint32(r.Seq - w.g.base), // checked by fit
-			due: due(r, now), came: ticks(now), score: r.Score,
+			due: due(r, now), arrived: ticks(now), score: r.Score,
 		}})
 	}
 	return nil

@@ -374,14 +374,14 @@ func TestManyDamagesAreToldAsANumber(t *testing.T) {
 	for i := range 100 {
 		s.note(Damage{File: "segment", Offset: int64(i)})
 	}
-	require.Len(t, told, tellMost)
-	s.tellRest(time.Now())
-	require.Len(t, told, tellMost)
-	s.tellRest(time.Now().Add(tellEvery))
-	require.Len(t, told, tellMost+1)
-	require.Contains(t, told[tellMost], "84 more damaged places")
-	s.tellRest(time.Now().Add(tellEvery))
-	require.Len(t, told, tellMost+1)
+	require.Len(t, told, reportMost)
+	s.reportRest(time.Now())
+	require.Len(t, told, reportMost)
+	s.reportRest(time.Now().Add(reportEvery))
+	require.Len(t, told, reportMost+1)
+	require.Contains(t, told[reportMost], "84 more damaged places")
+	s.reportRest(time.Now().Add(reportEvery))
+	require.Len(t, told, reportMost+1)
 	require.EqualValues(t, 100, s.Stats().Quarantined)
 }
 

@@ -20,7 +20,7 @@ func TestFormatIsGolden(t *testing.T) {
 	g := &segment{
 		segmentHeader: segmentHeader{lane: 7, flags: flagEncrypted, rev: 2, id: 0x1234, base: 1000, created: 1700000000e9, epoch: "0123456789abcdef", origin: "fedcba9876543210", keyID: "key-1"},
 		end:           2000,
-		entries:       []entry{{off: dataStart, size: 100, seq: 5, due: 77, came: 40, score: 0.5}, {off: 1200, size: 90, seq: 9, came: 42, class: 1}},
+		entries:       []entry{{off: dataStart, size: 100, seq: 5, due: 77, arrived: 40, score: 0.5}, {off: 1200, size: 90, seq: 9, arrived: 42, class: 1}},
 	}
 	for i := range g.salt {
 		g.salt[i] = byte(i)

@@ -13,7 +13,7 @@ import (
 func fuzzed() *segment {
 	return &segment{
 		segmentHeader: segmentHeader{id: 1, base: 1, epoch: "0123456789abcdef"}, end: dataStart + 300,
-		entries: []entry{{off: dataStart, size: 100, seq: 1, due: 7, came: 9, score: 0.5}, {off: dataStart + 100, size: 200, seq: 4, class: 1}},
+		entries: []entry{{off: dataStart, size: 100, seq: 1, due: 7, arrived: 9, score: 0.5}, {off: dataStart + 100, size: 200, seq: 4, class: 1}},
 	}
 }
 

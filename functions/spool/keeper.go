@@ -197,7 +197,7 @@ func (s *Spool) syncWritten() error {
 	s.mu.Unlock()
 	var errs []error
 	for _, h := range files {
-		errs = append(errs, s.syncData(syncCommit, h), s.letGo(h))
+		errs = append(errs, s.syncData(syncCommit, h), s.unref(h))
 	}
 	return errors.Join(errs...)
 }
@@ -228,18 +228,18 @@ func (s *Spool) sweep() error {
 		}
 	}
 	s.pageIdle()
-	s.tellRest(time.Now())
+	s.reportRest(time.Now())
 	return errors.Join(errs...)
 }
 
-// tellRest reports the number of damages that had no report of their own.
-func (s *Spool) tellRest(now time.Time) {
+// reportRest reports the number of damages that had no report of their own.
+func (s *Spool) reportRest(now time.Time) {
 	s.mu.Lock()
-	n := s.untold
-	if now.Sub(s.tellSince) < tellEvery {
+	n := s.unreported
+	if now.Sub(s.reportSince) < reportEvery {
 		n = 0
 	}
-	s.untold -= n
+	s.unreported -= n
 	s.mu.Unlock()
 	if n > 0 && s.opts.problem != nil {
 		s.opts.problem(fmt.Errorf("%d more damaged places found in the spool; see `offloadctl spool verify` and the quarantined bytes in %s", n, s.path(quarantineDir)))

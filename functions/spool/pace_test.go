@@ -51,13 +51,13 @@ func TestCommitsUnderLoadAreAnIntervalApart(t *testing.T) {
 			var stored sync.WaitGroup
 			for i := range 1000 {
 				stored.Add(1)
-				came := time.Now()
+				arrived := time.Now()
 				s.Append([]Record{rec(1, "c", 200, i)}, func(err error) {
 					defer stored.Done()
 					mu.Lock()
 					defer mu.Unlock()
 					require.NoError(t, err)
-					longest = max(longest, time.Since(came))
+					longest = max(longest, time.Since(arrived))
 				})
 				time.Sleep(time.Millisecond)
 			}

@@ -16,7 +16,7 @@ type summary struct {
 	records int     // entries in the index
 	floor   uint64  // the oldest sequence held
 	last    uint64  // the highest sequence
-	came    uint32  // tick at which the oldest was committed
+	arrived uint32  // tick at which the oldest was committed
 	low     float32 // the lowest score
 }
 
@@ -44,7 +44,7 @@ func (g *segment) pageOut() {
 	first := g.firstHeld()
 	g.goneRanges()
 	g.paged = &summary{
-		records: len(g.entries), floor: g.seq(first), last: g.seq(len(g.entries) - 1), came: g.entries[first].came,
+		records: len(g.entries), floor: g.seq(first), last: g.seq(len(g.entries) - 1), arrived: g.entries[first].arrived,
 		low: g.entries[g.lowest()].score,
 	}
 	for t := range g.tallies {
@@ -130,9 +130,9 @@ func (s *Spool) pageIn(g *segment, entries []entry, names []string) (held int) {
 		}
 		if classes[k] == nil { // only now: a class without remaining records may have been forgotten
 			classes[k] = s.class(names[k])
-			since[k] = g.tally(classes[k].index).came
+			since[k] = g.tally(classes[k].index).arrived
 		}
-		e.class, e.state, e.came = classes[k].index, backlog, max(e.came, since[k])
+		e.class, e.state, e.arrived = classes[k].index, backlog, max(e.arrived, since[k])
 		held++
 	}
 	return held

@@ -44,22 +44,22 @@ func (s *Spool) note(d Damage) {
 	s.opts.problem(fmt.Errorf("spool segment %s is damaged at %d (record %d): %s; its bytes are in %q", d.File, d.Offset, d.Seq, d.Reason, d.Kept))
 }
 
-// A failing disk may have thousands of damaged places. At most tellMost of them in tellEvery are reported one by one, the rest as a number.
+// A failing disk may have thousands of damaged places. At most reportMost of them in reportEvery are reported one by one, the rest as a number.
 const (
-	tellMost  = 16
-	tellEvery = time.Minute
+	reportMost  = 16
+	reportEvery = time.Minute
 )
 
 // alone reports whether a damage gets a report of its own. The caller holds the lock.
 func (s *Spool) alone(now time.Time) bool {
-	if now.Sub(s.tellSince) >= tellEvery {
-		s.tellSince, s.told = now, 0
+	if now.Sub(s.reportSince) >= reportEvery {
+		s.reportSince, s.reported = now, 0
 	}
-	s.told++
-	if s.told > tellMost {
-		s.untold++
+	s.reported++
+	if s.reported > reportMost {
+		s.unreported++
 	}
-	return s.told <= tellMost
+	return s.reported <= reportMost
 }
 
 // keep writes the bytes to a file of their own, after one line of JSON that describes them. The segment keeps the damage until it is deleted, so

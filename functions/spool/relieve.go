@@ -37,7 +37,7 @@ func (s *Spool) dropSpares(size int64) {
 		s.spares = s.spares[:len(s.spares)-1]
 		s.disk -= s.limits.segment
 		s.mu.Unlock()
-		if err := errors.Join(s.fs.Remove(s.path(sp.name)), s.letGo(sp.h)); err != nil {
+		if err := errors.Join(s.fs.Remove(s.path(sp.name)), s.unref(sp.h)); err != nil {
 			s.report(fmt.Errorf("removing %s: %w", sp.name, err))
 		}
 	}
@@ -185,7 +185,7 @@ func (s *Spool) replace(g *segment, head segmentHeader, f File, moved []entry, e
 	}
 	s.dirty = true
 	s.mu.Unlock()
-	return s.letGo(old)
+	return s.unref(old)
 }
 
 // retally resets the bounds of the classes after entries moved.

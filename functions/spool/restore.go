@@ -240,7 +240,7 @@ func (r *recovery) entries(g *segment, names []string, ranges []byte) {
 		e := &g.entries[i]
 		k, seq := e.class, g.seq(i)
 		e.class = 0
-		r.top, r.newest = max(r.top, seq), max(r.newest, e.came)
+		r.top, r.newest = max(r.top, seq), max(r.newest, e.arrived)
 		if e.due != 0 && (g.due == 0 || e.due < g.due) {
 			g.due = e.due
 		}

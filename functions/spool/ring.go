@@ -167,8 +167,8 @@ func (s *Spool) leads(l *lane, q *queue) bool {
 		return false
 	}
 	for _, g := range l.segs {
-		if came, ok := g.waitingSince(q.class.index); ok {
-			q.old = min(s.since(came), s.opts.clock.Booted()-s.opened) > outageAfter // the wait counts from the start at most
+		if arrived, ok := g.waitingSince(q.class.index); ok {
+			q.old = min(s.since(arrived), s.opts.clock.Booted()-s.opened) > outageAfter // the wait counts from the start at most
 			break
 		}
 	}
@@ -176,13 +176,13 @@ func (s *Spool) leads(l *lane, q *queue) bool {
 }
 
 // waitingSince returns the tick at which the first backlog record of a class was committed.
-func (g *segment) waitingSince(class uint16) (came uint32, ok bool) {
+func (g *segment) waitingSince(class uint16) (arrived uint32, ok bool) {
 	for t := range g.tallies {
 		if tl := &g.tallies[t]; tl.class == class && tl.pend[1] > 0 {
 			if g.paged == nil {
 				g.date(tl)
 			}
-			return tl.came, true
+			return tl.arrived, true
 		}
 	}
 	return 0, false
@@ -194,7 +194,7 @@ func (g *segment) date(tl *tally) {
 	for g.entries[i].class != tl.class || g.entries[i].state != backlog {
 		i++
 	}
-	tl.came = g.entries[i].came
+	tl.arrived = g.entries[i].arrived
 }
 
 // evict moves records that exceed the ring to the backlog.

@@ -266,7 +266,7 @@ func (s *Spool) dispose(g *segment) error {
 		s.mu.Unlock()
 		return err
 	}
-	err = errors.Join(err, ignoreMissing(s.fs.Remove(s.path(g.name()))), s.letGo(g.h))
+	err = errors.Join(err, ignoreMissing(s.fs.Remove(s.path(g.name()))), s.unref(g.h))
 	s.grow(-g.size - g.indexSize)
 	return err
 }
@@ -278,8 +278,8 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// letGo closes a file after its last user.
-func (s *Spool) letGo(h *handle) error {
+// unref closes a file after its last user.
+func (s *Spool) unref(h *handle) error {
 	s.mu.Lock()
 	h.users--
 	last := h.users == 0

@@ -119,7 +119,7 @@ func (sc *scanner) take(at int, h *header) int {
 	}
 	sc.entries = append(sc.entries, entry{
 		off: uint32(at), size: uint32(h.size()), seq: uint32(h.seq - sc.base), // a segment is below 4 GiB
-		due: storedDue(h), came: h.clock, score: h.score, class: class,
+		due: storedDue(h), arrived: h.clock, score: h.score, class: class,
 	})
 	sc.last = h.seq
 	sc.synced = max(sc.synced, int64(h.synced))

@@ -139,7 +139,7 @@ type entry struct {
 	off, size uint32 // in the segment's file, including the header
 	seq       uint32 // relative to the segment's base
 	due       uint32 // tick of the spool's clock at which it expires, 0 for never
-	came      uint32 // tick of the spool's clock at which it was committed, or released by its holder
+	arrived   uint32 // tick of the spool's clock at which it was committed, or released by its holder
 	score     float32
 	class     uint16 // index into the spool's classes
 	state     state
@@ -149,11 +149,11 @@ type entry struct {
 // tally counts one class within one segment. Take skips segments without pending records of the class, and searches a segment only between lo and hi,
 // outside of which none is pending.
 type tally struct {
-	class  uint16
-	pend   [2]int32
-	bytes  [2]int64
-	lo, hi [2]int32
-	came   uint32 // tick at which the first backlog record was committed, as of the last search or of paging out
+	class   uint16
+	pend    [2]int32
+	bytes   [2]int64
+	lo, hi  [2]int32
+	arrived uint32 // tick at which the first backlog record was committed, as of the last search or of paging out
 }
 
 // segment is one file of a lane's log. All fields but those of the committer are guarded by the spool's mutex.
@@ -231,15 +231,15 @@ func (g *segment) firstHeld() int {
 }
 
 // oldest returns the sequence of the oldest held record, and the tick at which it was committed.
-func (g *segment) oldest() (seq uint64, came uint32, ok bool) {
+func (g *segment) oldest() (seq uint64, arrived uint32, ok bool) {
 	if g.paged != nil {
-		return g.paged.floor, g.paged.came, true
+		return g.paged.floor, g.paged.arrived, true
 	}
 	i := g.firstHeld()
 	if i < 0 {
 		return 0, 0, false
 	}
-	return g.seq(i), g.entries[i].came, true
+	return g.seq(i), g.entries[i].arrived, true
 }
 
 func (g *segment) seq(i int) uint64 { return g.base + uint64(g.entries[i].seq) }

@@ -96,8 +96,8 @@ type Spool struct {
 	kept     int64 // bytes in quarantine
 	problem  string
 
-	tellSince    time.Time // begin of the period in which damages are reported,
-	told, untold int       // number of those reported, and not reported
+	reportSince          time.Time // begin of the period in which damages are reported,
+	reported, unreported int       // number of those reported, and not reported
 
 	writers [Lanes]writer // the committer's
 	placing int64         // bytes of the current commit already placed in segments; the committer's

@@ -309,7 +309,7 @@ func encodeIndex(g *segment, names []string) []byte {
 		b = appendString(b, n)
 	}
 	b = binary.AppendUvarint(b, uint64(len(g.entries)))
-	at, seq, came := uint32(dataStart), uint32(0), uint32(0)
+	at, seq, arrived := uint32(dataStart), uint32(0), uint32(0)
 	for i := range g.entries {
 		e := &g.entries[i]
 		b = binary.AppendUvarint(b, uint64(e.off-at))
@@ -317,9 +317,9 @@ func encodeIndex(g *segment, names []string) []byte {
 		b = binary.AppendUvarint(b, uint64(e.seq-seq))
 		b = binary.AppendUvarint(b, uint64(e.class))
 		b = binary.AppendUvarint(b, uint64(e.due))
-		b = binary.AppendVarint(b, int64(e.came)-int64(came))
+		b = binary.AppendVarint(b, int64(e.arrived)-int64(arrived))
 		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(e.score))
-		at, seq, came = e.off+e.size, e.seq, e.came
+		at, seq, arrived = e.off+e.size, e.seq, e.arrived
 	}
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
@@ -351,14 +351,14 @@ func decodeIndex(b []byte, h *segmentHeader) (*indexed, error) {
 func decodeEntries(d *decoder, x *indexed) {
 	n := d.count(10)
 	x.entries = make([]entry, 0, n)
-	at, seq, came := uint64(dataStart), uint64(0), int64(0)
+	at, seq, arrived := uint64(dataStart), uint64(0), int64(0)
 	for ; n > 0 && d.err == nil; n-- {
 		off := at + d.uvarint()
 		size := d.uvarint()
 		seq += d.uvarint()
 		class := d.uvarint()
 		due := d.uvarint()
-		came += d.varint()
+		arrived += d.varint()
 		score := math.Float32frombits(d.uint32())
 		at = off + size
 		if at > uint64(x.end) || x.end > math.MaxUint32 || seq > math.MaxUint32 || class >= uint64(len(x.classes)) || size < headerSize {
@@ -367,7 +367,7 @@ func decodeEntries(d *decoder, x *indexed) {
 		}
 		x.entries = append(x.entries, entry{
 			off: uint32(off), size: uint32(size), seq: uint32(seq), due: uint32(due), // checked above
-			came: uint32(came), score: score, class: uint16(class), // checked above
+			arrived: uint32(arrived), score: score, class: uint16(class), // checked above
 		})
 	}
 }

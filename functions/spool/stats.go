@@ -38,12 +38,12 @@ func (s *Spool) oldest() (floor uint64, age time.Duration) {
 	floor = s.counted + 1
 	for l := range s.lanes {
 		for _, g := range s.lanes[l].segs {
-			seq, came, ok := g.oldest()
+			seq, arrived, ok := g.oldest()
 			if !ok {
 				continue
 			}
 			floor = min(floor, seq)
-			age = max(age, s.since(came))
+			age = max(age, s.since(arrived))
 			break
 		}
 	}

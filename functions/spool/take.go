@@ -232,14 +232,14 @@ func (s *Spool) read(q *request, dst []Record) []Record {
 			} else {
 				dst = s.readAlone(q, p, dst)
 			}
-			if e := s.letGo(p.h); e != nil {
+			if e := s.unref(p.h); e != nil {
 				s.report(fmt.Errorf("closing segment %s: %w", p.g.name(), e))
 			}
 		}
 		picks = picks[n:]
 	}
 	if len(q.back) > 0 {
-		s.giveBack(q.back)
+		s.unlease(q.back)
 	}
 	return dst
 }
@@ -333,11 +333,11 @@ func (s *Spool) finishAll(seqs []uint64, why string) {
 // Release ends leases. The records can be taken again, in order, from the ring if it still has them, else from disk. It ignores sequences that are
 // not leased.
 func (s *Spool) Release(seqs []uint64) {
-	s.giveBack(seqs)
+	s.unlease(seqs)
 	s.signal()
 }
 
-func (s *Spool) giveBack(seqs []uint64) {
+func (s *Spool) unlease(seqs []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -347,7 +347,7 @@ func (s *Spool) giveBack(seqs []uint64) {
 			continue
 		}
 		if e := &g.entries[i]; e.parked {
-			e.parked, e.came = false, s.tick() // its wait begins now
+			e.parked, e.arrived = false, s.tick() // its wait begins now
 		}
 		switch g.entries[i].state {
 		case leasedLive:

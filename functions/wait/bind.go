@@ -136,7 +136,7 @@ func (m *Pool) Leave(c *decide.Case) {
 	m.leave(c.Task, m.place(c))
 }
 
-func letGo() decision.Decision {
+func atStop() decision.Decision {
 	return decision.Decision{Target: decision.Cloud, Score: 1, Propensity: 1, Reason: decision.LetGo}
 }
 
@@ -149,7 +149,7 @@ func (m *Pool) attend(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			m.letAllGo(ctx)
+			m.sendAll(ctx)
 			m.moving.Wait()
 			return
 		case <-m.wake:
@@ -388,8 +388,8 @@ func (m *Pool) neverLeaves(j *parked) bool {
 	return own.NeverLeave || class != nil && class.NeverLeave
 }
 
-// letAllGo empties the pool permanently: parked tasks are sent, now or after the next start. Those that must not leave stay held in the spool.
-func (m *Pool) letAllGo(ctx context.Context) {
+// sendAll empties the pool permanently: parked tasks are sent, now or after the next start. Those that must not leave stay held in the spool.
+func (m *Pool) sendAll(ctx context.Context) {
 	m.rules = m.Rules()
 	m.Look(&m.state)
 	var all []*parked
@@ -402,7 +402,7 @@ func (m *Pool) letAllGo(ctx context.Context) {
 			continue
 		}
 		j.Estimate = m.rules.Model.Estimate(j.Task, m.rules.Seen(j.Task, &m.state))
-		j.Decision = letGo()
+		j.Decision = atStop()
 		m.bind(ctx, j)
 	}
 }

@@ -80,11 +80,11 @@ type Pool struct {
 	Deps
 	wake chan struct{}
 
-	mu   sync.Mutex
-	came []*parked // durable, not yet seen by the owner
-	shut bool
-	held int64       // bytes of the spool held for the pool or reserved
-	line policy.Line // the tasks with a place
+	mu      sync.Mutex
+	arrived []*parked // durable, not yet seen by the owner
+	shut    bool
+	held    int64       // bytes of the spool held for the pool or reserved
+	line    policy.Line // the tasks with a place
 
 	tasks, bytes      atomic.Int64 // with a place, and the size of their data; changed under mu
 	records, recorded atomic.Int64 // held by the spool for the pool, until released or done, and their bytes there
@@ -170,7 +170,7 @@ func (m *Pool) Enter(rules *decide.Rules, c *decide.Case, s *host.State, r *spoo
 	if m.enter(&own, r.Payload) {
 		return
 	}
-	own.Decision = letGo()
+	own.Decision = atStop()
 	m.Feedback.Stands(rules, &own.Case, s)
 	m.Spool.Release([]uint64{r.Seq})
 	m.Leave(&own.Case)
@@ -185,7 +185,7 @@ func (m *Pool) enter(own *parked, payload []byte) bool {
 	own.Task = own.Task.Own(payload)
 	m.records.Add(1)
 	m.recorded.Add(own.stored)
-	m.came = append(m.came, own)
+	m.arrived = append(m.arrived, own)
 	m.Nudge()
 	return true
 }
@@ -215,9 +215,9 @@ func (m *Pool) Nudge() {
 func (m *Pool) arrivals(last bool) []*parked {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	came := m.came
-	m.came, m.shut = nil, last
-	return came
+	arrived := m.arrived
+	m.arrived, m.shut = nil, last
+	return arrived
 }
 
 // Open starts the owner and returns the function that stops it; by then all parked tasks have been dispatched.

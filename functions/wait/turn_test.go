@@ -160,9 +160,9 @@ func TestAStopBeforeTheFirstLook(t *testing.T) {
 	w.Enter(w.Rules(), &c, &host.State{}, &spool.Record{Seq: 1, Payload: make([]byte, 400)})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	w.letAllGo(ctx)
+	w.sendAll(ctx)
 	require.Equal(t, "released", one.ended)
-	require.Equal(t, decision.Decision{Target: decision.Cloud, Score: 1, Propensity: 1, Reason: decision.LetGo}, letGo())
+	require.Equal(t, decision.Decision{Target: decision.Cloud, Score: 1, Propensity: 1, Reason: decision.LetGo}, atStop())
 }
 
 // before reports for every task what the order has before it.
@@ -373,7 +373,7 @@ func TestWhatIsDecidedAnewAsItComes(t *testing.T) {
 		one := &one{Task: &task.Task{EventID: "e1", Device: "b", Of: 1, Class: class, Complexity: 20, Received: w.Pool.state.Time, Data: make([]byte, 100)}, n: 1, seq: 1, place: true}
 		w.at["e1"] = one
 		j := &parked{Case: decide.Case{Task: one.Task, ID: 1, Estimate: score.Estimate{Cycles: 7}, Policy: "defer"}, seq: 1}
-		w.came = []*parked{j}
+		w.arrived = []*parked{j}
 		w.welcome(t.Context())
 		require.Equal(t, c.anew, j.Estimate.Cycles != 7, name)
 		require.Same(t, w.rules.Class("default"), j.Task.Class, name)

@@ -211,7 +211,7 @@ func (w *world) of(c *decide.Case, change func(*one)) {
 }
 
 func (w *world) Stands(_ *decide.Rules, c *decide.Case, _ *host.State) {
-	require.Equal(w, letGo(), c.Decision)
+	require.Equal(w, atStop(), c.Decision)
 	w.of(c, func(o *one) { o.bound++ })
 }
 
