@@ -29,7 +29,7 @@ func int8s(r *rand.Rand, n int) []int8 {
 	return list
 }
 
-// Two products share a word of 64 bits and never mix: sums are those of one product at a time, at the extremes as well.
+// Two products share a word of 64 bits and never mix: the sums equal those of single products, also for extreme values.
 func TestGemmIsThePlainProduct(t *testing.T) {
 	r := random(t)
 	for range 300 {
@@ -90,7 +90,7 @@ func window(r *rand.Rand) Window {
 	return w
 }
 
-// tap is the input pixel that a position of the kernel meets, fill outside of the image.
+// tap returns the input pixel at a position of the kernel, or fill outside of the image.
 func tap(w *Window, image []int8, y, x, ky, kx, c int, fill int8) int8 {
 	iy, ix := y*w.StrideH-w.PadH+ky*w.DilateH, x*w.StrideW-w.PadW+kx*w.DilateW
 	if iy < 0 || iy >= w.H || ix < 0 || ix >= w.W {
@@ -99,7 +99,7 @@ func tap(w *Window, image []int8, y, x, ky, kx, c int, fill int8) int8 {
 	return image[(iy*w.W+ix)*w.C+c]
 }
 
-// A convolution by rows and products, and one channel by channel, are the sums of their definition.
+// Convolutions by rows and products, and channel by channel, equal the sums of their definition.
 func TestConvolutionsAreTheirDefinition(t *testing.T) {
 	r := random(t)
 	for range 300 {
@@ -137,7 +137,7 @@ func TestConvolutionsAreTheirDefinition(t *testing.T) {
 	}
 }
 
-// Fixed-point multiplication is the real one within the error of two roundings.
+// Fixed-point multiplication equals real multiplication within the error of two roundings.
 func TestMultiplierIsNearTheRealFactor(t *testing.T) {
 	r := random(t)
 	for range 10_000 {
@@ -152,7 +152,7 @@ func TestMultiplierIsNearTheRealFactor(t *testing.T) {
 	require.Equal(t, int32(math.MaxInt32), DoublingHigh(math.MinInt32, math.MinInt32))
 }
 
-// Values half way between two are rounded away from zero.
+// Values half way between two integers are rounded away from zero.
 func TestRoundingShift(t *testing.T) {
 	for _, c := range [][3]int32{{5, 1, 3}, {-5, 1, -3}, {4, 1, 2}, {6, 2, 2}, {-6, 2, -2}, {7, 0, 7}, {-1, 31, 0}} {
 		require.Equal(t, c[2], RoundingShift(c[0], int(c[1])), "%d >> %d", c[0], c[1])
@@ -210,7 +210,7 @@ func TestPools(t *testing.T) {
 	}
 }
 
-// Both ways of the processor give the same sums: the one that computes eight at once, and the plain one.
+// Both code paths give the same sums: the one that computes eight values at once, and the plain one.
 func TestAddScaledF32IsThePlainSum(t *testing.T) {
 	r := random(t)
 	for range 200 {
@@ -234,7 +234,7 @@ func BenchmarkGemmF32(b *testing.B) {
 	}
 }
 
-// The factors at which the exponent changes, and those that have none.
+// The factors at which the exponent changes, and invalid factors.
 func TestMultiplierAtItsEdges(t *testing.T) {
 	const half = 1 << 30
 	for _, c := range []struct {
@@ -305,7 +305,7 @@ func TestMultiplierAtItsEdges(t *testing.T) {
 	}
 }
 
-// Layers of float32 are their definition too, within the bounds of their activation.
+// Float32 layers also equal their definition, within the bounds of their activation.
 func TestFloatLayersAreTheirDefinition(t *testing.T) {
 	r := random(t)
 	for range 200 {
@@ -356,7 +356,7 @@ func TestFloatLayersAreTheirDefinition(t *testing.T) {
 	}
 }
 
-// An output axis has a place for each stride that begins on the image, with the padding shared by both sides, or for each kernel that fits.
+// An output axis has a place for each stride that begins on the image, with the padding on both sides, or for each kernel that fits.
 func TestTheLengthOfAnOutputAxis(t *testing.T) {
 	for _, c := range []struct {
 		in, k, stride, dilate int
@@ -383,7 +383,7 @@ func TestTheLengthOfAnOutputAxis(t *testing.T) {
 	}
 }
 
-// An image is its own matrix only where each output pixel sees its own input pixel and no other.
+// An image is its own matrix only if each output pixel depends only on its own input pixel.
 func TestPlainWindows(t *testing.T) {
 	plain := Window{H: 4, W: 5, C: 2, OutH: 4, OutW: 5, KH: 1, KW: 1, StrideH: 1, StrideW: 1, DilateH: 1, DilateW: 1}
 	require.True(t, plain.Plain())
@@ -398,7 +398,7 @@ func TestPlainWindows(t *testing.T) {
 	require.Equal(t, 2, plain.Columns())
 }
 
-// PackedBytes is known before the memory is taken.
+// PackedBytes is known before the memory is allocated.
 func TestPackedBytes(t *testing.T) {
 	for n := range 10 {
 		for k := range 4 {
@@ -407,7 +407,7 @@ func TestPackedBytes(t *testing.T) {
 	}
 }
 
-// Quantising holds the range of int8, and a number that is none becomes the zero point.
+// Quantisation clamps to the range of int8, and NaN becomes the zero point.
 func TestQuantizeInt8(t *testing.T) {
 	for v, want := range map[float32]int8{0: 3, 1: 5, -1: 1, 0.25: 4, -0.25: 2, 0.2: 3, 1000: 127, -1000: -128, 62: 127, 61.5: 126, -65.5: -128, -65: -127, float32(math.Inf(-1)): -128} {
 		require.Equal(t, want, QuantizeInt8(v, 0.5, 3), "%g", v)
@@ -421,7 +421,7 @@ func TestQuantizeInt8(t *testing.T) {
 	}
 }
 
-// A sum that is scaled beyond its type is held at the same end of it on every machine, and a zero point can be added.
+// A scaled sum beyond its type is clamped to the same end on every machine, and a zero point can be added.
 func TestScaledIsHeld(t *testing.T) {
 	r := Requant{Scales: []float32{1e9}, Zero: 5, Low: -128, Top: 127}
 	for sum, want := range map[int32]int8{1 << 20: 127, -1 << 20: -128, 0: 5} {

@@ -15,12 +15,12 @@ import (
 	"app-offload/functions/engine"
 )
 
-// official has ONNX's own cases, from Debian's package libonnx-testdata.
+// official contains ONNX's own cases, from Debian's package libonnx-testdata.
 const official = "/usr/lib/python3/dist-packages/onnx/backend/test/data"
 
 const passing = "testdata/passing.txt"
 
-// All official cases that passed pass. OFFLOAD_ONNX_UPDATE=1 adds those that are new to the list.
+// All official cases that passed before still pass. OFFLOAD_ONNX_UPDATE=1 adds new ones to the list.
 func TestConformance(t *testing.T) {
 	models, err := filepath.Glob(official + "/*/*/model.onnx")
 	require.NoError(t, err)
@@ -131,7 +131,7 @@ func readCase(path string) (*value, error) {
 	return readTensor(field{kind: 2, b: b, of: path}, 1<<30)
 }
 
-// equal compares as ONNX's own runner does: floats within 1e-3 and 1e-7, all else exactly.
+// equal compares like ONNX's own runner: floats within 1e-3 and 1e-7, all else exactly.
 func equal(want, got *engine.Tensor) error {
 	if want.Type != got.Type || fmt.Sprint(want.Shape) != fmt.Sprint(got.Shape) {
 		return fmt.Errorf("expected %s, found %s", &want.Spec, &got.Spec)

@@ -34,7 +34,7 @@ func sumOf(t *testing.T, equation string, x, w []int64, weights ...float32) *eng
 	return s.Outputs()[0]
 }
 
-// An axis of length 1 is broadcast to that of another input, whichever of them comes first.
+// An axis of length 1 is broadcast to that of another input, in any order of the inputs.
 func TestEinsumBroadcastsAxesOfLengthOne(t *testing.T) {
 	y := sumOf(t, "ab,bc->ac", []int64{2, 1}, []int64{3, 2}, 1, 2, 3, 4, 5, 6)
 	require.Equal(t, []int{2, 2}, y.Shape)

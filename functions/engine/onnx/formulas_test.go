@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// given is an input: numbers of a type in a shape. One without data is drawn.
+// given returns an input: numbers of a type in a shape. Missing data are drawn at random.
 func given(kind engine.Type, shape []int, data ...float64) *engine.Tensor {
 	t := &engine.Tensor{Spec: engine.Spec{Type: kind, Shape: shape}}
 	t.Allocate()
@@ -48,7 +48,7 @@ func init() {
 	}
 }
 
-// apply runs one operator on inputs, nil where one is absent. Attributes are int, float32, string or []int.
+// apply runs one operator on inputs, nil for an absent input. Attributes are int, float32, string or []int.
 func apply(t *testing.T, op string, attributes map[string]any, outs int, ins ...*engine.Tensor) []*engine.Tensor {
 	t.Helper()
 	var node, graph, opset, model writer
@@ -126,7 +126,7 @@ func ints(n ...int) *engine.Tensor {
 	return t
 }
 
-// part is one batch of a tensor.
+// part returns one batch of a tensor.
 func part(x *engine.Tensor, b int) *engine.Tensor {
 	shape := slices.Clone(x.Shape)
 	shape[0] = 1
@@ -137,7 +137,7 @@ func part(x *engine.Tensor, b int) *engine.Tensor {
 	return one
 }
 
-// What operators make of several pictures or matrices is what they make of each alone.
+// The result of an operator for several pictures or matrices is that for each of them alone.
 func TestBatchesAreIndependent(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	f := engine.Float32
@@ -149,7 +149,7 @@ func TestBatchesAreIndependent(t *testing.T) {
 	for name, c := range map[string]struct {
 		op         string
 		attributes map[string]any
-		batched    int // inputs that have batches
+		batched    int // number of inputs with batches
 		ins        []*engine.Tensor
 	}{
 		"grid sample":          {"GridSample", nil, 2, []*engine.Tensor{drawn(r, f, 3, 2, 4, 5), grid}},
@@ -186,7 +186,7 @@ func TestBatchesAreIndependent(t *testing.T) {
 	}
 }
 
-// Comparisons separate less, equal and greater, for all types and any shapes that spread over each other.
+// Comparisons distinguish less, equal and greater, for all types and any shapes that broadcast to each other.
 func TestComparisonsOfEqualAndUnequal(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for op, f := range map[string]func(a, b float64) bool{
@@ -212,7 +212,7 @@ func TestComparisonsOfEqualAndUnequal(t *testing.T) {
 	}
 }
 
-// Whole numbers are divided towards 0; the rest has the sign of the divisor, or with fmod that of the dividend. By 0 the result is 0.
+// Integers are divided towards 0; the remainder has the sign of the divisor, or with fmod that of the dividend. Division by 0 gives 0.
 func TestWholeNumbersAreDivided(t *testing.T) {
 	a, b := given(engine.Int32, []int{6}, 7, -7, 7, -7, 6, 5), given(engine.Int32, []int{6}, 3, 3, -3, -3, 3, 0)
 	require.Equal(t, []int32{2, -2, -2, 2, 2, 0}, apply(t, "Div", nil, 1, a, b)[0].I32)
@@ -223,7 +223,7 @@ func TestWholeNumbersAreDivided(t *testing.T) {
 	require.Equal(t, []uint8{1, 1, 1, 63, 0, 0}, apply(t, "BitShift", map[string]any{"direction": "RIGHT"}, 1, u, by)[0].U8)
 }
 
-// Elements of any type are placed as those of float32 are.
+// Elements of any type are placed like those of float32.
 func TestElementsOfAnyTypeAreMoved(t *testing.T) {
 	for name, c := range map[string]struct {
 		op         string
@@ -258,7 +258,7 @@ func TestElementsOfAnyTypeAreMoved(t *testing.T) {
 	}
 }
 
-// Slices go from any begin to any end by any step, as the specification has it: a begin beyond an end of the axis is that end.
+// Slices go from any begin to any end with any step, as specified: a begin beyond an end of the axis is that end.
 func TestSlicesOfAnyStep(t *testing.T) {
 	x := given(engine.Int64, []int{5}, 0, 1, 2, 3, 4)
 	for _, step := range []int{-3, -2, -1, 1, 2, 3} {
@@ -277,7 +277,7 @@ func TestSlicesOfAnyStep(t *testing.T) {
 						want = append(want, int64(i))
 					}
 				} else {
-					for i := min(max(from, 0), 4); i > max(to, -1); i += step { // a begin before the first is the first
+					for i := min(max(from, 0), 4); i > max(to, -1); i += step { // a begin before the first element is the first
 						want = append(want, int64(i))
 					}
 				}
@@ -291,10 +291,10 @@ func TestSlicesOfAnyStep(t *testing.T) {
 	}
 }
 
-// The first k of an axis are the greatest or least, those of equal size in their order.
+// The top k elements of an axis are the greatest or least, with equal ones in their order.
 func TestTheFirstOfAnAxis(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
-	x := drawn(r, engine.Int32, 3, 6, 4) // with many equal ones
+	x := drawn(r, engine.Int32, 3, 6, 4) // with many equal elements
 	for axis := range 3 {
 		for largest := range 2 {
 			for k := 0; k <= x.Shape[axis]; k++ {
@@ -324,7 +324,7 @@ func TestTheFirstOfAnAxis(t *testing.T) {
 	}
 }
 
-// A determinant is the sum over the first row of its elements and the determinants that are left.
+// A determinant is the sum over the first row of its elements times the remaining determinants.
 func TestDeterminants(t *testing.T) {
 	var slow func(m [][]float64) float64
 	slow = func(m [][]float64) (sum float64) {
@@ -348,7 +348,7 @@ func TestDeterminants(t *testing.T) {
 			x := drawn(r, engine.Float32, 20, n, n)
 			for i := range x.F32 {
 				if whole {
-					x.F32[i] = float32(r.IntN(3) - 1) // many have zeros where a pivot is looked for
+					x.F32[i] = float32(r.IntN(3) - 1) // many have zeros as pivots
 				}
 			}
 			y := apply(t, "Det", nil, 1, x)[0]
@@ -365,7 +365,7 @@ func TestDeterminants(t *testing.T) {
 	}
 }
 
-// Boxes that overlap a better one by more than the threshold are left out, whichever way boxes are written.
+// Boxes that overlap a better one by more than the threshold are dropped, in either format of boxes.
 func TestOverlappingBoxes(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	const batches, classes, n = 2, 3, 12
@@ -429,7 +429,7 @@ func TestOverlappingBoxes(t *testing.T) {
 	require.Equal(t, []int{2, 1}, []int{kept(0.5), kept(0.49)}, "more than the threshold, and not as much")
 }
 
-// Pools take the mean or the greatest of what each place sees; a mean counts the padding where it is asked to, and never what lies beyond it.
+// Pools compute the mean or maximum of each window; a mean includes the padding on request, and never what is beyond it.
 func TestPoolsAreTheirDefinition(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	for range 150 {
@@ -449,7 +449,7 @@ func TestPoolsAreTheirDefinition(t *testing.T) {
 			room := in[d] + pads[d] + pads[d+2] - (k[d]-1)*dil[d] - 1
 			out[d] = room/stride[d] + 1
 			if ceil == 1 && room%stride[d] != 0 && out[d]*stride[d] < in[d]+pads[d] {
-				out[d]++ // a window must begin on the image or the padding before it
+				out[d]++ // a window must begin on the image or on the padding before it
 			}
 		}
 		greatest := apply(t, "MaxPool", attributes, 2, x)
@@ -477,7 +477,7 @@ func TestPoolsAreTheirDefinition(t *testing.T) {
 				}
 			}
 			if where < 0 {
-				continue // it sees padding alone
+				continue // it covers only padding
 			}
 			require.InDelta(t, top, greatest[0].F32[i], 1e-6, "%v of %v", attributes, in)
 			require.Equal(t, where, greatest[1].I64[i])
@@ -486,7 +486,7 @@ func TestPoolsAreTheirDefinition(t *testing.T) {
 	}
 }
 
-// Products of matrices are sums, with either of them turned, scaled, and a third one spread over the result.
+// Products of matrices are sums, with either matrix transposed, scaled, and a third one broadcast over the result.
 func TestProductsAreSums(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 16))
 	const m, n, k = 3, 5, 4
@@ -546,7 +546,7 @@ func TestProductsAreSums(t *testing.T) {
 	require.Equal(t, []int{4, 2}, e.Shape, "without an arrow the result has the axes that stand once, by the alphabet")
 }
 
-// What a run takes is known before it.
+// The memory of a run is known before it.
 func TestInfoCountsBytes(t *testing.T) {
 	p, _ := loaded(t)
 	info := p.Info()
@@ -556,7 +556,7 @@ func TestInfoCountsBytes(t *testing.T) {
 	require.Greater(t, info.Session, int64(4*4), "the input, and what is computed")
 }
 
-// Attributes are written with the number of their type, which other readers ask for.
+// Attributes are written with the number of their type, which other readers need.
 func TestAttributesAreWrittenWithTheirType(t *testing.T) {
 	for _, c := range []struct {
 		a    Attribute
@@ -566,7 +566,7 @@ func TestAttributesAreWrittenWithTheirType(t *testing.T) {
 	}
 }
 
-// A number is normalised by those beside it: of its own channel in all pictures, or of the channels around it at the same place.
+// A number is normalised by its neighbours: those of its own channel in all pictures, or those of nearby channels at the same place.
 func TestNormsAreTheirFormulas(t *testing.T) {
 	r := rand.New(rand.NewPCG(17, 18))
 	const b, c, h, w = 2, 5, 3, 4
@@ -605,7 +605,7 @@ func TestNormsAreTheirFormulas(t *testing.T) {
 	}
 }
 
-// Activations without parameters have those of the specification.
+// Activations without parameters use those of the specification.
 func TestActivationsHaveTheirDefaults(t *testing.T) {
 	in := []float64{-3, -0.5, 0, 0.5, 1, 1.5, 3}
 	x := given(engine.Float32, []int{len(in)}, in...)
@@ -649,7 +649,7 @@ func TestActivationsHaveTheirDefaults(t *testing.T) {
 	}
 }
 
-// Results that a number can hold are right, also where a step on the way to them could not.
+// Representable results are right, even if an intermediate value is not representable.
 func TestResultsNearTheEndsOfTheirType(t *testing.T) {
 	inf := math.Inf(1)
 	x := given(engine.Float32, []int{6}, -1e5, -1, 0, 1000, inf, -inf)
@@ -659,7 +659,7 @@ func TestResultsNearTheEndsOfTheirType(t *testing.T) {
 	require.Equal(t, []float32{1000 + math.Ln2, -1000 + math.Ln2, 3, float32(-inf)}, sums)
 }
 
-// Each type that an operator takes has the same result.
+// All types of an operator give the same result.
 func TestMeansOfFloat64(t *testing.T) {
 	for _, kind := range []engine.Type{engine.Float32, engine.Float64} {
 		got := apply(t, "Mean", nil, 1, given(kind, []int{2}, 1, 2), given(kind, []int{2}, 4, 8))[0]
@@ -667,7 +667,7 @@ func TestMeansOfFloat64(t *testing.T) {
 	}
 }
 
-// The greatest of a window is one of it, also where it is the least that its type has.
+// The maximum of a window is one of its values, even if it is the least value of its type.
 func TestTheGreatestOfAWindowOfTheLeast(t *testing.T) {
 	for _, kind := range []engine.Type{engine.Uint8, engine.Int8, engine.Float32} {
 		x := given(kind, []int{1, 1, 1, 4}, 5, 3, 0, 0)
@@ -679,7 +679,7 @@ func TestTheGreatestOfAWindowOfTheLeast(t *testing.T) {
 	}
 }
 
-// Pads may be those of some axes, in any order.
+// Pads may apply to some axes, in any order.
 func TestPadsOfSomeAxes(t *testing.T) {
 	x := given(engine.Float32, []int{2, 2}, 1, 2, 3, 4)
 	want := apply(t, "Pad", nil, 1, x, ints(0, 1, 2, 0))[0]
@@ -694,7 +694,7 @@ func TestPadsOfSomeAxes(t *testing.T) {
 	require.Equal(t, []float32{0, 1, 2, 0, 3, 4}, apply(t, "Pad", nil, 1, x, ints(1, 0), nil, ints(1))[0].F32)
 }
 
-// What is quantised without a zero point has the type that is asked for.
+// A number quantised without a zero point has the requested type.
 func TestTheTypeOfQuantisedNumbers(t *testing.T) {
 	x, scale := given(engine.Float32, []int{2}, -3, 200), given(engine.Float32, nil, 1)
 	require.Equal(t, []uint8{0, 200}, apply(t, "QuantizeLinear", nil, 1, x, scale)[0].U8)
@@ -702,7 +702,7 @@ func TestTheTypeOfQuantisedNumbers(t *testing.T) {
 	require.Equal(t, []int8{-3, 127}, apply(t, "QuantizeLinear", map[string]any{"output_dtype": 3}, 1, x, scale)[0].I8)
 }
 
-// The length of a resized axis is that of ONNX's own inference of shapes, which multiplies in float32.
+// The length of a resized axis is that of ONNX's shape inference, which multiplies in float32.
 func TestTheLengthOfAResizedAxis(t *testing.T) {
 	for scale, want := range map[float32]int{0.7: 7, 0.69: 6, 1.3: 13, 0.1: 1, 2: 20} {
 		y := apply(t, "Resize", nil, 1, given(engine.Float32, []int{1, 10}), nil, given(engine.Float32, []int{2}, 1, float64(scale)))[0]
@@ -710,7 +710,7 @@ func TestTheLengthOfAResizedAxis(t *testing.T) {
 	}
 }
 
-// What changes nothing of an enlargement is taken: all axes in their order, and smoothing, which is for what gets smaller.
+// Attributes that do not affect an enlargement are accepted: all axes in order, and smoothing, which applies only to reductions.
 func TestAttributesThatChangeNoEnlargement(t *testing.T) {
 	x, scales := given(engine.Float32, []int{1, 2}, 1, 5), given(engine.Float32, []int{2}, 1, 2)
 	want := apply(t, "Resize", map[string]any{"mode": "linear"}, 1, x, nil, scales)[0].F32
@@ -722,14 +722,14 @@ func TestAttributesThatChangeNoEnlargement(t *testing.T) {
 	require.False(t, ascending([]int{1, 0}, 2))
 }
 
-// Squeeze takes the axes that are named, or else all of one element.
+// Squeeze removes the named axes, or else all axes of one element.
 func TestSqueezedAxes(t *testing.T) {
 	x := given(engine.Float32, []int{1, 2, 1}, 3, 4)
 	require.Equal(t, []int{2}, apply(t, "Squeeze", nil, 1, x)[0].Shape)
 	require.Equal(t, []int{1, 2}, apply(t, "Squeeze", nil, 1, x, given(engine.Int64, []int{1}, 2))[0].Shape)
 }
 
-// A truth value of a file is any byte but 0.
+// A truth value in a file is any byte except 0.
 func TestTruthValuesOfAFile(t *testing.T) {
 	raw := rawTensor{dims: []int64{3}, code: 9, raw: []byte{0, 255, 2}, hasRaw: true}
 	v, err := raw.decode(100)

@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// writer makes files in protobuf's wire format.
+// writer writes protobuf's wire format.
 type writer []byte
 
 func (w *writer) number(field protowire.Number, v int64) {
@@ -72,7 +72,7 @@ func nodeBytes(op string, in []string, out string) []byte {
 	return w
 }
 
-// dense is Softmax(Relu(x·w1 + b1)·w2) for any number of rows.
+// dense returns Softmax(Relu(x·w1 + b1)·w2) for any number of rows.
 func dense() []byte {
 	w1, w2 := make([]float32, 4*8), make([]float32, 8*3)
 	for i := range w1 {
@@ -107,7 +107,7 @@ func loaded(t testing.TB) (*Program, engine.Session) {
 	return p, s
 }
 
-// What is known of a model is said before it runs.
+// Info is complete before a run.
 func TestInfo(t *testing.T) {
 	p, _ := loaded(t)
 	info := p.Info()
@@ -126,7 +126,7 @@ func TestInfo(t *testing.T) {
 	require.EqualValues(t, 2*3*4, p.Info().MACs)
 }
 
-// A session takes another number of rows, and gives each row what it gives alone.
+// A session accepts another number of rows, and the result of each row is that of the row alone.
 func TestShapesMayChange(t *testing.T) {
 	_, s := loaded(t)
 	rows := [][]float32{{1, 2, 3, 4}, {-1, 0.5, 0, 2}, {0, 0, 0, 1}}
@@ -149,14 +149,14 @@ func TestShapesMayChange(t *testing.T) {
 	require.ErrorContains(t, s.Run(), "shape [5 4] does not fit its 12 elements")
 }
 
-// A run whose shapes are those of the run before allocates nothing.
+// A run with the shapes of the previous run does not allocate.
 func TestARunAllocatesNothing(t *testing.T) {
 	_, s := loaded(t)
 	require.NoError(t, s.Run())
 	require.Zero(t, testing.AllocsPerRun(10, func() { _ = s.Run() }))
 }
 
-// Sessions of one program run side by side.
+// Sessions of one program run concurrently.
 func TestSessionsAreIndependent(t *testing.T) {
 	p, _ := loaded(t)
 	var all sync.WaitGroup
@@ -181,7 +181,7 @@ func TestSessionsAreIndependent(t *testing.T) {
 	}
 }
 
-// A file that is cut anywhere gets an error that names the byte or what is missing.
+// A file truncated anywhere causes an error that names the byte or the missing part.
 func TestDamagedFilesGetAnError(t *testing.T) {
 	file := dense()
 	for n := range file {
@@ -196,7 +196,7 @@ func TestDamagedFilesGetAnError(t *testing.T) {
 	require.ErrorContains(t, err, "it has no graph")
 }
 
-// What is not supported is named, all of it, before anything runs.
+// All unsupported parts are named before anything runs.
 func TestMissingOperatorsAreNamed(t *testing.T) {
 	var graph, model writer
 	graph.bytes(1, nodeBytes("Frob", []string{"x"}, "a"))
@@ -209,7 +209,7 @@ func TestMissingOperatorsAreNamed(t *testing.T) {
 	require.ErrorContains(t, err, "not supported: Frob (node 0), Twist (node 2)")
 }
 
-// A shape that promises more than the file has, or more than is allowed, is refused before it gets memory.
+// A shape that promises more than the file has, or more than is allowed, is rejected before memory is allocated.
 func TestMemoryIsBounded(t *testing.T) {
 	for want, dims := range map[string][]int64{
 		"needs 1000000 elements, the file has 1":  {1000, 1000},
@@ -251,7 +251,7 @@ func TestConstantsShareTheLimit(t *testing.T) {
 	require.NotContains(t, fmt.Sprint(err), "tensor")
 }
 
-// A tensor with the lists of several types has the elements of its own.
+// A tensor with lists of several types uses the list of its own type.
 func TestATensorTakesTheListOfItsType(t *testing.T) {
 	raw := writer(constantBytes("w", []float32{1, 2}, 2))
 	raw.number(5, 7)
@@ -266,7 +266,7 @@ func TestATensorTakesTheListOfItsType(t *testing.T) {
 	require.Equal(t, []int64{8, 9}, v.I64)
 }
 
-// Numbers of 64 bits of a list are read one after the other.
+// Numbers of 64 bits in a list are read consecutively.
 func TestAListOfDoubles(t *testing.T) {
 	var raw, list writer
 	for _, v := range []float64{1.5, -2, 3} {
@@ -292,7 +292,7 @@ func TestAMisfitNamesItsNode(t *testing.T) {
 	require.ErrorContains(t, err, `node 0 "the MatMul" (MatMul): x float32[1×4] and w float32[2×3] do not fit`)
 }
 
-// Whatever a file says, reading it neither panics nor takes more memory than is allowed, and what loads also runs.
+// Reading any file neither panics nor allocates more memory than allowed, and a model that loads also runs.
 func FuzzLoad(f *testing.F) {
 	f.Add(dense())
 	paths, _ := filepath.Glob(official + "/*/*/model.onnx")
@@ -309,7 +309,7 @@ func FuzzLoad(f *testing.F) {
 		s, err := p.NewSession()
 		require.NoError(t, err)
 		for range 2 {
-			if s.Run() != nil { // data may not fit, which is an error and no more
+			if s.Run() != nil { // data may not fit, which is only an error
 				return
 			}
 		}

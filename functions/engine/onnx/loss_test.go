@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// single is a model of one node with input x, constants and attributes of numbers.
+// single returns a model of one node with input x, constants and attributes of numbers.
 func single(op string, x []int64, constants [][]byte, names []string, attributes map[string][]int64) []byte {
 	node := writer(nodeBytes(op, append([]string{"x"}, names...), "y"))
 	for name, list := range attributes {
@@ -44,11 +44,11 @@ func wholeBytes(name string, values []int64, dims ...int64) []byte {
 	return w
 }
 
-// A loss needs a batch and classes: a lone axis is an error of the node, and not taken for either.
+// A loss needs a batch and classes: a single axis is an error of the node.
 func TestALossNeedsTwoAxes(t *testing.T) {
 	for _, op := range []string{"NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"} {
 		p, err := Load(single(op, []int64{3}, [][]byte{wholeBytes("labels", []int64{1}, 1)}, []string{"labels"}, nil), Limits{})
-		if err == nil { // a vector may be a shape, so that Load does not insist on its run
+		if err == nil { // a vector may be a shape, so Load does not require its run to succeed
 			s, err := p.NewSession()
 			require.NoError(t, err)
 			err = s.Run()

@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden file anew")
 
-// filled allocates an input that a change gave another shape or type.
+// filled allocates an input whose shape or type was changed.
 func filled(t *engine.Tensor, from *engine.Tensor, offset float64) {
 	t.Allocate()
 	for i := range t.Elements() {
@@ -31,8 +31,8 @@ func filled(t *engine.Tensor, from *engine.Tensor, offset float64) {
 	}
 }
 
-// Every operator refuses inputs and attributes that do not fit, with an error that names the node, and none takes the process down. The
-// file beside the test has what each refuses of the official cases, changed one thing at a time.
+// Every operator rejects inputs and attributes that do not fit, with an error that names the node, and none ends the process. The file beside the
+// test contains the errors for the official cases, changed in one respect at a time.
 func TestMisfitsAreRefused(t *testing.T) {
 	models, err := filepath.Glob(official + "/node/*/model.onnx")
 	require.NoError(t, err)
@@ -196,7 +196,7 @@ func TestMisfitsAreRefused(t *testing.T) {
 	want, err := os.ReadFile(golden)
 	require.NoError(t, err)
 	wanted, have := string(want), got.String()
-	if strconv.IntSize < 64 { // the runtime words some errors in another way
+	if strconv.IntSize < 64 { // the runtime words some errors differently
 		wanted, _, _ = strings.Cut(wanted, "\nErrors,")
 		have, _, _ = strings.Cut(have, "\nErrors,")
 	}
@@ -205,7 +205,7 @@ func TestMisfitsAreRefused(t *testing.T) {
 
 var lists = regexp.MustCompile(`\[(N|T)?([ ×](N|T))*\]`)
 
-// each is a shape with one dimension changed, not below 0.
+// each returns a shape with one dimension changed, not below 0.
 func each(shape []int, at, by int) []int {
 	shape = slices.Clone(shape)
 	if at >= 0 && at < len(shape) {

@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// layerCase is a convolution drawn at random.
+// layerCase is a random convolution.
 type layerCase struct {
 	n, c, m, groups, h, w, kh, kw    int
 	strides, dilations, pads         []int64
@@ -106,8 +106,8 @@ func run(t *testing.T, graph []byte, fill func(in *engine.Tensor)) *engine.Tenso
 	return s.Outputs()[0]
 }
 
-// Layers of 8 bits, signed or not, with any zero points, groups, strides, dilations and padding, are the rounded results of a float32
-// layer on the same numbers; and that is the sum over the kernel, pixel by pixel.
+// Layers of 8 bits, signed or not, with any zero points, groups, strides, dilations and padding, are the rounded results of a float32 layer on the
+// same numbers; and those are the sums over the kernel, pixel by pixel.
 func TestQuantisedLayersAreRoundedFloatLayers(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -178,7 +178,7 @@ func (k *layerCase) float(t *testing.T, x, w []byte) *engine.Tensor {
 	return got
 }
 
-// byHand sums up each output anew.
+// byHand sums each output separately.
 func (k *layerCase) byHand(t *testing.T, x []byte, w []float32, got *engine.Tensor) {
 	at, ck, mg := 0, k.c/k.groups, k.m/k.groups
 	for b := range k.n {
@@ -204,7 +204,7 @@ func (k *layerCase) byHand(t *testing.T, x []byte, w []float32, got *engine.Tens
 	}
 }
 
-// BenchmarkLayers times convolutions of 64 channels on 28×28 pixels.
+// BenchmarkLayers measures convolutions of 64 channels on 28×28 pixels.
 func BenchmarkLayers(b *testing.B) {
 	k := layerCase{n: 1, c: 64, m: 64, h: 28, w: 28, kh: 3, kw: 3, strides: []int64{1, 1}, dilations: []int64{1, 1}, auto: "SAME_UPPER"}
 	for _, k.groups = range []int{1, 64} {

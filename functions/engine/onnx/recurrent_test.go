@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// cellCase is a recurrent layer drawn at random, with weights so small that nothing overflows, and all numbers that its formula needs.
+// cellCase is a random recurrent layer, with weights small enough to avoid overflow, and all numbers that its formula needs.
 type cellCase struct {
 	op                                          string
 	direction                                   string
@@ -110,7 +110,7 @@ func (k *cellCase) curve(d, i int, x float64) float64 {
 	panic(name)
 }
 
-// formula gives Y as steps × directions × batch × hidden, and the last states as directions × batch × hidden.
+// formula returns Y as steps × directions × batch × hidden, and the last states as directions × batch × hidden.
 func (k *cellCase) formula() (y, lastH, lastC []float64) {
 	h := k.hidden
 	y = make([]float64, k.steps*k.directions*k.batch*h)
@@ -208,7 +208,7 @@ func (k *cellCase) formula() (y, lastH, lastC []float64) {
 	return y, lastH, lastC
 }
 
-// at is the place of two indices in the layout of the case.
+// at returns the place of two indices in the layout of the case.
 func (k *cellCase) at(first, batch, firsts, batches int) int {
 	if k.layout == 1 {
 		return batch*firsts + first
@@ -305,7 +305,7 @@ func (k *cellCase) model() []byte {
 	return model
 }
 
-// LSTM, GRU and RNN are the formulas of the ONNX specification for any direction, layout, first state, length, peephole, clip and activation.
+// LSTM, GRU and RNN equal the formulas of the ONNX specification for any direction, layout, initial state, length, peephole, clip and activation.
 func TestRecurrentLayersAreTheirFormulas(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -319,7 +319,7 @@ func TestRecurrentLayersAreTheirFormulas(t *testing.T) {
 			require.EqualValues(t, k.directions*k.steps*k.batch*k.gates*k.hidden*(k.in+k.hidden), p.Info().MACs)
 			s, err := p.NewSession()
 			require.NoError(t, err)
-			for range 2 { // nothing of a run is left for the next
+			for range 2 { // the second run must not depend on the first
 				copy(s.Inputs()[0].F32, k.x)
 				require.NoError(t, s.Run())
 				outs := s.Outputs()
@@ -349,7 +349,7 @@ func TestRecurrentLayersAreTheirFormulas(t *testing.T) {
 	}
 }
 
-// Each field of a file has its own form in the wire format: another one is an error that names the byte, the field and the message.
+// Each field of a file has a form in the wire format: another form is an error that names the byte, the field and the message.
 func TestFieldsHaveTheirForm(t *testing.T) {
 	within := func(parts ...protowire.Number) func(b []byte) []byte {
 		return func(b []byte) []byte {
@@ -366,7 +366,7 @@ func TestFieldsHaveTheirForm(t *testing.T) {
 	for _, c := range []struct {
 		what   string
 		in     func(b []byte) []byte
-		fields map[protowire.Number][]protowire.Type // the forms that each may have
+		fields map[protowire.Number][]protowire.Type // the allowed forms of each field
 	}{
 		{"the model", within(), map[protowire.Number][]protowire.Type{7: {2}, 8: {2}}},
 		{"an operator set", within(8), map[protowire.Number][]protowire.Type{1: {2}, 2: {0}}},
@@ -398,7 +398,7 @@ func TestFieldsHaveTheirForm(t *testing.T) {
 					require.Regexp(t, `byte \d+: `, text)
 				}
 			}
-			for _, form := range may { // cut off
+			for _, form := range may { // truncated
 				full := append(protowire.AppendTag(nil, field, form), forms[form]...)
 				for n := 1; n < len(full); n++ {
 					_, err := read(c.in(full[:n]), Limits{}.orDefault())
@@ -416,7 +416,7 @@ func TestFieldsHaveTheirForm(t *testing.T) {
 	}
 }
 
-// What a graph says of its values is checked before anything runs.
+// A graph's statements about its values are checked before anything runs.
 func TestGraphsAreChecked(t *testing.T) {
 	load := func(parts func(graph, model *writer)) error {
 		var graph, model writer
@@ -535,7 +535,7 @@ func TestGraphsAreChecked(t *testing.T) {
 	}
 }
 
-// Limits are the most that a file may have.
+// A file may reach its limits, but not exceed them.
 func TestLimitsAreTheMostThatAFileMayHave(t *testing.T) {
 	_, err := Load(dense(), Limits{MaxNodes: 4})
 	require.ErrorContains(t, err, "more than 4 nodes")
@@ -553,7 +553,7 @@ func TestLimitsAreTheMostThatAFileMayHave(t *testing.T) {
 	require.Equal(t, Limits{256 << 20, 20_000, 1e12}, Limits{}.orDefault())
 }
 
-// Inspect separates a model of operators that this reader does not have from one that it has and cannot run.
+// Inspect distinguishes a model with operators that this reader lacks from one that has only known operators and cannot run.
 func TestInspect(t *testing.T) {
 	info, known, err := Inspect(dense(), Limits{})
 	require.NoError(t, err)

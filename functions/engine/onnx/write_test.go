@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A written network is read again, and gives what it should.
+// A written network can be read, and gives the right results.
 func TestWrittenModelsAreRead(t *testing.T) {
 	make := func() ([]byte, error) {
 		w := &Writer{}
@@ -33,7 +33,7 @@ func TestWrittenModelsAreRead(t *testing.T) {
 	require.Equal(t, []float32{0 + 0 + 6 + 9, 9}, s.Outputs()[0].F32, "1·4+2·5−8 and 1·5+2·6−8; the first row is below 0 after the bias")
 }
 
-// What cannot run is not written.
+// An invalid model is not written.
 func TestAWriterRefusesWhatCannotRun(t *testing.T) {
 	w := &Writer{}
 	_, err := w.Bytes()

@@ -22,7 +22,7 @@ import (
 
 const allowed = 256 << 20
 
-// config finds the library. Without it these tests fail: who builds with the tag wants them.
+// config finds the library. Without it these tests fail: the build tag requests them.
 func config(t testing.TB) Config {
 	c := DefaultConfig()
 	if c.Library = os.Getenv("OFFLOAD_ONNXRUNTIME"); c.Library == "" {
@@ -31,7 +31,7 @@ func config(t testing.TB) Config {
 	return c
 }
 
-// shipped are the ONNX models in the repository.
+// shipped returns the ONNX models in the repository.
 func shipped(t testing.TB) []string {
 	list, err := filepath.Glob("../../../res/models/*/model.onnx")
 	require.NoError(t, err)
@@ -53,7 +53,7 @@ func loaded(t testing.TB, c Config, path string) (engine.Program, engine.Session
 	return p, s
 }
 
-// The models that ship give what the engine in Go gives, and are described alike.
+// The shipped models give the same results and descriptions as with the Go engine.
 func TestONNXRuntimeAgreesWithGo(t *testing.T) {
 	c := config(t)
 	for _, path := range shipped(t) {
@@ -82,7 +82,7 @@ func TestONNXRuntimeAgreesWithGo(t *testing.T) {
 	}
 }
 
-// Of ONNX's own cases, those that both engines load give the same for the same inputs.
+// ONNX's own cases that both engines load give the same results for the same inputs.
 func TestONNXRuntimeAgreesWithGoOnOfficialModels(t *testing.T) {
 	c := config(t)
 	all, err := filepath.Glob("/usr/lib/python3/dist-packages/onnx/backend/test/data/*/*/model.onnx")
@@ -98,7 +98,7 @@ func TestONNXRuntimeAgreesWithGoOnOfficialModels(t *testing.T) {
 		}
 		p, err := Load(file, c, allowed)
 		if err != nil {
-			continue // it cannot be run on zeros, as where an input is a shape, or is newer than the library
+			continue // it cannot run on zeros, as with a shape as input, or is newer than the library
 		}
 		s, err := p.NewSession()
 		if err == nil {
@@ -115,7 +115,7 @@ func TestONNXRuntimeAgreesWithGoOnOfficialModels(t *testing.T) {
 	require.Greater(t, same, 300)
 }
 
-// compare runs both on one draw of inputs. ran is false where either cannot take them.
+// compare runs both engines on the same random inputs. ran is false if either rejects them.
 func compare(t *testing.T, inGo *onnx.Program, s engine.Session) (differ error, ran bool) {
 	want, err := inGo.NewSession()
 	require.NoError(t, err)
@@ -165,7 +165,7 @@ func assign(to, from *engine.Tensor) {
 	copy(to.I32, from.I32)
 }
 
-// A bad file gets an error that says what is wrong and where, before the library sees it where the reader in Go finds it.
+// A bad file causes an error that names the problem and its place, from the Go reader if possible, before the library reads it.
 func TestONNXRuntimeRefusesBadFiles(t *testing.T) {
 	c := config(t)
 	good, err := os.ReadFile(shipped(t)[0])
@@ -202,7 +202,7 @@ func TestONNXRuntimeRefusesBadFiles(t *testing.T) {
 	require.ErrorContains(t, err, "without a restart", "the library of this process is another one")
 }
 
-// An operator that Go lacks runs all the same. Its memory is not known, so all that is allowed is counted.
+// An operator that Go lacks runs. Its memory is unknown, so the whole limit is counted.
 func TestONNXRuntimeHasOperatorsThatGoLacks(t *testing.T) {
 	c := config(t)
 	w := &onnx.Writer{}
@@ -210,7 +210,7 @@ func TestONNXRuntimeHasOperatorsThatGoLacks(t *testing.T) {
 	w.Output(w.Node("ThresholdedRelu", []string{"x"}, "y"), 1, 4)
 	file, err := w.Bytes()
 	require.NoError(t, err)
-	file = []byte(strings.Replace(string(file), "ThresholdedRelu", "LpNormalization", 1)) // the vector by its length
+	file = []byte(strings.Replace(string(file), "ThresholdedRelu", "LpNormalization", 1)) // the vector divided by its length
 	_, err = onnx.Load(file, onnx.Limits{})
 	require.ErrorContains(t, err, "not supported: LpNormalization", "if Go has it now, take another operator")
 	p, err := Load(file, c, 1<<20)
@@ -225,7 +225,7 @@ func TestONNXRuntimeHasOperatorsThatGoLacks(t *testing.T) {
 	require.NoError(t, p.(*program).Close())
 }
 
-// Closing frees the library's memory and its threads, of which a program has as many as are configured, less the caller's.
+// Close releases the library's memory and its threads, of which a program has as many as configured, minus the caller's.
 func TestONNXRuntimeIsBoundedAndFreed(t *testing.T) {
 	c := config(t)
 	path := shipped(t)[0]
@@ -275,7 +275,7 @@ func threads(t *testing.T) int {
 	return len(list)
 }
 
-// Sessions of one program run at the same time.
+// Sessions of one program run concurrently.
 func TestONNXRuntimeRunsSessionsTogether(t *testing.T) {
 	p, first := loaded(t, config(t), shipped(t)[0])
 	for i := range first.Inputs()[0].F32 {

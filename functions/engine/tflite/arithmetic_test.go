@@ -10,8 +10,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// Quantised arithmetic is that of the numbers which its elements stand for, rounded to the output's scale. A tensor of int8 without a
-// scale holds plain integers.
+// Quantised arithmetic is that of the represented numbers, rounded to the output's scale. A tensor of int8 without a scale contains plain integers.
 func TestArithmeticOfInt8IsThatOfItsNumbers(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -42,8 +42,8 @@ func mobileNet(r *rand.Rand) *Writer {
 	return w
 }
 
-// mobileNetV2 is MobileNetV2 at 0.35 of its width on 96×96 pixels of three channels, with random weights: blocks that widen, convolve each
-// channel and narrow again, with a sum around those that keep their size.
+// mobileNetV2 is MobileNetV2 at 0.35 of its width on 96×96 pixels of three channels, with random weights: blocks that widen, convolve each channel
+// and narrow again, with a sum around blocks that keep their size.
 func mobileNetV2(r *rand.Rand) *Writer {
 	w := &Writer{}
 	tensor := func(name string, scale float32, zero int32, shape ...int) int {

@@ -8,7 +8,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// resize is a model that resizes a picture of 2×3 to 4×5, aligned at the corners, in float32 or int8.
+// resize returns a model that resizes a picture of 2×3 to 4×5, aligned at the corners, in float32 or int8.
 func resize(kind engine.Type, aligned bool) []byte {
 	tensor := func(shape ...int) object {
 		o := object{0: ints(shape), 1: scalar(numberOf[kind]), 3: text("t")}
@@ -28,7 +28,7 @@ func resize(kind engine.Type, aligned bool) []byte {
 	return flat(object{0: scalar(3), 1: list{code}, 2: list{graph}, 3: text("test"), 4: list{object{}, object{0: blob{4, 0, 0, 0, 5, 0, 0, 0}}}})
 }
 
-// A picture that is wider than high is resized to steps of int8 as it is in float32: each axis by its own lengths.
+// A picture that is wider than high is resized in int8 as in float32: each axis by its own lengths.
 func TestPicturesOfInt8AreResizedLikeFloats(t *testing.T) {
 	for _, aligned := range []bool{false, true} {
 		var out [2][]float64
@@ -60,7 +60,7 @@ func TestPicturesOfInt8AreResizedLikeFloats(t *testing.T) {
 	}
 }
 
-// A tensor may name any buffer of the file, or the first one where the file has none, and no other.
+// A tensor may refer to any buffer of the file, or to the first one if the file has none, and to no other.
 func TestATensorNamesABufferOfTheFile(t *testing.T) {
 	file := func(buffer, buffers int) []byte {
 		tensor := object{0: ints{1, 2}, 1: scalar(numberOf[engine.Float32]), 2: scalar(uint32(buffer)), 3: text("t")} //nolint:gosec // small

@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// A field that is absent has its default value, whatever bytes the file begins with.
+// An absent field has its default value, whatever bytes the file begins with.
 func TestAbsentFieldsHaveTheirDefault(t *testing.T) {
 	r := &reader{b: flat(object{1: scalar(math.Float32bits(1.5)), 3: scalar(7), 5: ints{1, 2}})}
 	require.NotZero(t, binary.LittleEndian.Uint32(r.b), "the first bytes are no default by chance")
@@ -51,7 +51,7 @@ func TestSumsOfALayerCountAsMemory(t *testing.T) {
 	require.PanicsWithError(t, "the tensors of a run take more than 400 bytes", func() { c.scratch(1) })
 }
 
-// timeFilter is a model of one SVDF: all features are 1, and the filter over time is 1, 2, 3, ….
+// timeFilter returns a model of one SVDF: all features are 1, and the filter over time is 1, 2, 3, ….
 func timeFilter(rank, batches, inputs, filters, memory int) []byte {
 	w := &Writer{}
 	tensor := func(name string, shape ...int) int {
@@ -88,8 +88,8 @@ func timeFilter(rank, batches, inputs, filters, memory int) []byte {
 	return flat(object{0: scalar(3), 1: list{object{0: scalar(svdf), 2: scalar(1), 3: scalar(svdf)}}, 2: list{graph}, 3: text("test"), 4: list(buffers)})
 }
 
-// A filter over time may have one of anything, and none of nothing. After two runs on the same input x, each of the rank filters
-// of an output has memory·Σx + (memory−1)·Σx.
+// A filter over time may have dimensions of one, but not of zero. After two runs on the same input x, each of the rank filters of an output has
+// memory·Σx + (memory−1)·Σx.
 func TestFiltersOverTimeOfAnySize(t *testing.T) {
 	for _, k := range []struct{ rank, batches, inputs, filters, memory int }{
 		{1, 1, 1, 1, 1}, {1, 1, 1, 4, 3}, {1, 1, 5, 1, 3}, {1, 1, 5, 4, 1}, {2, 3, 5, 4, 3}, {2, 1, 1, 2, 1},

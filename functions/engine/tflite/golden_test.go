@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// recorded has models that others made, with the outputs of TensorFlow Lite's own interpreter. It lies beside the checkout, or nowhere.
+// recorded contains models from other projects, with the outputs of TensorFlow Lite's own interpreter. It is beside the checkout, if at all.
 const recorded = "../../../../shared/data/models"
 
 // TensorFlow Lite's own interpreter and this one give the same bits for int8, and the same numbers for float32.
@@ -52,7 +52,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// feed fills inputs with the pseudo-random values that the golden outputs were made of.
+// feed fills inputs with the pseudo-random values of the golden outputs.
 func feed(inputs []*engine.Tensor, seed uint32) {
 	next := func() int32 {
 		seed = seed*1664525 + 1013904223

@@ -15,7 +15,7 @@ const (
 	addCode, reluCode, callOnce, varHandle, readVariable, assignVariable = 0, 19, 129, 142, 143, 144
 )
 
-// applied is an operator of a model of several, which names tensors by their places.
+// applied is one of several operators of a model, with the indices of its tensors.
 type applied struct {
 	code      int
 	options   object
@@ -55,7 +55,7 @@ func modelOf(graphs ...graphOf) []byte {
 
 func named(container, name string) object { return object{0: text(container), 1: text(name)} }
 
-// counting is a model that adds its input to a variable and gives the sum. first, if any, is what the variable begins with.
+// counting returns a model that adds its input to a variable and outputs the sum. first is the variable's initial value, if any.
 func counting(of arg, first ...float64) []byte {
 	main := graphOf{
 		tensors: []arg{of, {}, of, of},
@@ -77,7 +77,7 @@ func counting(of arg, first ...float64) []byte {
 	return modelOf(main, once)
 }
 
-// A variable outlives a run. A session begins with what the file sets it to, or with zero, and does so again after Reset.
+// A variable persists between runs. A session begins with the file's value, or with zero, and does so again after Reset.
 func TestVariablesOutliveARun(t *testing.T) {
 	for name, of := range map[string]arg{"float": f32(2), "int8": i8(1, 5, 2)} {
 		for _, first := range [][]float64{{20, 30}, nil} {
@@ -105,7 +105,7 @@ func TestVariablesOutliveARun(t *testing.T) {
 	}
 }
 
-// Variables are told apart by container and name, and used as what they are.
+// Variables are distinguished by container and name, and used with their own type and shape.
 func TestVariablesAreUsedAsWhatTheyAre(t *testing.T) {
 	handle := func(container, name string, at int) applied {
 		return applied{varHandle, named(container, name), nil, ints{at}}
@@ -183,7 +183,7 @@ func TestVariablesAreUsedAsWhatTheyAre(t *testing.T) {
 	require.NotContains(t, err.Error(), "more")
 }
 
-// Limits are the most that a file may have.
+// A file may reach its limits, but not exceed them.
 func TestLimitsAreTheMostThatAFileMayHave(t *testing.T) {
 	x := f32(2)
 	file := modelOf(graphOf{[]arg{x, x, x}, ints{0}, ints{2}, []applied{{reluCode, object{}, ints{0}, ints{1}}, {reluCode, object{}, ints{1}, ints{2}}}})
@@ -213,7 +213,7 @@ func TestLimitsAreTheMostThatAFileMayHave(t *testing.T) {
 	require.Equal(t, Limits{256 << 20, 20_000, 20_000, 1e12}, Limits{}.orDefault())
 }
 
-// Weights that are prepared for all sessions count as memory, once.
+// Weights prepared for all sessions count as memory, once.
 func TestPreparedWeightsCount(t *testing.T) {
 	dense := one{9, object{}, []arg{f32(1, 4), i8(1, 0, 3, 4).file(make([]float64, 12)...)}, []arg{f32(1, 3)}}
 	p, err := Load(dense.bytes(), Limits{})
@@ -272,8 +272,8 @@ func TestTensorsAreChecked(t *testing.T) {
 	}
 }
 
-// Every number of a file's structure may be wrong: reading it gives a model or an error that says where, and never a panic. Each place
-// that names another is noticed when it leaves the file.
+// Every number of a file's structure may be wrong: reading it gives a model or an error with the place, and never a panic. Each reference that leaves
+// the file is detected.
 func TestEveryOffsetIsChecked(t *testing.T) {
 	file := counting(i8(0.5, 5, 2), 20, 30)
 	for n := range file {
@@ -313,7 +313,7 @@ func TestEveryOffsetIsChecked(t *testing.T) {
 	}
 }
 
-// A writer names the tensor or the operator that cannot be.
+// A writer names the invalid tensor or operator.
 func TestAWriterNamesWhatCannotBe(t *testing.T) {
 	write := func(f func(w *Writer)) error {
 		w := &Writer{}
@@ -341,7 +341,7 @@ func TestAWriterNamesWhatCannotBe(t *testing.T) {
 	}
 }
 
-// What the options of a writer say is in the file: another program reads the same layer.
+// The options of a writer are in the file: another program reads the same layer.
 func TestOptionsAreWritten(t *testing.T) {
 	w := &Writer{}
 	image, out := w.Tensor(engine.Spec{Name: "x", Type: engine.Float32, Shape: []int{1, 9, 9, 1}}), 0
@@ -393,7 +393,7 @@ func TestOptionsAreWritten(t *testing.T) {
 	}
 }
 
-// The version of an operator is the first that had tensors of its type, so that old interpreters take what they can.
+// The version of an operator is the first one with tensors of its type, so that old interpreters accept as much as possible.
 func TestVersionsAreThoseOfTheTypes(t *testing.T) {
 	for name, want := range map[string]uint32{"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESHAPE": 1, "QUANTIZE": 1, "ADD": 2} {
 		for code, b := range builders {
@@ -411,9 +411,9 @@ func TestVersionsAreThoseOfTheTypes(t *testing.T) {
 	}
 }
 
-// What a file of the format holds lies at a multiple of its size, and data at one of 16: TensorFlow Lite reads it in place.
+// Values in a file are aligned to their size, and data to 16 bytes: TensorFlow Lite reads them in place.
 func TestWhatIsWrittenIsAligned(t *testing.T) {
-	for n := range 9 { // names of any length move what follows
+	for n := range 9 { // names of any length shift what follows
 		name := text("123456789"[:n])
 		r := &reader{b: flat(object{0: name, 1: ints{1}, 2: longs{2}, 3: floats{3}, 4: blob{4}, 5: list{object{0: scalar(5)}, object{0: name}}, 6: object{0: name}, 7: name})}
 		root := r.table(r.follow(0, "the root"), "the root")
@@ -431,7 +431,7 @@ func TestWhatIsWrittenIsAligned(t *testing.T) {
 	}
 }
 
-// Every kind of step is planned, each from what the one before gives.
+// Every kind of step is planned, each with the output of the previous one.
 func TestAPlanOfEveryKind(t *testing.T) {
 	file, err := int8Image(rand.New(rand.NewPCG(1, 2))).Bytes()
 	require.NoError(t, err)
@@ -458,7 +458,7 @@ func TestAPlanOfEveryKind(t *testing.T) {
 	require.ErrorContains(t, err, "these operators cannot be planned: [MAX_POOL_2D (operator 0)]", "batches")
 }
 
-// A plan is the run of a model of int8, step by step; other models are refused with the reason.
+// A plan equals the run of an int8 model, step by step; other models are rejected with the reason.
 func TestPlans(t *testing.T) {
 	signal, x := i8(0.5, 3, 1, 4, 4, 2), f32(2)
 	layer := one{3, object{0: scalar(1), 1: scalar(1), 2: scalar(1), 3: scalar(1)}, []arg{signal, i8(1, 0, 3, 2, 2, 2).channels([]float32{0.1, 0.2, 0.3}).file(make([]float64, 24)...), held(10, -20, 30)}, []arg{i8(0.25, -7, 1, 3, 3, 3)}}
@@ -496,7 +496,7 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// Strides, dilations and kernels may be as long as 2¹⁵.
+// Strides, dilations and kernels are at most 2¹⁵.
 func TestWindowsHaveABound(t *testing.T) {
 	for field, name := range []string{1: "width", 2: "height"} {
 		for v, taken := range map[int]bool{1 << 15: true, 1<<15 + 1: false, 0: false} {
@@ -513,7 +513,7 @@ func TestWindowsHaveABound(t *testing.T) {
 	}
 }
 
-// Sums of int8 whose inputs are far larger or smaller than the output can say are refused rather than wrong.
+// Sums of int8 whose inputs are far larger or smaller than the output's range are rejected rather than wrong.
 func TestSumsOfFarScalesAreRefused(t *testing.T) {
 	for scale, taken := range map[float32]bool{1: true, 64: true, 128: true, 512: false, 1. / 512: true, 1. / 4096: false} {
 		_, err := Load(one{0, object{}, []arg{i8(scale, 0, 2), i8(scale/2, 0, 2)}, []arg{i8(1, 0, 2)}}.bytes(), Limits{})

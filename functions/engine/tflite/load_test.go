@@ -24,7 +24,7 @@ func recordedModels(t testing.TB) map[string][]byte {
 	return files
 }
 
-// A run allocates nothing.
+// A run does not allocate.
 func TestARunAllocatesNothing(t *testing.T) {
 	for name, file := range recordedModels(t) {
 		p, err := Load(file, Limits{})
@@ -35,7 +35,7 @@ func TestARunAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Sessions of one program run side by side and give the same results; more sessions do not make the program grow.
+// Sessions of one program run concurrently and give the same results; more sessions do not enlarge the program.
 func TestSessionsAreIndependent(t *testing.T) {
 	file := recordedModels(t)["micro_speech_int8.tflite"]
 	p, err := Load(file, Limits{})
@@ -64,12 +64,12 @@ func TestSessionsAreIndependent(t *testing.T) {
 	require.Equal(t, prepared, len(p.packed)+len(p.wide)+len(p.turned))
 }
 
-// A file that is cut anywhere gets an error, and so does a file of another format.
+// A truncated file causes an error, and so does a file in another format.
 func TestDamagedFilesGetAnError(t *testing.T) {
 	for name, file := range recordedModels(t) {
 		for n := 0; n < len(file); n += max(1, len(file)/500) {
 			p, err := Load(file[:n], Limits{})
-			if err == nil { // what was cut off was padding
+			if err == nil { // only padding was cut off
 				require.Greater(t, n, len(file)*9/10, name)
 				require.NotZero(t, p.Info().Parameters)
 			}
@@ -81,7 +81,7 @@ func TestDamagedFilesGetAnError(t *testing.T) {
 	require.ErrorContains(t, err, "TFL3")
 }
 
-// A model that wants more memory than is allowed is refused before it gets any.
+// A model that needs more memory than allowed is rejected before it gets any.
 func TestMemoryIsBounded(t *testing.T) {
 	file := recordedModels(t)["micro_speech_int8.tflite"]
 	p, err := Load(file, Limits{})
@@ -90,7 +90,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	require.ErrorContains(t, err, "bytes")
 }
 
-// Whatever a file says, reading it neither panics nor takes more memory than is allowed, and what loads also runs.
+// Reading any file neither panics nor allocates more memory than allowed, and a model that loads also runs.
 func FuzzLoad(f *testing.F) {
 	for _, file := range recordedModels(f) {
 		if len(file) < 16<<10 {

@@ -24,13 +24,13 @@ var update = flag.Bool("update", false, "write the golden file anew")
 type arg struct {
 	kind     engine.Type
 	shape    []int
-	data     []float64 // elements as the file and a session have them
+	data     []float64 // elements as in the file and in a session
 	scales   []float32
 	zero     int32
 	axis     int
 	fixed    bool // data are in the file
 	variable bool
-	absent   bool // an optional input that is not there
+	absent   bool // an absent optional input
 }
 
 func f32(shape ...int) arg { return arg{kind: engine.Float32, shape: shape} }
@@ -39,7 +39,7 @@ func i8(scale float32, zero int32, shape ...int) arg {
 	return arg{kind: engine.Int8, shape: shape, scales: []float32{scale}, zero: zero}
 }
 
-// held is whole numbers that the file has.
+// held returns integers in the file.
 func held(numbers ...float64) arg {
 	return arg{kind: engine.Int32, shape: []int{len(numbers)}, data: numbers, fixed: true}
 }
@@ -66,7 +66,7 @@ func (a arg) draws(r *rand.Rand) []float64 {
 	return list
 }
 
-// real is the number that the i-th element stands for.
+// real returns the number represented by the i-th element.
 func (a arg) real(i int) float64 {
 	if a.kind != engine.Int8 {
 		return a.data[i]
@@ -187,7 +187,7 @@ func numbers(t *engine.Tensor) []float64 {
 	return list
 }
 
-// run loads a model and runs it, twice where nothing of it lasts: the second run must not depend on the first.
+// run loads a model and runs it, twice if it has no state: the second run must not depend on the first.
 func (m one) run(t *testing.T, name string) (*Program, [][]float64) {
 	p, err := Load(m.bytes(), Limits{})
 	require.NoError(t, err, name)
@@ -223,8 +223,8 @@ func (m one) run(t *testing.T, name string) (*Program, [][]float64) {
 	return p, results
 }
 
-// near demands that an output is what a formula of real numbers says: float32 within its precision, integers rounded to a step, with slack
-// for kernels that round more than once.
+// near checks an output against a formula of real numbers: float32 within its precision, integers rounded to a step, with slack for kernels that
+// round more than once.
 func (a arg) near(t *testing.T, got []float64, slack float64, want func(i int) float64, name string) {
 	require.Len(t, got, a.size(), name)
 	for i, g := range got {
@@ -282,7 +282,7 @@ var unary = map[int]func(x float64) float64{
 	117: func(x float64) float64 { return x * min(max(x+3, 0), 6) / 6 },
 }
 
-// Functions of one number give that function of it, in float32 and for all values of int8.
+// Functions of one number compute that function, in float32 and for all values of int8.
 func TestFunctionsOfOneNumber(t *testing.T) {
 	for code, f := range unary {
 		options := object{}
@@ -296,7 +296,7 @@ func TestFunctionsOfOneNumber(t *testing.T) {
 
 		q, y := i8(0.06, -7, 256), i8(0.05, 11, 256)
 		if code == 73 || code == 75 || code == 76 {
-			q.zero = -128 // no number below 0, and no logarithm of it
+			q.zero = -128 // no number below 0, and no logarithm of one
 		}
 		for i := range 256 {
 			q.data = append(q.data, float64(i-128))
@@ -312,7 +312,7 @@ var binary2 = map[int]func(x, y float64) float64{
 	55: math.Max, 57: math.Min, 99: func(x, y float64) float64 { return (x - y) * (x - y) },
 }
 
-// at is where an element of an output comes from in an input that is spread over it.
+// at returns the source of an element of an output in a broadcast input.
 func (a arg) at(out []int, i int) int {
 	at, stride := 0, 1
 	for d := len(out) - 1; d >= 0; d-- {
@@ -327,7 +327,7 @@ func (a arg) at(out []int, i int) int {
 	return at
 }
 
-// Functions of two numbers spread their inputs over the output by NumPy's rule, and hold the bounds of their activation.
+// Functions of two numbers broadcast their inputs by NumPy's rule, and apply the bounds of their activation.
 func TestFunctionsOfTwoNumbers(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for code, f := range binary2 {
@@ -375,7 +375,7 @@ func TestFunctionsOfTwoNumbers(t *testing.T) {
 	}
 }
 
-// Softmax makes shares of 1 of each row, the sharper the greater beta is.
+// Softmax normalises each row to a sum of 1, more sharply for a greater beta.
 func TestSoftmaxMakesShares(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, beta := range []float32{1, 0.25, 2} {
@@ -396,7 +396,7 @@ func TestSoftmaxMakesShares(t *testing.T) {
 	}
 }
 
-// Casts keep whole numbers, and cut the rest off towards 0.
+// Casts keep integers, and truncate other numbers towards 0.
 func TestCastsKeepNumbers(t *testing.T) {
 	for _, from := range []engine.Type{engine.Float32, engine.Int32, engine.Int64, engine.Bool, engine.Uint8, engine.Int8} {
 		for _, to := range []engine.Type{engine.Float32, engine.Int32, engine.Int64} {
@@ -421,7 +421,7 @@ func TestCastsKeepNumbers(t *testing.T) {
 	}
 }
 
-// Quantising rounds to steps and holds the range of the type; dequantising gives the numbers that the steps stand for.
+// Quantisation rounds to steps and clamps to the type; dequantisation returns the represented numbers.
 func TestQuantisingAndBack(t *testing.T) {
 	low := map[engine.Type]float64{engine.Int8: -128, engine.Uint8: 0}
 	for _, to := range []engine.Type{engine.Int8, engine.Uint8} {
@@ -444,7 +444,7 @@ func TestQuantisingAndBack(t *testing.T) {
 	}
 }
 
-// A number of 16 bits is read as the number that it stands for: normal, below the smallest normal one, infinite or none.
+// A number of 16 bits is read as its value: normal, subnormal, infinite or NaN.
 func TestHalvesAreWidened(t *testing.T) {
 	for h := range 1 << 16 {
 		got, err := widen([]byte{byte(h), byte(h >> 8)})
@@ -470,7 +470,7 @@ func TestHalvesAreWidened(t *testing.T) {
 	require.ErrorContains(t, err, "a float16 buffer has 1 bytes")
 }
 
-// Reductions fold the axes that they name, each once, counted from either end.
+// Reductions fold the named axes, each once, counted from either end.
 func TestReductionsFoldAxes(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	shape := []int{2, 3, 4}
@@ -531,7 +531,7 @@ func TestReductionsFoldAxes(t *testing.T) {
 				d := (int(axis) + 3) % 3
 				inner := []int{12, 4, 1}[d]
 				left := slices.Delete(slices.Clone(shape), d, d+1)
-				copy(in.data[4:8], []float64{3, 50, 50, 2}) // the first of equals
+				copy(in.data[4:8], []float64{3, 50, 50, 2}) // the first among equals
 				_, got := one{56, object{}, []arg{in, held(axis)}, []arg{f32(left...).of(kind)}}.run(t, "ARG_MAX")
 				for i, g := range got[0] {
 					best, base := 0, i/inner*inner*shape[d]+i%inner
@@ -547,7 +547,7 @@ func TestReductionsFoldAxes(t *testing.T) {
 	}
 }
 
-// A picture that is resized takes the nearest pixel, or mixes the four around a place, by each way of counting places.
+// A resized picture uses the nearest pixel, or mixes the four pixels around a place, with each definition of places.
 func TestPicturesAreResized(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for _, size := range [][4]int{{2, 3, 4, 5}, {5, 4, 2, 2}, {3, 3, 1, 7}, {4, 4, 4, 4}} {
@@ -603,7 +603,7 @@ func TestPicturesAreResized(t *testing.T) {
 	}
 }
 
-// windows calls f for what an output pixel sees, with the place in the kernel; padding is left out.
+// seen calls f for each input pixel of an output pixel, with its place in the kernel; padding is left out.
 func seen(in []int, y, x, kh, kw, sh, sw, dh, dw int, same bool, f func(iy, ix, tap int)) {
 	before := func(n, k, s, d int) int {
 		if !same {
@@ -628,8 +628,8 @@ func lengthOf(n, k, s, d int, same bool) int {
 	return (n-(k-1)*d-1)/s + 1
 }
 
-// Convolutions and pools are sums, means and maxima over what each output pixel sees, whatever the stride, dilation, padding and
-// activation; weights may have a scale for each channel, and an int8 layer rounds once.
+// Convolutions and pools are sums, means and maxima over the input of each output pixel, for any stride, dilation, padding and activation; weights
+// may have a scale for each channel, and an int8 layer rounds once.
 func TestLayersSeeTheirWindows(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -738,7 +738,7 @@ func TestLayersSeeTheirWindows(t *testing.T) {
 	}
 }
 
-// A dense layer is a sum over its inputs for each output; float layers take weights of int8 too, with one scale or one a row.
+// A dense layer is a sum over its inputs for each output; float layers also accept int8 weights, with one scale or one for each row.
 func TestDenseLayersAreSums(t *testing.T) {
 	r := rand.New(rand.NewPCG(10, 11))
 	for activation := range 4 {
@@ -778,7 +778,7 @@ func TestDenseLayersAreSums(t *testing.T) {
 	}
 }
 
-// Float layers take filters of int8 as well, as dynamic range quantisation makes them.
+// Float layers also accept int8 filters, as from dynamic range quantisation.
 func TestFloatLayersTakeFiltersOfInt8(t *testing.T) {
 	r := rand.New(rand.NewPCG(12, 13))
 	x := f32(1, 4, 4, 2).drawn(r)
@@ -801,7 +801,7 @@ func TestFloatLayersTakeFiltersOfInt8(t *testing.T) {
 	}
 }
 
-// lstm is a layer of two states on three inputs over time, with the numbers that its formula needs.
+// lstmCase is a layer of two states on three inputs over time, with the numbers that its formula needs.
 type lstmCase struct {
 	batches, times, inputs, states int
 	x                              arg
@@ -851,7 +851,7 @@ func (k lstmCase) formula(timeMajor bool) (out []float64) {
 	return out
 }
 
-// A recurrent layer is its formula, step by step, for each batch by itself, whichever of batch and time comes first.
+// A recurrent layer equals its formula, step by step, for each batch separately, with batch or time first.
 func TestRecurrentLayersAreTheirFormula(t *testing.T) {
 	r := rand.New(rand.NewPCG(14, 15))
 	for _, kind := range []engine.Type{engine.Float32, engine.Int8} {
@@ -903,7 +903,7 @@ func TestRecurrentLayersAreTheirFormula(t *testing.T) {
 	}
 }
 
-// Filters over time of int8 are those of the numbers that their elements stand for, with bias and activation, and go on from run to run.
+// Int8 filters over time are those of the represented numbers, with bias and activation, and continue from run to run.
 func TestFiltersOverTime(t *testing.T) {
 	r := rand.New(rand.NewPCG(16, 17))
 	const batches, inputs, filters, memory, rank = 2, 5, 4, 3, 2
@@ -975,8 +975,8 @@ func TestFiltersOverTime(t *testing.T) {
 	}
 }
 
-// Every operator that this reader knows refuses inputs and outputs that do not fit, and says what is wrong; the file beside the test has
-// all that it says. What it takes in spite of a change also runs.
+// Every operator rejects inputs and outputs that do not fit, with the reason; the file beside the test contains all errors. A model that is accepted
+// in spite of a change also runs.
 func TestMisfitsAreRefused(t *testing.T) {
 	r := rand.New(rand.NewPCG(18, 19))
 	image, filter, signal := f32(1, 4, 4, 2), f32(3, 2, 2, 2).constant(r), i8(0.5, 3, 1, 4, 4, 2)
@@ -1169,7 +1169,7 @@ func (a *arg) resize(shape ...int) {
 	}
 }
 
-// The bounds of an activation hold, and results saturate, also where the output's steps are so small that they lie beyond 32 bits.
+// The bounds of an activation apply, and results saturate, even if the output's steps are so small that the bounds are beyond 32 bits.
 func TestAnOutputOfSmallSteps(t *testing.T) {
 	a, b, y := i8(1, 0, 3).in(127, -128, 0), i8(1, 0, 3).in(127, 127, 3), i8(1e-10, -7, 3)
 	for activation, want := range map[int][]float64{0: {127, -128, -7}, 1: {127, -7, -7}, 3: {127, -7, -7}} {
@@ -1178,7 +1178,7 @@ func TestAnOutputOfSmallSteps(t *testing.T) {
 	}
 }
 
-// A small file whose run would take hours is refused when it is loaded.
+// A small file whose run would take hours is rejected when it is loaded.
 func TestTheWorkOfARunIsBounded(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for name, c := range map[string]struct {

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Both ways to count where an output pixel lies between two input pixels agree, stay within the image and hold its corners.
+// Both definitions of the position of an output pixel between two input pixels agree, stay within the image and keep its corners.
 func TestPixelsBetweenPixels(t *testing.T) {
 	for _, c := range []struct {
 		out, in       int

@@ -9,7 +9,7 @@ import (
 	"app-offload/functions/engine"
 )
 
-// given is an input of an operator under test: float32 that count 0, 1, 2, … over all inputs, or whole numbers that the file has.
+// given is an input of a tested operator: float32 that count 0, 1, 2, … over all inputs, or integers in the file.
 type given struct {
 	shape   []int
 	numbers []int
@@ -18,7 +18,7 @@ type given struct {
 func x(shape ...int) given     { return given{shape: shape} }
 func the(numbers ...int) given { return given{[]int{len(numbers)}, numbers} }
 
-// single is a model of one operator.
+// single returns a model of one operator.
 func single(code int, options object, ins []given, outs [][]int) []byte {
 	var tensors []object
 	buffers := []object{{}}
@@ -47,7 +47,7 @@ func single(code int, options object, ins []given, outs [][]int) []byte {
 	return flat(object{0: scalar(3), 1: list{object{0: scalar(c), 2: scalar(1), 3: scalar(c)}}, 2: list{graph}, 3: text("test"), 4: list(buffers)})
 }
 
-// Operators that only move elements put each where TensorFlow Lite does, and refuse parameters that do not fit.
+// Operators that only move elements place each of them like TensorFlow Lite, and reject parameters that do not fit.
 func TestElementsAreMoved(t *testing.T) {
 	const slice, strided, gather, transpose, pad, pack, split, concat = 65, 45, 36, 39, 34, 83, 49, 2
 	masks := func(begin, end, shrink int) object {
@@ -59,7 +59,7 @@ func TestElementsAreMoved(t *testing.T) {
 		options object
 		ins     []given
 		outs    [][]int
-		want    [][]float32 // nil: refused
+		want    [][]float32 // nil if it must be rejected
 	}{
 		"slice":                           {slice, object{}, []given{x(3, 4), the(1, 1), the(2, -1)}, [][]int{{2, 3}}, [][]float32{{5, 6, 7, 9, 10, 11}}},
 		"slice, all":                      {slice, object{}, []given{x(3), the(0), the(3)}, [][]int{{3}}, [][]float32{{0, 1, 2}}},

@@ -34,7 +34,7 @@ func filled(n int, v float32) []float32 {
 	return list
 }
 
-// int8Image is a small network for pictures, with scales by channel.
+// int8Image returns a small network for pictures, with scales by channel.
 func int8Image(r *rand.Rand) *Writer {
 	w := &Writer{}
 	q := func(name string, scale float32, zero int32, shape ...int) int {
@@ -54,7 +54,7 @@ func int8Image(r *rand.Rand) *Writer {
 	return w
 }
 
-// floatSignal is an autoencoder with a sum of two branches.
+// floatSignal returns an autoencoder with a sum of two branches.
 func floatSignal(r *rand.Rand) *Writer {
 	w := &Writer{}
 	floats := func(n int) []float32 {
@@ -76,7 +76,7 @@ func floatSignal(r *rand.Rand) *Writer {
 	return w
 }
 
-// What is written is read again: the same tensors, and it runs. OFFLOAD_WRITTEN names a folder for the files, to ask others about them.
+// A written model is read again with the same tensors, and runs. OFFLOAD_WRITTEN names a folder for the files, to check them with other programs.
 func TestWrittenModelsAreRead(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -107,7 +107,7 @@ func TestWrittenModelsAreRead(t *testing.T) {
 	require.Equal(t, engine.Spec{Name: "picture", Type: engine.Int8, Shape: []int{1, 12, 12, 3}, Scale: 0.05, Zero: -3}, info.Inputs[0])
 }
 
-// TensorFlow Lite reads the number of filters a channel from the options of a depthwise convolution; this reader sees it in the shapes.
+// TensorFlow Lite reads the number of filters for each channel from the options of a depthwise convolution; this reader derives it from the shapes.
 func TestTheDepthMultiplierIsWritten(t *testing.T) {
 	file, err := mobileNet(rand.New(rand.NewPCG(1, 1))).Bytes()
 	require.NoError(t, err)
@@ -118,7 +118,7 @@ func TestTheDepthMultiplierIsWritten(t *testing.T) {
 	require.Equal(t, 1, operators[1].options.int32(3, 0), "one filter a channel")
 }
 
-// What cannot run is not written.
+// An invalid model is not written.
 func TestAWriterRefusesWhatCannotRun(t *testing.T) {
 	w := &Writer{}
 	_, err := w.Bytes()
