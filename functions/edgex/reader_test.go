@@ -84,7 +84,7 @@ func TestReaderOutlivesItsBus(t *testing.T) {
 			payload := append(append([]byte(`{"apiVersion":"v3","requestId":"6a1c4d0e-5b7f-4c55-9d53-1f0e2a9b7c11","event":`), ev...), '}')
 			return device.Publish("events/device/svc/P/d/S", "application/json", "c", payload) == nil
 		})
-		eventually(t, time.Minute, "what was published has arrived", func() bool { return s.Counts().Accepted == round+1 })
+		eventually(t, time.Minute, "the published event has arrived", func() bool { return s.Counts().Accepted == round+1 })
 		r.end()
 	}
 	require.NoError(t, device.Close())

@@ -89,7 +89,7 @@ func TestGovernorFollowsTheLoadWithHysteresis(t *testing.T) {
 	require.Equal(t, []string{"3000000", "2000000"}, []string{s.khz(0), s.khz(1)}, "all of it immediately")
 	s.load = 95
 	s.pass(1)
-	require.Contains(t, s.Status().Reason, "90 % busy", "what is at its highest is not written again")
+	require.Contains(t, s.Status().Reason, "90 % busy", "the highest frequency is not written again")
 	require.Empty(t, s.said)
 }
 
@@ -153,7 +153,7 @@ func TestGovernorAdvisesWhereItMayNotWrite(t *testing.T) {
 	require.Len(t, s.said, 1, "said once")
 	require.Contains(t, s.said[0], "only advises")
 	require.Equal(t, "advising", s.Status().State)
-	require.InDelta(t, 1200, s.Status().MHz, 1e-9, "what it would do")
+	require.InDelta(t, 1200, s.Status().MHz, 1e-9, "the advised frequency")
 	require.Equal(t, "3000000", s.khz(0), "the others are not slowed either")
 }
 

@@ -146,7 +146,7 @@ func TestStopWaitsAndLosesNothing(t *testing.T) {
 	sink.answer()
 	require.NoError(t, <-stopped)
 	require.NoError(t, s.Stop(context.Background()), "twice is fine")
-	eventually(t, func() bool { return unacknowledged(server, "app-offload") == 10 }, "what was refused stays with the broker")
+	eventually(t, func() bool { return unacknowledged(server, "app-offload") == 10 }, "refused events stay with the broker")
 	require.Equal(t, uint64(10), s.Counts().Abandoned)
 
 	again := &testSink{}

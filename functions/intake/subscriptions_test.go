@@ -41,7 +41,7 @@ func TestTopicsThatAreNoLongerConfiguredAreUnsubscribed(t *testing.T) {
 	publishOn(t, url, "edgex/events/device/svc/profile/device/Unsigned", false, 2)
 	publishOn(t, url, "edgex/other/x", false, 3)
 	publishOn(t, url, "edgex/events/device/svc/profile/device/Float", false, 4)
-	eventually(t, func() bool { return len(sink.got()) == 1 }, "what is configured")
+	eventually(t, func() bool { return len(sink.got()) == 1 }, "the configured topic")
 	require.Equal(t, []int64{4}, sink.got())
 	require.Equal(t, uint64(1), s.Counts().Unmatched, "the others are not delivered any more")
 	require.Equal(t, uint64(2), s.Counts().Received)

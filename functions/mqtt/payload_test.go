@@ -12,7 +12,7 @@ func TestAPayloadsBufferIsOfItsSize(t *testing.T) {
 		m.allocate(n, true)
 		require.Len(t, m.Payload, n)
 		require.NotNil(t, m.Payload, "a message without a payload is one that was skipped")
-		require.Equal(t, n, cap(m.Payload), "what is appended must not reach another message")
+		require.Equal(t, n, cap(m.Payload), "appended bytes must not reach another message")
 		require.Equal(t, n <= 1<<maxPooled, m.buffer != nil)
 		if m.buffer != nil {
 			require.LessOrEqual(t, len(*m.buffer), max(2*n, 1<<minPooled))
@@ -28,5 +28,5 @@ func TestAPayloadsBufferIsOfItsSize(t *testing.T) {
 	var m Message
 	m.allocate(100, false)
 	require.Equal(t, 100, cap(m.Payload))
-	require.Nil(t, m.buffer, "what is not freed is kept, and counted by its length")
+	require.Nil(t, m.buffer, "a payload that is not freed is kept, in its exact size")
 }

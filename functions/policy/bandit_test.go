@@ -144,7 +144,7 @@ func TestForcedSamplingTellsItsChance(t *testing.T) {
 	}
 	require.InDelta(t, 0.2, float64(forced)/n, 5*math.Sqrt(0.2*0.8/n))
 	clear := b.Decide(tk, &score.Estimate{LocalTime: 30, CloudTime: 0.1}, busy(0))
-	require.InDelta(t, 1, clear.Propensity, 0, "what is ruinous is not tried")
+	require.InDelta(t, 1, clear.Propensity, 0, "a ruinous target is not tried")
 }
 
 // Exploration is harmless: no critical task, two costs that are close, and no deadline that only the chosen target meets.

@@ -83,7 +83,7 @@ func timeAlone(c *Config) {
 // The parked task and the server chosen for it match the recording: rules were learned with this behaviour.
 func TestBindingsAreAsRecorded(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
-		t.Skip("fused multiplications may turn what is all but equal")
+		t.Skip("fused multiplications may reverse near ties")
 	}
 	var out bytes.Buffer
 	for _, node := range []struct {

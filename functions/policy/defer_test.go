@@ -157,7 +157,7 @@ func TestParkedTasksKeepTheirOrder(t *testing.T) {
 		require.Len(t, left, r.waiting.Len())
 		last := -1
 		for _, h := range r.waiting.All() {
-			require.Greater(t, h.Tag.(int), last, "what is left comes in its order")
+			require.Greater(t, h.Tag.(int), last, "the remaining tasks keep their order")
 			last = h.Tag.(int)
 		}
 		require.Empty(t, r.waiting.streams)
@@ -242,6 +242,6 @@ func TestDeferDecidesAlikeAtEveryScale(t *testing.T) {
 				off++
 			}
 		}
-		require.LessOrEqual(t, off, len(want)/1000, "at scale %v: times are whole nanoseconds, which may turn what is all but equal", scale)
+		require.LessOrEqual(t, off, len(want)/1000, "at scale %v: times are whole nanoseconds, which may reverse near ties", scale)
 	}
 }

@@ -30,7 +30,7 @@ func TestAPriorOfOthersIsAsGoodAsTheirOutcomes(t *testing.T) {
 	require.NoError(t, parts.Check())
 	fresh := build(t, "bandit", never).(*bandit)
 	fresh.Prior(parts)
-	require.Empty(t, fresh.Statistics(1), "what others have learned is not passed on")
+	require.Empty(t, fresh.Statistics(1), "statistics of other nodes are not passed on")
 	e := lesson(rng, decision.Local, 2)
 	all.Observe(e)
 	fresh.Observe(e)

@@ -55,7 +55,7 @@ func TestClassesAreCorrectedApart(t *testing.T) {
 	local, _ := m.Correction(slow)
 	require.InEpsilon(t, 10, local, 0.01)
 	local, _ = m.Correction(&task.Class{Name: "quick"})
-	require.InEpsilon(t, 0.1, local, 0.01, "found by name, so that a reload keeps what was learned")
+	require.InEpsilon(t, 0.1, local, 0.01, "found by name, so that a reload keeps the correction")
 }
 
 func TestCorrectionsAreClampedAndIgnoreNonsense(t *testing.T) {

@@ -52,8 +52,8 @@ func TestAPriorPredictsAsThoseWhoGaveIt(t *testing.T) {
 	require.NoError(t, model(t).Restore(saved), "a prior alone leaves a state that can be restored")
 	require.NoError(t, m.Restore(saved))
 	local, cloud = m.Correction(class)
-	require.InDelta(t, 2, local, 0.05, "a prior outlives what is restored")
-	require.InDelta(t, 3, cloud, 0.05, "a prior outlives what is restored")
+	require.InDelta(t, 2, local, 0.05, "a prior outlives a restored state")
+	require.InDelta(t, 3, cloud, 0.05, "a prior outlives a restored state")
 	m.Prior(nil)
 	local, cloud = m.Correction(class)
 	require.InDelta(t, 1, local, 0)
@@ -103,7 +103,7 @@ func TestStatisticsBeginAnew(t *testing.T) {
 	}
 	require.NoError(t, own.Check())
 	local, _ := m.Correction(class)
-	require.InDelta(t, 2, local, 0.05, "what was learned still corrects predictions")
+	require.InDelta(t, 2, local, 0.05, "own measurements still correct predictions")
 }
 
 func TestModelsThatPredictDifferentlyDoNotMix(t *testing.T) {

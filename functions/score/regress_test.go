@@ -99,7 +99,7 @@ func TestWhatWasLearnedIsSavedAndRestored(t *testing.T) {
 	} {
 		require.Error(t, other.Restore([]byte(bad)), bad)
 	}
-	require.Equal(t, m.Estimate(tk, s), other.Estimate(tk, s), "what is refused changes nothing")
+	require.Equal(t, m.Estimate(tk, s), other.Estimate(tk, s), "a rejected state changes nothing")
 }
 
 // A saved line that no observations can have made is rejected, whichever of its numbers is wrong.

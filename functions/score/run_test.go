@@ -44,7 +44,7 @@ func TestTheWorkOfAModel(t *testing.T) {
 	require.Equal(t, 0.25*m.c.EdgeMcycles, short.QueueCycles)
 	run := &task.Task{Data: make([]byte, KB), Complexity: 50, Class: class}
 	e := m.Estimate(run, &v)
-	require.InDelta(t, 3.5, e.LocalTime, 1e-9, "what is measured under load is not corrected for it")
+	require.InDelta(t, 3.5, e.LocalTime, 1e-9, "a time measured under load is not corrected for it")
 	require.InDelta(t, 2*m.c.EdgeMcycles, e.Cycles, 1e-9)
 	unknown := &task.Task{Data: make([]byte, KB), Complexity: 50, Class: &task.Class{Name: "b", Model: "fault"}}
 	e = m.Estimate(unknown, &v)
@@ -81,11 +81,11 @@ func TestAModelUnderAnotherConfiguration(t *testing.T) {
 	}
 	local, cloud := m.Correction(class)
 	require.Greater(t, local, 1.1)
-	require.Greater(t, cloud, 1.1, "by what was measured without a class")
+	require.Greater(t, cloud, 1.1, "by measurements without a class")
 	sameLocal, sameCloud := other.Correction(class)
 	require.Equal(t, [2]float64{local, cloud}, [2]float64{sameLocal, sameCloud})
 	local, cloud = m.Correction(nil)
-	require.Equal(t, [2]float64{1, 1}, [2]float64{local, cloud}, "work without a class is not what was measured")
+	require.Equal(t, [2]float64{1, 1}, [2]float64{local, cloud}, "work without a class has no correction")
 }
 
 // Classes without room in the table are skipped when a state is restored, and the others are not.

@@ -40,7 +40,7 @@ func TestSplitLeavesSmallEventsWhole(t *testing.T) {
 		}}},
 		{"base64 with a bit set in its padding would not come back", small, newEvent().add("I", Blob, strings.Repeat("AAAA", 2000)+"AB==").event()},
 		{"base64 with a line break would not come back", small, newEvent().add("I", Blob, strings.Repeat("AAAA", 2000)+"\n").event()},
-		{"what is no base64 stays as it is", small, newEvent().add("I", Blob, strings.Repeat("*", 9000)).event()},
+		{"invalid base64 stays unchanged", small, newEvent().add("I", Blob, strings.Repeat("*", 9000)).event()},
 	}
 	for _, row := range rows {
 		tasks := Split(row.ev, always(row.class), nil)
@@ -66,7 +66,7 @@ func TestSplitArray(t *testing.T) {
 	frame := tasks[0]
 	require.Equal(t, strings.Replace(string(ev.Raw), "1, 2, 3, 4, 5", "", 1), string(frame.Data))
 	require.Equal(t, []Hole{{Resource: "V", At: ev.Readings[1].Start + 1, Length: 5, Encoding: Text}}, frame.Holes)
-	require.Equal(t, []Reading{ev.Readings[0], ev.Readings[2]}, frame.Readings, "the frame keeps what was not cut")
+	require.Equal(t, []Reading{ev.Readings[0], ev.Readings[2]}, frame.Readings, "the frame keeps the other readings")
 
 	for i, want := range []string{"1, 2", " 3, 4", " 5"} {
 		chunk := tasks[i+1]

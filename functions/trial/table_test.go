@@ -45,7 +45,7 @@ func TestAWagerIsTheOneThatIsPublished(t *testing.T) {
 	}
 	require.InDelta(t, wagerMemory, w.n, 0)
 	require.InDelta(t, 1e-6, w.variance, 1e-12, "no stake is endless")
-	require.True(t, w.bet(-1), "what was rejected stays so")
+	require.True(t, w.bet(-1), "a rejection is final")
 }
 
 func canary(t *testing.T, edit func(*policy.Config)) (*Canary, policy.Config) {
@@ -223,7 +223,7 @@ func TestOutcomesAreComparedInPairsOfAClass(t *testing.T) {
 		full.Observe(came(full, decision.Canary, true, func(e *decision.Entry) { e.Class = fmt.Sprint(i) }))
 	}
 	require.Len(t, full.waiting, maxPairs)
-	require.EqualValues(t, maxPairs+10, full.Load().Canary.Outcomes, "what is not compared is counted")
+	require.EqualValues(t, maxPairs+10, full.Load().Canary.Outcomes, "outcomes that are not compared are counted")
 }
 
 // A roll-back outlasts a reload and a restart, until something under Policy changes; a comparison outlasts a reload.

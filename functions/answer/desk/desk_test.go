@@ -167,7 +167,7 @@ func TestNothingIsConfirmedThatIsNotPublished(t *testing.T) {
 		time.Sleep(patience + 2*lastPause)
 		synctest.Wait()
 		require.Equal(t, Counts{Published: 1, Repeated: 1, Bus: 1}, b.Counts())
-		require.Equal(t, "id-e-1", b.confirmed[1].ID, "what was published before is confirmed all the same")
+		require.Equal(t, "id-e-1", b.confirmed[1].ID, "an answer published before is confirmed all the same")
 		b.Take(result(t, "e-3"))
 		synctest.Wait()
 		began := time.Now()

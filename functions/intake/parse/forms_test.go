@@ -485,7 +485,7 @@ func TestTheCorrelationIDIsBounded(t *testing.T) {
 		require.True(t, utf8.ValidString(ev.CorrelationID))
 		require.NotEmpty(t, ev.CorrelationID)
 		require.LessOrEqual(t, len(ev.CorrelationID), MaxCorrelation)
-		require.Equal(t, len(id) > MaxCorrelation, strings.HasSuffix(ev.CorrelationID, "…"), "what is cut says so")
+		require.Equal(t, len(id) > MaxCorrelation, strings.HasSuffix(ev.CorrelationID, "…"), "a cut id ends in an ellipsis")
 	}
 }
 
