@@ -45,7 +45,7 @@ type Flow struct {
 	Piece         int           // bytes that arrive together; 0 is no limit
 	Pause         time.Duration // between two such pieces
 	Stall         bool          // nothing arrives
-	Swallow       int           // MQTT's number of the packets that are lost; 0 is none
+	Swallow       int           // MQTT's number of the packets that are lost; 0 for no loss
 	Refuse        int           // MQTT's number of the packets at which the connection ends; 0 is never
 	RefuseAbove   int           // size in bytes up to which such a packet still passes
 	Limit         int           // bytes after which the connection ends; 0 is never
