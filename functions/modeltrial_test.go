@@ -75,7 +75,7 @@ func TestDriftOfTheDataIsReported(t *testing.T) {
 		}
 		return s.Status().Models.Classes[0]
 	}
-	normal := feed(2600, 5) // 500 samples, and four times as many, show what is normal
+	normal := feed(2600, 5) // 500 samples, and four times as many, define what is normal
 	require.False(t, normal.Drifted, "%+v", normal)
 	require.Empty(t, reasonsOf(s)["drift"])
 	drifted := feed(200, 9)

@@ -30,7 +30,7 @@ func TestAConsumerThatIsLateOrSlowKeepsTheOrder(t *testing.T) {
 			cfg := testConfig(t, b, "cloud")
 			cfg.Spool.RingMiB = c.ring
 			cfg.Writable.Policy.LinkDown, cfg.Writable.Policy.BacklogLimit = "deadline", 1
-			cfg.Export.ReceiptTimeout = "2s" // what the broker took before there was a consumer goes again
+			cfg.Export.ReceiptTimeout = "2s" // batches from before the consumer are published again
 			s := open(t, cfg, &bin{})
 			s.Start()
 			began := time.Now()

@@ -63,7 +63,7 @@ func TestAFileOfAnotherUserIsNotDamaged(t *testing.T) {
 	tried := 0
 	for _, name := range names {
 		if strings.HasSuffix(name, ".idx") {
-			continue // a shortcut: what is in it is read elsewhere
+			continue // a symbolic link: its target is read elsewhere
 		}
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			tried++

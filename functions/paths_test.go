@@ -222,7 +222,7 @@ func submitInOrder(t *testing.T, s *Service, rnd *rand.Rand, devices, perDevice,
 		holding := len(refused) > 0
 		mu.Unlock()
 		if !holding && rnd.IntN(4) > 0 {
-			continue // the next slice comes while this one is under way
+			continue // the next slice arrives while this one is in flight
 		}
 		out.Wait()
 		slices.SortFunc(refused, func(a, b *task.Event) int { return cmp.Compare(a.Origin, b.Origin) })

@@ -132,7 +132,7 @@ func TestFullSpool(t *testing.T) {
 			require.Positive(t, c.Local)
 			require.Zero(t, refused)
 		}},
-		{"refuse", func(t *testing.T, c status.Counts, refused int64) { // given back to the sender
+		{"refuse", func(t *testing.T, c status.Counts, refused int64) { // returned to the sender
 			require.Positive(t, refused)
 			require.Zero(t, c.Local)
 			require.Empty(t, c.Dropped)

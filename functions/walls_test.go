@@ -55,7 +55,7 @@ var walls = map[string][]string{
 	"version": {}, "halt": {},
 	"edgex": {"", "intake", "keys", "local", "receive"}, // "" is the root
 
-	"badlink": {}, // for tests; what users says keeps it out of the service
+	"badlink": {}, // for tests; users keeps it out of the service
 }
 
 // The allowed users of libraries that shape their users. The lab drives brokers as their user would.

@@ -24,7 +24,7 @@ type shelf struct {
 	dropped map[string]int
 	wake    chan struct{}
 	seq     uint64
-	liar    bool // offers what it cannot give
+	liar    bool // offers records it cannot return
 }
 
 func newShelf() *shelf {
@@ -360,7 +360,7 @@ func TestFreshRecordsGoBeforeTheBacklog(t *testing.T) {
 		s := newShelf()
 		sched := newScheduler(t, s, nil)
 		s.put(spool.Backlog, 9, "old", 1000, 100)
-		for range 50 { // fresh data now and then, never more than its share: each time it goes at once
+		for range 50 { // occasional fresh data, never above its share: it leaves immediately each time
 			_, err := sched.Next(most(t))
 			require.NoError(t, err)
 			s.put(spool.Live, 1, "new", 10, 10)

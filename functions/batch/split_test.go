@@ -130,7 +130,7 @@ func TestAnExcludedClassWaitsAndOthersGoOn(t *testing.T) {
 
 // A drain is not over while fresh records of an excluded class wait.
 func TestADrainWaitsForAnExcludedClass(t *testing.T) {
-	for _, lanes := range [][]int{nil, {9}, {1}, {9, 1}} { // of a backlog nothing is waited for, wherever it stands
+	for _, lanes := range [][]int{nil, {9}, {1}, {9, 1}} { // a backlog in any lane does not wait
 		aDrainWaits(t, lanes)
 	}
 }

@@ -97,7 +97,7 @@ func TestGapsAreExplained(t *testing.T) {
 	b := startBroker(t, anyPort, nil, nil, nil)
 	s := newShelf(t)
 	s.put("d", 10, 50)
-	s.Take(5, "a", spool.Live, 7, 1<<20, nil) // 7 stays leased: somebody is at it
+	s.Take(5, "a", spool.Live, 7, 1<<20, nil) // 7 stays leased by another taker
 	s.Drop([]uint64{1, 2}, "full")
 	s.Drop([]uint64{3}, "expired")
 	s.remove([]uint64{5}, spool.ReasonExpired)
@@ -107,7 +107,7 @@ func TestGapsAreExplained(t *testing.T) {
 	gaps := []seal.Range{{First: 1, Last: 3}, {First: 5, Last: 5}, {First: 7, Last: 7}, {First: 100, Last: 1 << 60}}
 	ask := &seal.Receipt{ID: "r", Node: node, Epoch: "e1", Created: time.Now(), Gaps: gaps}
 	b.receipt(ask)
-	b.receipt(ask) // at once again: answered once
+	b.receipt(ask) // repeated immediately: answered once
 	until(t, "the answer is there", func() bool { n := 0; b.look(func() { n = len(b.gone) }); return n > 0 })
 	time.Sleep(50 * time.Millisecond)
 	b.look(func() {

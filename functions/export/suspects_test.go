@@ -70,7 +70,7 @@ func (c *closing) serve(w *window) (done []uint64) {
 		done = append(done, ack(w, a)...)
 	}
 	c.refused++
-	for e := w.next(time.Now()); e != nil; e = w.next(time.Now()) { // what is behind it in the line
+	for e := w.next(time.Now()); e != nil; e = w.next(time.Now()) { // entries behind it
 		w.publish(e, time.Now())
 	}
 	w.lostConnection(true, time.Now())

@@ -235,7 +235,7 @@ func TestHoldsAreListedAndLoggedOnce(t *testing.T) {
 		}
 		w.remember(&isolated{seq: 6, class: "b", reason: reasonTooLarge, since: since.Add(2)})
 		w.remember(&isolated{seq: 7, class: "c", reason: reasonTooLarge, since: since.Add(2)})
-		w.trial = 6 // under way, and held all the same
+		w.trial = 6 // on trial, and still held
 		type line struct {
 			reason, class, text string
 			records             int

@@ -20,7 +20,7 @@ func TestRecordsThatCannotBeWrittenAreCountedAndReportedOnce(t *testing.T) {
 	require.NoError(t, err)
 	good, err := os.Create(filepath.Join(l.dir, decisionFile))
 	require.NoError(t, err)
-	defer good.Close() //nolint:errcheck // run closes what it wrote to last
+	defer good.Close() //nolint:errcheck // run closes the last file
 	life := func(f *os.File, records int) {
 		l.file, l.size = f, 0
 		l.queue, l.ended = make(chan decision.Entry, records), make(chan struct{})

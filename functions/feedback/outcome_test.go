@@ -220,7 +220,7 @@ func TestDecisionsAreCounted(t *testing.T) {
 		{Policy: "b", Target: "cloud", Class: "default", Count: 1},
 	}, st.Decided)
 	require.InDelta(t, 2*cost/5, st.Regret, 1e-9)
-	bad.Decision.Target = decision.Local // which changes nothing of what was counted
+	bad.Decision.Target = decision.Local // which does not change the counts
 	f.Withdraw(r, bad, s)
 	st = f.Status()
 	require.EqualValues(t, 0, st.Decided[1].Count)

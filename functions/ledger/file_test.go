@@ -122,7 +122,7 @@ func TestFilesThatCannotBeSavedAreErrors(t *testing.T) {
 	var accepted int64
 	for name, save := range map[string]func() error{
 		ledgerFile: func() error {
-			accepted++ // what has not changed is not saved
+			accepted++ // an unchanged account is not saved
 			return l.Save(dir, status.Counts{Accepted: accepted})
 		},
 		dropsFile: func() error {

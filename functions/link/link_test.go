@@ -289,7 +289,7 @@ func TestGoodputIsNotTheNoiseOfTheRoundTrip(t *testing.T) {
 		require.True(t, l.State().AtLeast)
 		require.LessOrEqual(t, l.State().Goodput, 5000/took.Seconds())
 	}
-	send(100_000, 10_200*time.Microsecond) // 10 ms of these on its way
+	send(100_000, 10_200*time.Microsecond) // 10 ms of these in flight
 	require.False(t, l.State().AtLeast)
 	require.InEpsilon(t, 10e6, l.State().Goodput, 0.01)
 	send(5000, 990*time.Microsecond)
@@ -350,7 +350,7 @@ func TestWhenAMeasurementEnds(t *testing.T) {
 	for _, c := range []struct {
 		bytes int
 		busy  time.Duration
-		more  bool // something is still on its way
+		more  bool // a message is still in flight
 		ends  bool
 	}{
 		{foldBytes, time.Millisecond, true, true},

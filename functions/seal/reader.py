@@ -89,7 +89,7 @@ def parse(msg):
             entry = dict(fields(value))
             name = entry[1].decode()
             if name in attrs:
-                raise Refused("attribute %s is there twice" % name)
+                raise Refused("duplicate attribute %s" % name)
             attrs[name] = attribute(entry[2])
         elif number == 6:
             data = value
@@ -159,7 +159,7 @@ def decrypt(attrs, data, keys):
     try:
         return box.decrypt_and_verify(data[size:-16], data[-16:])
     except ValueError:
-        raise Refused("forged, or altered on the way") from None
+        raise Refused("forged, or altered in transit") from None
 
 
 def decompress(name, data):
@@ -170,7 +170,7 @@ def decompress(name, data):
     elif name == "zstd":
         out = unzstd(data)
     else:
-        raise Refused("contentencoding %r is not known" % name)
+        raise Refused("unknown contentencoding %r" % name)
     if len(out) > LIMIT:
         raise Refused("too large")
     return out

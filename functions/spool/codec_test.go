@@ -141,7 +141,7 @@ func TestADecoderGivesZerosAfterAnError(t *testing.T) {
 		"string":  func(d *decoder) any { return d.string() },
 		"uint32":  func(d *decoder) any { return d.uint32() },
 	} {
-		d := &decoder{b: []byte{0x80}} // a number that goes on, and too short for all else
+		d := &decoder{b: []byte{0x80}} // an unterminated number, too short for anything else
 		if name == "flag" {
 			d.b = nil
 		}

@@ -32,7 +32,7 @@ type cutModel struct {
 	fs      crashFS
 	s       *Spool
 	mark    int
-	disk    atomic.Pointer[crashFS] // what the power cut left, once it was
+	disk    atomic.Pointer[crashFS] // the disk after the power cut
 	ops     atomic.Int64            // until the power cut
 
 	mu sync.Mutex
@@ -148,7 +148,7 @@ func (m *cutModel) appendSome(wait bool) error {
 		recs = append(recs, r)
 	}
 	c := make(chan error, 1)
-	m.mu.Lock() // so that confirmation finds what is in flight; Append does not wait for so little
+	m.mu.Lock() // so that confirmation finds the records in flight; Append does not block on so few
 	m.s.Append(recs, func(err error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -156,7 +156,7 @@ func (m *cutModel) appendSome(wait bool) error {
 			if _, untaken := m.flying[r.Seq]; untaken && err == nil {
 				m.known[r.Seq] = r
 				delete(m.flying, r.Seq)
-			} // after an error it is unknown what the disk has
+			} // after an error the content of the disk is unknown
 		}
 		c <- err
 	})
@@ -345,7 +345,7 @@ func powerCuts() int {
 }
 
 func TestNoPowerCutLosesWhatWasConfirmed(t *testing.T) {
-	const disks = 4 // at once: a power cut mostly waits for goroutines
+	const disks = 4 // in parallel: a power cut mostly waits for goroutines
 	for d := range disks {
 		t.Run(fmt.Sprintf("disk %d", d), func(t *testing.T) {
 			t.Parallel()

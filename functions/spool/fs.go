@@ -30,6 +30,6 @@ type File interface {
 	Preallocate(size int64) error
 	// SyncData makes the file's bytes durable, and the metadata needed to read them.
 	SyncData() error
-	// At fails where the name does not lead to this file any more.
+	// At fails if the name no longer refers to this file.
 	At(name string) error
 }

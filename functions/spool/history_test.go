@@ -321,7 +321,7 @@ func TestALookTakesTheBlocksOfItsWindow(t *testing.T) {
 		require.NoError(t, s.remember())
 	}
 	require.Greater(t, s.history.gen, uint64(8), "several blocks for each window")
-	last := s.fates.ranges[0].lo // what is below is in blocks
+	last := s.fates.ranges[0].lo // lower ones are in blocks
 	for seq := uint64(first); seq < last; seq += step {
 		require.Equal(t, "expired", s.Fate(seq), "record %d", seq)
 		require.Equal(t, FateUnknown, s.Fate(seq+1), "record %d", seq+1)

@@ -46,7 +46,7 @@ func (s *Spool) keeper(fresh bool) {
 
 // Checkpoint makes durable which records are done and dropped so far. The spool calls it every AckInterval.
 func (s *Spool) Checkpoint() error {
-	if err := s.inPlace(); err != nil { // is to be known before there is something to store
+	if err := s.inPlace(); err != nil { // reported even if there is no record to store
 		return err
 	}
 	s.mu.Lock()

@@ -28,7 +28,7 @@ func benchMemory(b *testing.B, records, size, group int) {
 	cfg.QuotaMiB = 2048
 	s := open(b, benchDir(b), cfg)
 	ring := int(cfg.RingMiB) << 20 / (size + ringCost)
-	store(b, s, min(2*ring, records/10), size, group) // with the ring full, what comes now is backlog alone
+	store(b, s, min(2*ring, records/10), size, group) // the ring is full, so new records are only backlog
 	runtime.GC()
 	before, rss := inUse(), residentMiB(b)
 	most := rss

@@ -10,8 +10,8 @@ import (
 
 const lostPlace = "was removed, moved or replaced"
 
-// A folder that is moved, replaced or removed beneath the spool takes nothing more, as the next start would not find it. The problem is reported
-// without anything to store, too. Once the folder is back all goes on.
+// A spool whose folder is moved, replaced or removed stores no more records, since the next start would not find them. The problem is also reported if
+// there is no record to store. Once the folder is back, the spool continues.
 func TestAFolderInAnotherPlaceTakesNothing(t *testing.T) {
 	for what, replace := range map[string]func(dir string) error{
 		"moved":    func(string) error { return nil },
@@ -48,7 +48,7 @@ func TestAFolderInAnotherPlaceTakesNothing(t *testing.T) {
 	require.ErrorContains(t, s.Close(), lostPlace)
 }
 
-// A file that is removed beneath the spool takes nothing more: a segment is given up for a new one, and a slot of the state is reported.
+// A removed file takes no more records: a segment is replaced by a new one, and a slot of the state is reported.
 func TestAFileThatIsRemovedTakesNothing(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.AckInterval = "1h"

@@ -48,7 +48,7 @@ func TestPagingChangesNoAnswer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := DefaultConfig()
 		cfg.Sync, cfg.AckInterval = SyncNone, "1h"
-		fake := clock.NewFake(time.Unix(1, 0)) // of both: they would be of different ages else, by what the machine took between
+		fake := clock.NewFake(time.Unix(1, 0)) // shared by both, so that their records have equal ages
 		var two [2]*Spool
 		for i := range two {
 			s, err := Open("/spool", cfg, WithFS(crashFS{vfs.NewCrashableMem(), func() {}}), WithClock(clock.New(fake)), small(200<<10, 8<<10, 4<<10))
@@ -316,7 +316,7 @@ func TestARewriteThatFailsLosesNothing(t *testing.T) {
 			held, begun, passed := balanced(t, s).Held, false, 0
 			disk.set(func(op, file string, _ int) (int, error) {
 				begun = begun || op == "create" && file == temp
-				if !begun || op != fails.op || op == "write" && file != temp { // what is read may have been made under another name
+				if !begun || op != fails.op || op == "write" && file != temp { // a file read may have been created under another name
 					return 0, nil
 				}
 				if passed++; passed > fails.after {

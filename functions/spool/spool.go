@@ -117,7 +117,7 @@ type Spool struct {
 	group  sync.WaitGroup // the keeper
 	comm   sync.WaitGroup // the committer
 	lock   io.Closer
-	folder File // to see whether somebody moves or removes it
+	folder File // detects that the folder was moved or removed
 }
 
 // limits is the configuration in the units of the code.
@@ -339,7 +339,7 @@ func (s *Spool) report(err error) {
 	}
 }
 
-// inPlace fails where the folder is no longer where the next start looks for it: what is stored in it now would be lost.
+// inPlace fails if the folder is no longer at its path: the next start would not find records stored now.
 func (s *Spool) inPlace() error { return s.folder.At(s.dir) }
 
 func (s *Spool) path(name string) string { return s.dir + "/" + name }

@@ -53,7 +53,7 @@ type one struct {
 	outcomes int
 	counted  int  // for overload
 	stood    int  // for what overload makes of it locally
-	amended  int  // as it goes to the cloud after all, with what failed or with what had no room
+	amended  int  // decisions amended because the task is sent after all: failed, or without room
 	here     bool // the local workers have or had it
 }
 
@@ -374,7 +374,7 @@ func TestNoParkedTaskIsLostOrSentTwice(t *testing.T) {
 			ended := make(chan error)
 			go func() { ended <- shut(t.Context()) }()
 			synctest.Wait()
-			w.arrive(2, true) // too late: what is durable now is sent
+			w.arrive(2, true) // too late: tasks durable now are sent
 			for synctest.Wait(); w.finish(local.ErrClosed); synctest.Wait() {
 			}
 			require.NoError(t, <-ended)
