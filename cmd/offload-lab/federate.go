@@ -11,6 +11,7 @@ import (
 	"app-offload/cmd/offload-lab/internal/sim"
 	"app-offload/cmd/offload-lab/internal/together"
 	"app-offload/functions/fleet"
+	"app-offload/functions/policy"
 )
 
 // federateVerb prints one table per policy.
@@ -33,7 +34,11 @@ func federateVerb(ctx context.Context, args []string) error {
 	}
 	terms := fleet.DefaultTerms()
 	terms.Epsilon = t.Epsilon
-	if err := errors.Join(terms.Validate(), t.Config.Validate()); err != nil {
+	err := errors.Join(terms.Validate(), t.Config.Validate())
+	for name := range strings.SplitSeq(*names, ",") {
+		err = errors.Join(err, policy.Known(strings.TrimSpace(name)))
+	}
+	if err != nil {
 		return err
 	}
 	for _, part := range []struct {

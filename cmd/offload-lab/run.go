@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -45,8 +44,8 @@ func runVerb(ctx context.Context, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if !(o.rate > 0) || math.IsInf(o.rate, 1) {
-		return fmt.Errorf("-rate %g: must be above 0, such as 20", o.rate)
+	if !(o.rate >= 0.001 && o.rate <= 1e6) { // beyond, the time between two events is none, or overflows
+		return fmt.Errorf("-rate %g: must be within 0.001 and 1000000, such as 20", o.rate)
 	}
 	if o.duration < 0 {
 		return fmt.Errorf("-duration %v: must not be below 0, such as 20s", o.duration)

@@ -31,7 +31,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -67,8 +66,8 @@ type Config struct {
 // Validate checks the configuration.
 func (c *Config) Validate() error {
 	_, err := chosen(c.Kinds)
-	if !(c.Rate >= 0) || math.IsInf(c.Rate, 1) {
-		err = errors.Join(err, fmt.Errorf("-rate %g: must be a number of at least 0, such as 200", c.Rate))
+	if !(c.Rate >= 0 && c.Rate <= 1e6) {
+		err = errors.Join(err, fmt.Errorf("-rate %g: must be within 0 and 1000000, such as 200", c.Rate))
 	}
 	if c.CheckEvery <= 0 {
 		err = errors.Join(err, fmt.Errorf("-check %d: must be above 0, such as 10", c.CheckEvery))

@@ -78,6 +78,16 @@ func (c *LiveConfig) Validate() error {
 	if len(c.Settings) == 0 || len(c.Policies) == 0 {
 		problems = append(problems, errors.New("needs at least one setting and one policy"))
 	}
+	return errors.Join(append(problems, known(c.Policies))...)
+}
+
+// known names the policies that do not exist.
+func known(names []string) error {
+	var problems []error
+	for _, name := range names {
+		_, err := configured(name)
+		problems = append(problems, err)
+	}
 	return errors.Join(problems...)
 }
 

@@ -50,6 +50,7 @@ func (c *LoadConfig) Validate() error {
 			problems = append(problems, fmt.Errorf("-loads %g: must be within 0.05–20", l))
 		}
 	}
+	problems = append(problems, known(c.Policies))
 	if c.Duration < time.Second || c.Duration > 24*time.Hour {
 		problems = append(problems, fmt.Errorf("-duration %v: must be within 1s–24h", c.Duration))
 	}
