@@ -27,7 +27,7 @@ func TestShippedBoundsAreGenerated(t *testing.T) {
 			changed := Default()
 			require.NoError(t, Walk(&changed, func(other Key) error {
 				if slices.Equal(other.Path, k.Path) {
-					return set(other.Value, value)
+					return set(other.Value, value, 10)
 				}
 				return nil
 			}))

@@ -73,7 +73,7 @@ func ApplyEnv(c *Config, lookup func(string) (string, bool)) (used []string, err
 			return nil
 		}
 		used = append(used, k.Env())
-		if err := set(k.Value, text); err != nil {
+		if err := set(k.Value, text, 10); err != nil {
 			return fmt.Errorf("%s = %q: %w", k.Env(), text, err)
 		}
 		return nil
@@ -81,7 +81,8 @@ func ApplyEnv(c *Config, lookup func(string) (string, bool)) (used []string, err
 	return used, err
 }
 
-func set(v reflect.Value, text string) error {
+// set converts text to the type of v. A whole number is in that base; 0 goes by its prefix, as in Go.
+func set(v reflect.Value, text string, base int) error {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)
@@ -98,7 +99,7 @@ func set(v reflect.Value, text string) error {
 		}
 		v.SetFloat(f)
 	default:
-		n, err := strconv.ParseInt(text, 10, 64)
+		n, err := strconv.ParseInt(text, base, 64)
 		if err != nil || !v.CanInt() || v.OverflowInt(n) {
 			return fmt.Errorf("is not a whole number")
 		}
@@ -134,7 +135,7 @@ func Overruled(c Config, lookup func(string) (string, bool)) []string {
 			return nil
 		}
 		want := reflect.New(k.Value.Type()).Elem()
-		if err := set(want, text); err != nil || !want.Equal(k.Value) {
+		if err := set(want, text, 10); err != nil || !want.Equal(k.Value) {
 			lines = append(lines, fmt.Sprintf("the variable %s has no effect: the configuration provider has another value for %s, which takes precedence; change it there, or start with -o",
 				k.Env(), strings.Join(k.Path, ".")))
 		}

@@ -100,7 +100,7 @@ func TestTextsOfEachKind(t *testing.T) {
 		{&none, "1", "is not a whole number"},
 	} {
 		v := reflect.ValueOf(c.to).Elem()
-		err := set(v, c.text)
+		err := set(v, c.text, 10)
 		if c.want != "" {
 			require.EqualError(t, err, c.want, c.text)
 			continue

@@ -42,7 +42,7 @@ func TestShippedConfigurationIsTheDefault(t *testing.T) {
 		if node == nil {
 			return fmt.Errorf("%s is not in the shipped file", strings.Join(k.Path, "."))
 		}
-		return set(k.Value, node.Value)
+		return set(k.Value, node.Value, 10)
 	}))
 	require.Equal(t, Default(), have)
 	require.NoError(t, have.Validate())

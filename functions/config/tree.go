@@ -51,7 +51,7 @@ func graftValue(path []string, v reflect.Value, in any) error {
 	case section:
 		return fmt.Errorf("%s: is a value, not a folder", key)
 	}
-	if err := set(v, strings.TrimSpace(text)); err != nil {
+	if err := set(v, text, 0); err != nil { // blanks and a leading 0 mean what they mean to the next start
 		return fmt.Errorf("%s = %q: %w", key, text, err)
 	}
 	return nil

@@ -54,11 +54,14 @@ func TestFromTree(t *testing.T) {
 	require.True(t, w.Classes["pump"].NeverLeave)
 	require.NoError(t, w.Validate())
 
-	w, err = FromTree(base, map[string]any{"Batch": map[string]any{"MaxKiB": " 7 "}})
+	w, err = FromTree(base, map[string]any{"Batch": map[string]any{"MaxKiB": "0x10", "MaxCount": "010"}})
 	require.NoError(t, err)
-	require.Equal(t, 7, w.Batch.MaxKiB)
+	require.Equal(t, []int{16, 8}, []int{w.Batch.MaxKiB, w.Batch.MaxCount}, "as the next start reads it")
 	require.Equal(t, base.Batch.MaxAge, w.Batch.MaxAge)
 	require.Empty(t, w.Classes)
+	w, err = FromTree(base, map[string]any{"Policy": map[string]any{"Default": "defer\n"}})
+	require.NoError(t, err)
+	require.ErrorContains(t, w.Validate(), "Policy.Default = \"defer\\n\"", "the next start would fail by it")
 	w, err = FromTree(base, map[string]any{})
 	require.ErrorContains(t, err, "Offload/Writable is empty")
 	require.Equal(t, base, w)
@@ -69,7 +72,7 @@ func TestFromTreeNamesWhatCannotBeRead(t *testing.T) {
 	base := Default().Writable
 	bad := tree(t, base)
 	bad["Batch"].(map[string]any)["MaxKiB"] = "many"
-	bad["Batch"].(map[string]any)["MaxCount"] = "7"
+	bad["Batch"].(map[string]any)["MaxCount"] = "7\n" // the next start would fail by it
 	bad["Classes"].(map[string]any)["camera"].(map[string]any)["NeverLeave"] = "perhaps"
 	bad["Classes"].(map[string]any)["default"].(map[string]any)["NeverLeave"] = "" // or an emptied value would let the data leave
 	bad["Policy"].(map[string]any)["CostTime"] = " "
@@ -77,8 +80,8 @@ func TestFromTreeNamesWhatCannotBeRead(t *testing.T) {
 	bad["Score"].(map[string]any)["WireShare"] = map[string]any{"x": "1"}
 	w, err := FromTree(base, bad)
 	require.Equal(t, base, w)
-	for _, want := range []string{`Offload.Writable.Batch.MaxKiB = "many"`, `Offload.Writable.Classes.camera.NeverLeave = "perhaps"`, `Offload.Writable.Classes.default.NeverLeave = "": is neither true nor false`, `CostTime = " ": is not a number`, "Offload.Writable.Score.WireShare: is a value", `Offload.Writable.Score.RadioJoules = "few": is not a number`} {
+	for _, want := range []string{`Offload.Writable.Batch.MaxKiB = "many"`, `Offload.Writable.Classes.camera.NeverLeave = "perhaps"`, `Offload.Writable.Classes.default.NeverLeave = "": is neither true nor false`, `CostTime = " ": is not a number`, `MaxCount = "7\n": is not a whole number`, "Offload.Writable.Score.WireShare: is a value", `Offload.Writable.Score.RadioJoules = "few": is not a number`} {
 		require.ErrorContains(t, err, want)
 	}
-	require.Len(t, strings.Split(err.Error(), "\n"), 6)
+	require.Len(t, strings.Split(err.Error(), "\n"), 7)
 }
