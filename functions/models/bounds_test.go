@@ -155,6 +155,9 @@ func TestPicturesAreFitted(t *testing.T) {
 		require.NoError(t, err, name)
 		require.Equal(t, c.want, got.data, name)
 	}
+	for size, want := range map[[2]int][]float32{{1, 100}: {0, 1, 2, 3}, {100, 1}: {1, 5}} {
+		require.Equal(t, want, p.crop(size[0], size[1]).data, "of a picture that narrow a line is left")
+	}
 	_, err := (&Input{Resize: "none"}).fit(p, 2, 2)
 	require.ErrorContains(t, err, "4×2 pixels, the model wants 2×2")
 }

@@ -34,6 +34,7 @@ func TestManifestsThatAreRefused(t *testing.T) {
 		"variant":            func(m *Manifest) { m.Variant = "fog" },
 		"engine":             func(m *Manifest) { m.Engine = "torch" },
 		"file":               func(m *Manifest) { m.File = "../model" },
+		"file = \"a/b\"":     func(m *Manifest) { m.File = "a/b" },
 		"file = \".model\"":  func(m *Manifest) { m.File = ".model" },
 		"file = \"manifest":  func(m *Manifest) { m.File = ManifestFile },
 		"sha256":             func(m *Manifest) { m.SHA256 = strings.ToUpper(m.SHA256) },
