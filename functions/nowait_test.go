@@ -27,7 +27,7 @@ func TestTheServiceBuildsWithoutLateBinding(t *testing.T) {
 		gone(file)
 	}
 	for file, part := range map[string]string{
-		"pipeline.go": "\t\tp.parker.park, // or not yet: durable and undecided\n", "service.go": ", s.openParking", "policy/list.go": "\t\t{deferInfo, newDefer},\n",
+		"pipeline.go": "\t\tp.parker.park, // park: durable and undecided\n", "service.go": ", s.openParking", "policy/list.go": "\t\t{deferInfo, newDefer},\n",
 	} {
 		raw, err := os.ReadFile(file)
 		require.NoError(t, err)
