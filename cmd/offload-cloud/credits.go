@@ -144,13 +144,13 @@ func (f *creditsFlags) read(public ed25519.PublicKey) (*credit.Book, error) {
 // settler adds settlements to a ledger. It holds the lock on the file, so there is one for each ledger.
 type settler struct {
 	*creditsFlags
-	file    ledgerFile
-	key     ed25519.PrivateKey
-	db      *store.Store
-	publish func(context.Context, []*seal.Note) error
-	book    *credit.Book // nil if it must be read again
-	log     *slog.Logger
-	aside   sync.WaitGroup // publications in the background
+	file       ledgerFile
+	key        ed25519.PrivateKey
+	db         *store.Store
+	publish    func(context.Context, []*seal.Note) error
+	book       *credit.Book // nil if it must be read again
+	log        *slog.Logger
+	background sync.WaitGroup // publications in the background
 }
 
 // ledgerFile is the file that settlements are appended to.
@@ -182,8 +182,8 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 	defer stop()
 	s.publish = publish
 	if f.every > 0 {
-		s.publish = s.beside(publish)
-		defer s.aside.Wait()
+		s.publish = s.inBackground(publish)
+		defer s.background.Wait()
 	}
 	for {
 		err := s.settle(ctx)
@@ -203,9 +203,9 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 	}
 }
 
-// beside publishes in the background, so that an unreachable broker does not delay settlements. During a publication, new balances are skipped; the
+// inBackground publishes in the background, so that an unreachable broker does not delay settlements. During a publication, new balances are skipped; the
 // next settlement publishes them.
-func (s *settler) beside(publish func(context.Context, []*seal.Note) error) func(context.Context, []*seal.Note) error {
+func (s *settler) inBackground(publish func(context.Context, []*seal.Note) error) func(context.Context, []*seal.Note) error {
 	free := make(chan struct{}, 1)
 	return func(ctx context.Context, notes []*seal.Note) error {
 		select {
@@ -213,7 +213,7 @@ func (s *settler) beside(publish func(context.Context, []*seal.Note) error) func
 		default:
 			return nil
 		}
-		s.aside.Go(func() {
+		s.background.Go(func() {
 			if err := publish(ctx, notes); err != nil && ctx.Err() == nil {
 				s.log.Error("publishing balances failed, retrying", "error", err)
 			}

@@ -208,7 +208,7 @@ func TestBalancesArePublishedBesideSettlements(t *testing.T) {
 		s, log := &settler{}, &buffer{}
 		s.log = slog.New(slog.NewTextHandler(log, nil))
 		var published []string
-		publish := s.beside(func(ctx context.Context, notes []*seal.Note) error {
+		publish := s.inBackground(func(ctx context.Context, notes []*seal.Note) error {
 			published = append(published, notes[0].ID)
 			time.Sleep(30 * time.Second)
 			return errors.New("no connection")
@@ -218,9 +218,9 @@ func TestBalancesArePublishedBesideSettlements(t *testing.T) {
 			require.NoError(t, publish(t.Context(), []*seal.Note{{ID: id}}))
 		}
 		require.Zero(t, time.Since(began))
-		s.aside.Wait()
+		s.background.Wait()
 		require.NoError(t, publish(t.Context(), []*seal.Note{{ID: "4"}}))
-		s.aside.Wait()
+		s.background.Wait()
 		require.Equal(t, []string{"1", "4"}, published)
 		require.Equal(t, 2, strings.Count(log.String(), "no connection"))
 	})

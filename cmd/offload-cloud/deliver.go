@@ -82,7 +82,7 @@ func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.Fil
 	}
 	signature, err := root.ReadFile(models.SignatureFile)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the signature (nodes take signed versions only; make it with minisign -S -s KEY -m %s): %w",
+		return nil, nil, fmt.Errorf("reading the signature (nodes accept only signed versions; sign with minisign -S -s KEY -m %s): %w",
 			filepath.Join(folder, models.ManifestFile), err)
 	}
 	if rollback && models.Rollback(signature).Compare(m.Version) < 0 {

@@ -52,7 +52,7 @@ func (r *Room) saveBudgets() error {
 		err = models.WriteFile(r.store.Root(), budgetsFile, b)
 	}
 	if err != nil {
-		return fmt.Errorf("keeping the budgets of hard examples: %w", err)
+		return fmt.Errorf("saving the budgets of hard examples: %w", err)
 	}
 	r.saved = taken
 	return nil

@@ -289,7 +289,7 @@ func (r *Room) ReadsAll(t *task.Task) bool {
 
 var (
 	errOff   = errors.New("there are no models on this node: set Offload.Models.Directory")
-	errPiece = errors.New("the event was cut into pieces, and a model reads whole events")
+	errPiece = errors.New("the event is cut, and models read only whole events")
 )
 
 func (r *Room) reads(w *work, t *task.Task) (string, error) {

@@ -224,7 +224,7 @@ func TestWhatAModelReads(t *testing.T) {
 	piece := b.task("pump", sure)
 	piece.Of = 2
 	require.False(t, b.ReadsAll(piece))
-	require.Contains(t, b.Stats().Classes[0].BadInput, "pieces")
+	require.Contains(t, b.Stats().Classes[0].BadInput, "the event is cut")
 	require.EqualValues(t, 1, b.Stats().Classes[0].Unread)
 
 	off := openRoom(t, func(c *Config, _ *task.ClassConfig) { c.Directory = "" })

@@ -106,7 +106,7 @@ func parseChain(text string) (*chain, error) {
 		problems = append(problems, p.errs...)
 		if (op.last || p.ends) && i < len(words)-1 {
 			problems = append(problems, &SpecError{
-				Operator: op.Name, Problem: "gives nothing to an operator after it", Example: "deadband band=0.5 | " + op.Example,
+				Operator: op.Name, Problem: "must be the last operator of its chain", Example: "deadband band=0.5 | " + op.Example,
 			})
 		}
 		c.name, c.custom, c.remembers = name, name != op.Name, c.remembers || !op.forgets
@@ -121,7 +121,7 @@ func parseChain(text string) (*chain, error) {
 func parseOperator(text string) (*Operator, *params, error) {
 	words := strings.Fields(text)
 	if len(words) == 0 {
-		return nil, nil, &SpecError{Problem: "nothing stands on one side of the bar", Example: "deadband band=0.5 | summary window=60s"}
+		return nil, nil, &SpecError{Problem: "one side of the bar is empty", Example: "deadband band=0.5 | summary window=60s"}
 	}
 	op := find(words[0])
 	if op == nil {

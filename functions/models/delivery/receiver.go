@@ -18,7 +18,7 @@ import (
 // Errors that callers branch on.
 var (
 	ErrNoOffer = errors.New("a chunk of a model that was not offered, or is complete")
-	ErrGivenUp = errors.New("given up after several downloads with a wrong digest")
+	ErrGivenUp = errors.New("several downloads had a wrong digest")
 )
 
 // Config bounds a receiver. Zero values select the defaults.

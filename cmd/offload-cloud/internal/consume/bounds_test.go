@@ -101,10 +101,10 @@ func TestMQTTSkipsWhatIsTooLarge(t *testing.T) {
 	address := mosquittotest.Start(t, "")
 	in := make(chan *Message, 10)
 	m := NewMQTT(MQTTConfig{URL: "tcp://" + address, ID: "consumer", Max: 1 << 20, Log: slog.New(slog.DiscardHandler)})
-	standing := make(chan struct{}, 10)
-	m.OnStanding(func() { standing <- struct{}{} })
+	subscribed := make(chan struct{}, 10)
+	m.OnSubscribed(func() { subscribed <- struct{}{} })
 	require.NoError(t, m.Start(t.Context(), func(m *Message) bool { in <- m; go m.Ack(); return true }))
-	<-standing
+	<-subscribed
 	client := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + address).SetClientID("sender"))
 	require.NoError(t, wait(client.Connect()))
 	defer client.Disconnect(10)
@@ -122,7 +122,7 @@ func TestMQTTSkipsWhatIsTooLarge(t *testing.T) {
 	require.Len(t, (<-in).Payload, 11)
 
 	m.Redeliver() // a new connection is a new subscription
-	<-standing
+	<-subscribed
 	m.Close()
 }
 
@@ -292,11 +292,11 @@ func TestReceiptsNameSessionConflictsAndLimits(t *testing.T) {
 // announcing is a pipe whose subscription the test establishes.
 type announcing struct {
 	*pipe
-	stands func()
-	fail   error
+	subscribed func()
+	fail       error
 }
 
-func (a *announcing) OnStanding(f func()) { a.stands = f }
+func (a *announcing) OnSubscribed(f func()) { a.subscribed = f }
 
 func (a *announcing) Publish(ctx context.Context, out []Outgoing) error {
 	return errors.Join(a.fail, a.pipe.Publish(ctx, out))
@@ -315,7 +315,7 @@ func TestTheConsumerAnnouncesItselfEachTimeItsSubscriptionStands(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, a.out)
 		for i := range 3 {
-			a.stands()
+			a.subscribed()
 			synctest.Wait()
 			require.Len(t, a.out, i+1)
 			require.Equal(t, seal.AnnouncementTopic, a.out[i].Topic)

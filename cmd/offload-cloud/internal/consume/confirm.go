@@ -49,7 +49,7 @@ func (c *Consumer) confirmAll(ctx context.Context, in <-chan *stored) {
 		for _, result := range s.results {
 			c.printed.print(result.Fresh)
 		}
-		c.askAgain()
+		c.requestRedelivery()
 	}
 }
 
@@ -70,10 +70,10 @@ func (c *Consumer) sendReceipts(ctx context.Context, out []Outgoing) {
 	c.Counts.Receipts.Add(int64(len(out)))
 }
 
-// stands signals that the subscription is established.
-func (c *Consumer) stands() {
+// subscribed signals that the subscription is established.
+func (c *Consumer) subscribed() {
 	select {
-	case c.standing <- struct{}{}:
+	case c.subscriptions <- struct{}{}:
 	default: // an announcement is already pending
 	}
 }
@@ -82,7 +82,7 @@ func (c *Consumer) stands() {
 func (c *Consumer) announceAll(ctx context.Context) {
 	for {
 		select {
-		case <-c.standing:
+		case <-c.subscriptions:
 		case <-c.stopping:
 			return
 		}
@@ -192,8 +192,8 @@ func (c *Consumer) noteFull(r *store.Result) {
 	c.failing("setting unreadable messages aside", err)
 }
 
-// askAgain asks the broker to redeliver refused messages once there is room.
-func (c *Consumer) askAgain() {
+// requestRedelivery asks the broker to redeliver refused messages once there is room.
+func (c *Consumer) requestRedelivery() {
 	if c.refused.Load() && c.Counts.StoreUp.Load() && c.roomy() && c.refused.CompareAndSwap(true, false) {
 		c.Log.Info("asking the broker to redeliver messages refused while the queue was full", "refused", c.Counts.Refused.Load())
 		c.Transport.Redeliver()

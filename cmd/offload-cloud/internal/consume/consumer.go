@@ -68,8 +68,8 @@ type Transport interface {
 
 // Announcer is a Transport that reports each new subscription, at the start and after each loss.
 type Announcer interface {
-	// OnStanding sets the function to call for each new subscription. Call it before Start; f must not block.
-	OnStanding(f func())
+	// OnSubscribed sets the function to call for each new subscription. Call it before Start; f must not block.
+	OnSubscribed(f func())
 }
 
 // Storage is the store interface of the consumer.
@@ -141,20 +141,20 @@ type Consumer struct {
 
 	Counts Counts
 
-	slots     *semaphore.Weighted // messages in the queue or being stored
-	bytes     *semaphore.Weighted // bytes of these messages
-	lanes     []lane
-	stopping  chan struct{}
-	standing  chan struct{} // signals a new subscription, to be announced
-	printed   *printer      // nil without Lines
-	groupMax  atomic.Int64  // current limit of the records of a transaction
-	heldUp    [lanesMax]held
-	heldBytes atomic.Int64 // bytes of the blocked messages
-	owed      atomic.Bool  // messages were left with the broker because too many are blocked
-	refused   atomic.Bool  // messages were refused and must be requested from the broker again
-	gaps      map[streamKey]uint64
-	conflicts map[streamKey]bool // streams with logged conflicts
-	once      say.Once           // logged failures and quarantine reasons
+	slots         *semaphore.Weighted // messages in the queue or being stored
+	bytes         *semaphore.Weighted // bytes of these messages
+	lanes         []lane
+	stopping      chan struct{}
+	subscriptions chan struct{} // signals a new subscription, to be announced
+	printed       *printer      // nil without Lines
+	groupMax      atomic.Int64  // current limit of the records of a transaction
+	heldUp        [lanesMax]held
+	heldBytes     atomic.Int64 // bytes of the blocked messages
+	owed          atomic.Bool  // messages were left with the broker because too many are blocked
+	refused       atomic.Bool  // messages were refused and must be requested from the broker again
+	gaps          map[streamKey]uint64
+	conflicts     map[streamKey]bool // streams with logged conflicts
+	once          say.Once           // logged failures and quarantine reasons
 }
 
 // Run consumes until ctx ends, then stores the queued messages within the grace and closes the transport. It calls ready once, when the subscription
@@ -176,7 +176,7 @@ func (c *Consumer) Run(ctx context.Context, ready func()) error {
 		work.Go(func() { c.answerAll(hard) })
 	}
 	if a, ok := c.Transport.(Announcer); ok {
-		a.OnStanding(c.stands)
+		a.OnSubscribed(c.subscribed)
 	}
 
 	err := c.Transport.Start(ctx, c.deliver)
@@ -213,7 +213,7 @@ func (c *Consumer) prepare() {
 	}
 	c.stopping = make(chan struct{})
 	c.gaps = map[streamKey]uint64{}
-	c.standing = make(chan struct{}, 1)
+	c.subscriptions = make(chan struct{}, 1)
 	c.groupMax.Store(int64(c.Limits.GroupRecords))
 	c.conflicts = map[streamKey]bool{}
 	c.printed = newPrinter(c.Lines, &c.Counts, c.Limits.Patience, c.Log)

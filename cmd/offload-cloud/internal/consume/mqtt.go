@@ -34,13 +34,13 @@ type MQTTConfig struct {
 
 // MQTT is a Transport over MQTT 3.1.1 with a persistent session, QoS 1 and manual acknowledgements.
 type MQTT struct {
-	cfg      MQTTConfig
-	keeper   mqtt.Keeper
-	ctx      context.Context // ends when Close begins
-	cancel   context.CancelFunc
-	done     sync.WaitGroup
-	patience time.Duration // timeout of a subscription
-	standing func()        // called for each new subscription
+	cfg          MQTTConfig
+	keeper       mqtt.Keeper
+	ctx          context.Context // ends when Close begins
+	cancel       context.CancelFunc
+	done         sync.WaitGroup
+	patience     time.Duration // timeout of a subscription
+	onSubscribed func()        // called for each new subscription
 
 	deliver func(*Message) bool
 	fatal   chan error
@@ -56,7 +56,7 @@ type MQTT struct {
 // NewMQTT returns a transport; Start connects it.
 func NewMQTT(cfg MQTTConfig) *MQTT {
 	m := &MQTT{
-		cfg: cfg, fatal: make(chan error, 1), ready: make(chan struct{}), patience: connectTimeout, standing: func() {},
+		cfg: cfg, fatal: make(chan error, 1), ready: make(chan struct{}), patience: connectTimeout, onSubscribed: func() {},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
@@ -68,8 +68,8 @@ const (
 	writeTimeout   = 10 * time.Second
 )
 
-// OnStanding sets the function to call after each granted subscription.
-func (m *MQTT) OnStanding(f func()) { m.standing = f }
+// OnSubscribed sets the function to call after each granted subscription.
+func (m *MQTT) OnSubscribed(f func()) { m.onSubscribed = f }
 
 // Start connects, retrying without limit, and returns when the subscription is established. A broker that refuses the subscription will refuse it
 // again, so a refusal is an error.
@@ -175,7 +175,7 @@ func (m *MQTT) subscribe(s *mqtt.Session) {
 	}
 	m.said.New("refused", "")
 	m.up.Store(true)
-	m.standing()
+	m.onSubscribed()
 	m.cfg.Log.Info("subscribed", "broker", m.cfg.URL, "session", m.cfg.ID)
 	m.once.Do(func() { close(m.ready) })
 }
@@ -355,7 +355,7 @@ func (a *acks) write() {
 	defer func() { a.writing = false }()
 	for {
 		var due []mqtt.Message
-		a.hurry()
+		a.passOverdue()
 		for len(a.queue) > 0 && a.queue[0].state != ackOpen {
 			if a.queue[0].state == ackDone {
 				due = append(due, a.queue[0].message)
@@ -373,8 +373,8 @@ func (a *acks) write() {
 	}
 }
 
-// hurry passes the messages that delay one that was done longer ago than the patience. The caller holds the lock.
-func (a *acks) hurry() {
+// passOverdue passes the messages that delay one that was done longer ago than the patience. The caller holds the lock.
+func (a *acks) passOverdue() {
 	patience := cmp.Or(a.patience, Limits{}.withDefaults().Patience)
 	first := slices.IndexFunc(a.queue, func(one *ack) bool { return one.state == ackDone })
 	if first <= 0 {

@@ -158,7 +158,7 @@ func TestMQTTOutlivesARefusal(t *testing.T) {
 	address := strange(t, func(asked int64) int { return []int{1, 0x80, 0x80, 0x80, 0}[min(asked, 5)-1] }, make(chan []string, 10))
 	m := NewMQTT(MQTTConfig{URL: "tcp://" + address, ID: "consumer", Log: slog.New(slog.NewTextHandler(&log, nil))})
 	granted := make(chan struct{}, 10)
-	m.OnStanding(func() { granted <- struct{}{} })
+	m.OnSubscribed(func() { granted <- struct{}{} })
 	require.NoError(t, m.Start(t.Context(), (&inbox{}).deliver))
 	<-granted
 	<-granted

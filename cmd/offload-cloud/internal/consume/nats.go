@@ -52,7 +52,7 @@ type NATS struct {
 	cancel  context.CancelFunc
 	said    say.Once
 
-	standing func() // called each time the consumer is available
+	onSubscribed func() // called each time the consumer is available
 }
 
 // NewNATS returns a transport; Start connects it.
@@ -60,11 +60,11 @@ func NewNATS(cfg NATSConfig) *NATS {
 	if cfg.Replay == 0 {
 		cfg.Replay = 1000
 	}
-	return &NATS{cfg: cfg, cancel: func() {}, standing: func() {}}
+	return &NATS{cfg: cfg, cancel: func() {}, onSubscribed: func() {}}
 }
 
-// OnStanding sets the function to call when a server is connected and the consumer is available, at the start and after each loss.
-func (n *NATS) OnStanding(f func()) { n.standing = f }
+// OnSubscribed sets the function to call when a server is connected and the consumer is available, at the start and after each loss.
+func (n *NATS) OnSubscribed(f func()) { n.onSubscribed = f }
 
 // Start connects and returns when the consumer is available, however long the cluster takes.
 func (n *NATS) Start(ctx context.Context, deliver func(*Message) bool) error {
@@ -84,7 +84,7 @@ func (n *NATS) Start(ctx context.Context, deliver func(*Message) bool) error {
 	n.cancel = cancel
 	n.up.Store(true)
 	n.cfg.Log.Info("subscribed", "servers", n.cfg.URLs, "consumer", n.cfg.Durable)
-	n.standing()
+	n.onSubscribed()
 	n.done.Go(func() { n.keep(life, js, consumer) })
 	return nil
 }
@@ -104,7 +104,7 @@ func (n *NATS) connect() error {
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) {
 			if n.said.New("connect", ""); n.up.Load() {
-				n.standing()
+				n.onSubscribed()
 			}
 		}),
 	}
@@ -177,7 +177,7 @@ func (n *NATS) keep(ctx context.Context, js jetstream.JetStream, consumer jetstr
 			return
 		}
 		n.up.Store(true)
-		n.standing()
+		n.onSubscribed()
 	}
 }
 

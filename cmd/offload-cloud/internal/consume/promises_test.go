@@ -367,20 +367,20 @@ func TestWhatWasRefusedIsAskedForWhenItCanBeTaken(t *testing.T) {
 	c, _ := prepared(Limits{QueueMessages: 2})
 	p := &pipe{}
 	c.Transport = p
-	c.askAgain()
+	c.requestRedelivery()
 	require.Zero(t, p.asked(), "nothing was refused")
 	c.refused.Store(true)
 	c.Counts.StoreUp.Store(false)
-	c.askAgain()
+	c.requestRedelivery()
 	require.Zero(t, p.asked(), "the store fails")
 	c.Counts.StoreUp.Store(true)
 	c.lanes[0].queue <- &Message{}
 	c.lanes[0].queue <- &Message{}
-	c.askAgain()
+	c.requestRedelivery()
 	require.Zero(t, p.asked(), "there is no room")
 	<-c.lanes[0].queue
-	c.askAgain()
-	c.askAgain()
+	c.requestRedelivery()
+	c.requestRedelivery()
 	require.Equal(t, 1, p.asked())
 }
 
