@@ -206,7 +206,7 @@ func (w *worker) measure(ctx context.Context, dir string, r *reach) error {
 	list.Dir = w.root
 	out, err := list.Output()
 	if err != nil {
-		return fmt.Errorf("listing what they import: %w", err)
+		return fmt.Errorf("listing their imports: %w", err)
 	}
 	var own []string
 	for _, p := range strings.Fields(string(out)) {

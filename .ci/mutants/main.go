@@ -13,7 +13,6 @@
 // tests is tried by those of the nearest folder above it with tests. A failed test counts if it passes without the mutation and fails with it again,
 // so that a busy machine kills nothing; a test that takes ten seconds and three times its usual duration counts as failed. Lines that only log are
 // not mutated. A mutation without an observable effect is listed in the file equivalent, with the reason; it is printed and counted separately.
-// changes nothing that a test could see is named in the file equivalent, with the reason; it is printed and counted apart.
 package main
 
 import (

@@ -103,7 +103,7 @@ func tailFlags(fs *flag.FlagSet, t *sim.Tail, perSecond float64) {
 	fs.Float64Var(&t.To, "tail-to", 12.5, "completion time at which the extra cost stops growing, s")
 }
 
-// checkTail checks what tailFlags were given.
+// checkTail checks the values of tailFlags.
 func checkTail(t *sim.Tail) error {
 	if !(t.PerSecond >= 0 && t.From >= 0 && t.To >= t.From) || math.IsInf(t.PerSecond+t.To, 1) {
 		return fmt.Errorf("-tail %g -tail-from %g -tail-to %g: must be numbers of at least 0, and -tail-to not before -tail-from", t.PerSecond, t.From, t.To)

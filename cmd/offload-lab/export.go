@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// maxExport bounds the file that is exported, in bytes: there are no programs of that size.
+// maxExport is the maximum size of an exported file in bytes, beyond that of any program.
 const maxExport = 256 << 20
 
 // exportVerb writes a model or a policy as source code.

@@ -49,7 +49,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), halt.Signals()...)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends what the first cannot, as a verb that reads from a pipe
+	context.AfterFunc(ctx, stop) // a second signal ends a verb that the first cannot end, such as one that reads from a pipe
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
 		usage()
 		return 0

@@ -63,7 +63,7 @@ func modelVerb(ctx context.Context, args []string) error {
 	}
 	if info, err := os.Stat(fs.Arg(0)); err == nil && info.IsDir() {
 		if (*ask == "") != (*input == "") {
-			return errors.New("-ask and -input belong together: the model, and what it is asked")
+			return errors.New("-ask and -input need each other: the model and its input")
 		}
 		return showStore(os.Stdout, storeOptions{dir: fs.Arg(0), key: *key, ask: *ask, input: *input, variant: *variant, memory: int(*maxMiB), json: *asJSON})
 	}
@@ -241,7 +241,7 @@ func askModel(w io.Writer, look *models.Look, o storeOptions) error {
 	return indented(w, answer)
 }
 
-// maxInput bounds a file of which a model wants a few numbers or a picture, in bytes.
+// maxInput is the maximum size in bytes of a model's input file: a few numbers or a picture.
 const maxInput = 64 << 20
 
 // printManifest writes a manifest of a model's file for its author to complete.

@@ -236,7 +236,7 @@ func writeFile(path string, write func(io.Writer) error) (err error) {
 	return os.Rename(f.Name(), to)
 }
 
-// readFile reads a file of at most so many bytes: a device may have no end.
+// readFile reads a file up to a maximum size: a device may be endless.
 func readFile(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // Update is the flag -update of a test.
-var Update = flag.Bool("update", false, "write the golden files anew")
+var Update = flag.Bool("update", false, "rewrite the golden files")
 
 // Require fails the test unless text equals the file of that name under testdata. With -update it writes the file.
 func Require(t *testing.T, name, text string) {

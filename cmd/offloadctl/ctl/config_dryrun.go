@@ -173,7 +173,7 @@ func (d *dryRun) run(ctx context.Context, e *effective, feed io.Reader, out io.W
 func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) error {
 	var l feedLine
 	err := json.Unmarshal(raw, &l)
-	if err == nil && !bytes.HasPrefix(l.Payload, []byte("{")) { // as in a record of the bus itself, which has bare events or envelopes
+	if err == nil && !bytes.HasPrefix(l.Payload, []byte("{")) { // such as a recording of the bus itself, with bare events or envelopes
 		err = errors.New("the payload must be an event, as an object")
 	}
 	if err != nil {

@@ -72,11 +72,10 @@ func Main() int {
 	return within(ctx, func() int { return run(ctx, processShell(), os.Args[1:]) })
 }
 
-// stopGrace is the time a verb has for its end.
+// stopGrace is the time limit of a verb after a signal.
 const stopGrace = 2 * time.Second
 
-// within returns the exit code of a verb, or that of failure where it ignores the end of ctx: it may read a terminal, or open a pipe that has no
-// other end.
+// within returns the exit code of a verb, or that of failure if the verb does not end with ctx: it may block on a terminal or on opening a pipe.
 func within(ctx context.Context, verb func() int) int {
 	done := make(chan int, 1)
 	go func() { done <- verb() }()

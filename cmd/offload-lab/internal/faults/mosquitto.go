@@ -46,7 +46,7 @@ func newMosquitto(name, dir string, accessList bool, log io.Writer) (*mosquitto,
 	}
 	m := &mosquitto{name: name, program: program, addr: addr, dir: filepath.Join(dir, name), log: log}
 	if err := os.MkdirAll(m.dir, 0o750); err != nil {
-		return nil, fmt.Errorf("making the broker's folder: %w", err)
+		return nil, fmt.Errorf("creating the broker's folder: %w", err)
 	}
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -73,7 +73,7 @@ func (m *mosquitto) deny(topic string) error {
 		text += "topic deny " + topic + "\n"
 	}
 	if err := os.WriteFile(m.acl(), []byte(text), 0o600); err != nil {
-		return fmt.Errorf("writing who may read what at the broker: %w", err)
+		return fmt.Errorf("writing the broker's access list: %w", err)
 	}
 	if m.process == nil {
 		return nil

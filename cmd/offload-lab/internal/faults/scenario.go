@@ -272,7 +272,6 @@ const busy = 0.5
 //     events alone use to a half.
 //  3. Meanwhile the backlog gets at least its share of the link.
 //  4. Afterwards everything drains; nothing is lost and nothing is duplicated.
-//  4. Afterwards all drains, nothing is lost and nothing is doubled.
 func (s *stage) backlog(ctx context.Context) error {
 	s.env = []string{
 		"OFFLOAD_WRITABLE_POLICY_DEFAULT=cloud", fmt.Sprint("OFFLOAD_SPOOL_QUOTAMIB=", s.backlogQuota()),

@@ -4,7 +4,6 @@
 // An Episode contains all random draws, made in advance from a seed: a policy's decisions affect only its own results. So policies are compared on
 // the same tasks, and the optimum of an episode is well defined. Env presents the episode to a decision maker with Gymnasium's contract of reset and
 // step. Equal seeds give equal bits.
-// episode as one who decides sees it, with Gymnasium's contract of reset and step. Equal seeds give equal bits.
 package sim
 
 import (

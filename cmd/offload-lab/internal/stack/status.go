@@ -40,7 +40,7 @@ func (s *Stack) Stored() (int64, error) {
 	// #nosec G204 -- our own binary
 	out, err := exec.Command(filepath.Join(s.cfg.Bin, "offload-cloud"), "stats", "-store", "sqlite:"+s.Database(), "-json").Output()
 	if err != nil {
-		return 0, fmt.Errorf("asking offload-cloud what it has stored: %w", err)
+		return 0, fmt.Errorf("requesting the count of stored records: %w", err)
 	}
 	var sum int64
 	for dec := json.NewDecoder(bytes.NewReader(out)); ; {

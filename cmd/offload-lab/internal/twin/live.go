@@ -122,7 +122,7 @@ func (c *LiveConfig) playAll(ctx context.Context) (map[[2]string][][]lived, erro
 				began := time.Now()
 				all, err := c.play(ctx, s, name, round)
 				if ctx.Err() != nil && len(played) > 0 {
-					c.Progress("interrupted: what was played until now counts")
+					c.Progress("interrupted: the completed runs count")
 					return played, nil
 				}
 				if err != nil {

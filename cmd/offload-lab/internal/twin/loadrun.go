@@ -52,7 +52,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 			began := time.Now()
 			p, err := c.play(ctx, name, load, capacity, shown)
 			if ctx.Err() != nil && len(played) > 0 {
-				c.Progress("interrupted: what was played until now counts")
+				c.Progress("interrupted: the completed runs count")
 				break
 			}
 			if err != nil {
@@ -255,7 +255,7 @@ func (r *runner) probe(ctx context.Context, shown []picture) (map[string]passed,
 		t := *r.tasks[id]
 		r.mu.Unlock()
 		if t.done.IsZero() || t.cloud != (i%2 == 1) {
-			return nil, fmt.Errorf("a lone task was not answered where it should be (answered %v, by the cloud %v); the log has the reason", !t.done.IsZero(), t.cloud)
+			return nil, fmt.Errorf("a single task was not answered at its target (answered %v, by the cloud %v); the log has the reason", !t.done.IsZero(), t.cloud)
 		}
 		saw[id] = seen()
 	}

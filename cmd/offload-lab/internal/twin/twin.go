@@ -171,7 +171,7 @@ func pick(tasks []lived, of func(*lived) bool) []lived {
 // is the mean of the residuals, delays included.
 func fit(tasks []lived, of func(*lived) float64) (Line, error) {
 	if len(tasks) < 3 {
-		return Line{}, fmt.Errorf("%d lone tasks came back on one of the ways: needs 3", len(tasks))
+		return Line{}, fmt.Errorf("%d single tasks completed on one of the paths: needs 3", len(tasks))
 	}
 	var slopes []float64
 	for i, a := range tasks {
@@ -182,7 +182,7 @@ func fit(tasks []lived, of func(*lived) float64) (Line, error) {
 		}
 	}
 	if len(slopes) == 0 {
-		return Line{}, errors.New("all lone tasks are of one size: nothing can be told of what a byte takes")
+		return Line{}, errors.New("all single tasks have the same size: cannot estimate the time per byte")
 	}
 	slices.Sort(slopes)
 	slope := max(slopes[len(slopes)/2], 0)
