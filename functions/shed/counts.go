@@ -67,12 +67,12 @@ func (g *Gate) Status(now int64) Overload {
 			st.Cloud = v
 		}
 	}
-	names := map[string]bool{}
+	names := map[string]struct{}{}
 	for of := range g.flows {
-		names[of.class] = true
+		names[of.class] = struct{}{}
 	}
 	for name := range g.counts {
-		names[name] = true
+		names[name] = struct{}{}
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		one := Flow{Class: name}

@@ -300,6 +300,7 @@ func TestTTL(t *testing.T) {
 		require.Equal(t, one.want, shed.TTL(&one.c, one.c.Bound))
 	}
 	expires := task.Class{TTL: time.Hour, Overload: task.OverloadExpire}
+	require.Equal(t, time.Hour, shed.TTL(&expires, 0), "0 is no bound")
 	require.Equal(t, time.Hour, shed.TTL(&expires, 2*time.Hour))
 	require.Equal(t, time.Minute, shed.TTL(&expires, time.Minute))
 }

@@ -99,6 +99,24 @@ func TestWhatIsParkedBeforeATask(t *testing.T) {
 	}
 }
 
+// What is parked before a task for a model takes as long as its runs did, whatever else the node does; for operators the others' share of it counts.
+func TestParkedRunsOfAModelAreMeasuredUnderLoad(t *testing.T) {
+	m, err := score.New(score.DefaultConfig())
+	require.NoError(t, err)
+	busy := &host.State{Cores: 1, CPU: 50}
+	for _, c := range []struct {
+		model string
+		at    *host.State
+	}{{"m", &host.State{}}, {"", busy}} {
+		turn := Turn{model: m, state: *busy, local: Servers{Operators: 1, Models: 1}}
+		class := &task.Class{Name: "a", Model: c.model}
+		place := turn.Line.Portion(&task.Task{Class: class}, 2*m.EdgeRate(c.at))
+		turn.Line.Add(place)
+		require.InDelta(t, 2, turn.behind(class, &place, decision.Local, true), 1e-9, "model %q", c.model)
+	}
+	require.Less(t, m.EdgeRate(busy), m.EdgeRate(&host.State{}))
+}
+
 // A task has waited since its reception, if that is known and not ahead of the node's clock.
 func TestHowLongATaskHasWaited(t *testing.T) {
 	s := &host.State{Time: 10e9}
@@ -201,6 +219,7 @@ func TestWhatATurnKeepsOfATask(t *testing.T) {
 		require.Equal(t, c.line, turn.Line.Total().Bytes > 0, c.what)
 		require.Equal(t, c.added, turn.added[decision.Local] > 0, c.what)
 		require.Len(t, turn.gate.flows, c.flows, c.what)
+		require.Equal(t, Keep, turn.Judge(&task.Task{}, &decision.Decision{}, true, nil), "it has no class")
 	}
 }
 

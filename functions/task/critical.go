@@ -13,7 +13,7 @@ import (
 
 // marks reports whether the class marks the resource as critical.
 func (c *Class) marks(resource string) bool {
-	return c.Critical.Resource != "" && matches(c.Critical.Resource, resource)
+	return matches(c.Critical.Resource, resource)
 }
 
 // outside reports whether a numeric value, or an element of it, is out of the class's critical range. NaN is out of every range. Values that are not

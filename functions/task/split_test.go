@@ -340,3 +340,20 @@ func TestPiecesOfUnevenElementsFitTheMessageLimit(t *testing.T) {
 		}
 	}
 }
+
+// A cut takes whole elements, empty ones as well, and the comma behind them with neither side.
+func TestATextIsCutAtItsCommas(t *testing.T) {
+	for _, c := range []struct {
+		data        string
+		n           int
+		piece, rest string
+	}{
+		{"1,2,3", 1, "1", "2,3"},
+		{"1, 2,3", 2, "1, 2", "3"},
+		{"1,2", 2, "1,2", ""},
+		{",1,2", 1, "", "1,2"},
+	} {
+		piece, rest := (&cut{text: true}).take([]byte(c.data), c.n)
+		require.Equal(t, [2]string{c.piece, c.rest}, [2]string{string(piece), string(rest)}, "%q", c.data)
+	}
+}

@@ -106,6 +106,18 @@ func TestStatusReadsWhatTheServiceWrites(t *testing.T) {
 	require.Equal(t, whole, have.Status)
 }
 
+// An answer that ends too early is an error, and not taken for a whole one.
+func TestAnAnswerThatIsCutOff(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100000")
+		_, _ = io.WriteString(w, statusJSON(t))
+	}))
+	defer s.Close()
+	r := call{}.run("status", "-url", s.URL)
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.err, "reading the answer: unexpected EOF")
+}
+
 // Watching continues while the service is unreachable, and ends without an error when interrupted.
 func TestStatusWatch(t *testing.T) {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
@@ -126,6 +138,7 @@ func TestStatusWatch(t *testing.T) {
 	require.Equal(t, exitFine, r.code, r.err)
 	require.Contains(t, r.out, "node plant-7  ready")
 	require.Contains(t, r.out, "19:00:00  no answer: requesting "+s.URL)
+	require.Equal(t, 1, strings.Count(r.out, "no answer"))
 	require.GreaterOrEqual(t, asked.Load(), int32(3))
 	require.NotContains(t, r.out, clearScreen, "it is no terminal")
 }
