@@ -377,7 +377,7 @@ func (p *Pipeline) refuseTrack(j *job, err error) {
 }
 
 // finishFirst makes the provisional answer of a task the final one, since the task cannot be sent to the cloud. It may wait for the bus, so it runs
-// on the background goroutine. If the bus is away, the task is returned to its sender; if the bus rejects the answer, the task is dropped as
+// on the background goroutine. If the bus is unavailable, the task is returned to its sender; if the bus rejects the answer, the task is dropped as
 // ReasonFailed.
 func (p *Pipeline) finishFirst(j *job) {
 	p.amend(&j.Case, decision.Local, decision.SpoolFull)

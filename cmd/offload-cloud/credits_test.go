@@ -253,7 +253,7 @@ func TestCreditsRefuseWrongFlags(t *testing.T) {
 
 // Names of nodes and classes are texts of the nodes. On a terminal they are shown as plain text.
 func TestNoNameReachesTheTerminal(t *testing.T) {
-	node := "n\u202e1" // turns the text that follows around
+	node := "n\u202e1" // reverses the direction of the following text
 	var out strings.Builder
 	sums := map[string]map[string]credit.Line{node: {"a\x1b[2J\tb": {}}}
 	require.NoError(t, printBook(&out, &credit.Book{Sums: sums}))

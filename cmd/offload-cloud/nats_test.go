@@ -83,7 +83,7 @@ func freePort(t *testing.T) int {
 	return port
 }
 
-// One server is enough to show that a consumer receives what MQTT clients publish, and they receive its receipts. It logs in.
+// One server suffices to show that a consumer logs in and receives messages of MQTT clients, and that they receive its receipts.
 func TestReceivesFromNATS(t *testing.T) {
 	node := &natsNode{Name: "one", Dir: t.TempDir(), Client: freePort(t), MQTT: freePort(t), Status: freePort(t)}
 	options := node.options()

@@ -375,7 +375,7 @@ const (
 	publishPause = 100 * time.Millisecond
 )
 
-// Publish publishes an answer of a local model. With wait it blocks while the bus is away, until the room is being closed.
+// Publish publishes an answer of a local model. With wait it blocks while the bus is unavailable, until the room is closing.
 func (r *Room) Publish(a *answer.Answer, wait bool) error {
 	result := local.Answered(a)
 	err := r.deps.Publisher.Publish(result)

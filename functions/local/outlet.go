@@ -252,7 +252,7 @@ func (w *worker) publish(r Result) error {
 	return nil
 }
 
-// waits reports whether the current task waits for the end of a failure: the bus is away, and the task must stay local.
+// waits reports whether the current task waits for the end of a failure: the bus is unavailable, and the task must stay local.
 func (w *worker) waits(err error) bool { return w.stay && errors.Is(err, ErrAway) }
 
 // pause waits before a retry, and reports false if the processor aborts.

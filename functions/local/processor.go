@@ -17,8 +17,9 @@
 //   - Tasks of one device are processed in the order in which one caller submitted them.
 //   - Queues, remembered resources, samples and pending results are bounded. Effects of the bounds are counted; see Counts.
 //   - An immediate result (deadband, deadtime, range, rate) that cannot be published after the configured retries is
-//     dropped, and its task fails, so that its data can go to the cloud. A window's result belongs to many tasks that were
-//     reported before: it waits for the bus in a bounded queue, in memory.
+//     dropped, and its task fails, so that its data can go to the cloud. The result of a task that must stay local waits
+//     until the bus is available (ErrAway). A window's result belongs to many tasks that were reported before: it waits for
+//     the bus in a bounded queue, in memory.
 //   - The state of operators is in memory: a crash loses the values in open windows. An orderly stop publishes
 //     these windows with the tag closed=stop. A value that arrives twice counts twice.
 //
@@ -59,7 +60,7 @@ type Item struct {
 	Task   *task.Task
 	Cycles float64
 	Took   *time.Duration // set to the operators' time before done is called; may be nil
-	Stay   bool           // the task must be done locally: while the bus is away, its results wait
+	Stay   bool           // the task must be done locally: while the bus is unavailable, its results wait
 	Sure   *float64       // set to the confidence of a model's answer before done is called; may be nil; see package infer
 }
 

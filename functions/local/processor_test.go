@@ -239,8 +239,8 @@ func TestAFailedResultIsRetriedThenReported(t *testing.T) {
 	})
 }
 
-// While the bus is unavailable, the result of a task that must stay waits for it without limit; a window's result does not. The result of a task that
-// may leave fails, so that the task can leave.
+// While the bus is unavailable, the result of a task that must stay waits for it without limit. A failure of that result alone does not wait. The
+// result of a task that may leave fails, so that the task can leave.
 func TestAResultThatMustStayWaitsForTheBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &recorder{failing: true, why: fmt.Errorf("connecting: %w", ErrAway)}

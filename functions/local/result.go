@@ -32,8 +32,8 @@ type Result struct {
 // wraps ErrAway if the bus accepts no results at all.
 type Publisher interface{ Publish(Result) error }
 
-// ErrAway reports that the MessageBus cannot be reached, so that no result can be published for now.
-var ErrAway = errors.New("the MessageBus is away")
+// ErrAway means that the MessageBus is unavailable, so no result can be published at present.
+var ErrAway = errors.New("the MessageBus is unavailable")
 
 // Topic returns the topic on which core-data receives the result, below the MessageBus's base prefix:
 // events/device/<service>/<profile>/<device>/<source>.

@@ -86,7 +86,7 @@ func TestASilentResourceMakesRoom(t *testing.T) {
 	})
 }
 
-// Places that were taken when a task was decided, and never used since it went elsewhere, are given back.
+// Places taken when a task was decided, and never used since the task went to the cloud, are released.
 func TestPlacesThatNobodyUsesAreGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := crowded(t, 2, &recorder{})

@@ -361,7 +361,7 @@ func (w *worker) refresh() {
 		return
 	}
 	w.rules = r
-	w.next = w.p.now() // a new TTL may be due at once
+	w.next = w.p.now() // a new TTL may be due immediately
 	for at := w.table.order.Front(); at != nil; {
 		e := at.Value.(*entry)
 		at = at.Next()

@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// touches says whether a group needs the rows of a node.
+// touches reports whether a group needs the rows of a node.
 func touches(g *store.Group, node string) bool {
 	return slices.ContainsFunc(g.Batches, func(b *store.Batch) bool { return b.Node == node })
 }

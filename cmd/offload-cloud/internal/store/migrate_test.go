@@ -130,13 +130,13 @@ func TestLookingChangesNothing(t *testing.T) {
 	require.ErrorContains(t, err, "mistyped")
 }
 
-// Who may read a database, and not write beside it, is told what to do.
+// A user who may read a database, but not write beside it, gets advice.
 func TestAFolderThatCannotBeWrittenIsNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud.db")
 	s, err := Open(t.Context(), "sqlite:"+path, Options{})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
-	require.NoError(t, os.Mkdir(path+"-wal", 0o700)) // fails as a file would that may not be made, also for root
+	require.NoError(t, os.Mkdir(path+"-wal", 0o700)) // fails like a file that must not be created, also for root
 	_, err = Open(t.Context(), "sqlite:"+path, Options{MustExist: true})
 	require.ErrorContains(t, err, "unable to open database file")
 	require.ErrorContains(t, err, "this user must be able to write to its folder")

@@ -103,7 +103,7 @@ func private(path string) error {
 	return nil
 }
 
-// explained says what to do where SQLite cannot make or write the files beside a database, which it needs for reading too.
+// explained adds advice to the error of SQLite if it cannot create or write the files beside a database, which it also needs for reading.
 func explained(err error) error {
 	var e *sqlite.Error
 	if errors.As(err, &e) && (e.Code()&0xff == lib.SQLITE_CANTOPEN || e.Code()&0xff == lib.SQLITE_READONLY) {
@@ -170,7 +170,7 @@ func (sqliteDialect) second() []string { return secondVersion(" WITHOUT ROWID") 
 
 func (sqliteDialect) among() string                         { return `(SELECT value FROM json_each($2))` }
 func (sqliteDialect) hasten(context.Context, *sql.Tx) error { return nil } // there is one lock, and the transaction holds it
-func (sqliteDialect) failed(*sql.Conn, error)               {}             // all connections have the same problem
+func (sqliteDialect) failed(*sql.Conn, error)               {}             // all connections are alike
 func (sqliteDialect) blocked(error) (locked, slow bool)     { return false, false }
 
 func (sqliteDialect) exists(ctx context.Context, db *sql.DB, table string) (there bool, err error) {
