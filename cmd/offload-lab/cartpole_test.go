@@ -8,8 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The learner as a whole is judged on a problem whose best is known; under the race detector this would take minutes, and
-// there is one goroutine.
+// The whole learner is judged on a problem with a known optimum. Under the race detector this would take minutes, for a single goroutine.
 func TestLearnerMastersCartPole(t *testing.T) {
 	if testing.Short() {
 		t.Skip("learns for seconds; make test runs it")

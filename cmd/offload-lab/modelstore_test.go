@@ -14,7 +14,7 @@ import (
 	"app-offload/functions/models"
 )
 
-// A manifest that the verb writes makes a folder that the verb lists and asks, without a change in it.
+// A manifest written by the verb makes a folder that the verb can list and run, without changing it.
 func TestModelFolders(t *testing.T) {
 	dir := t.TempDir()
 	folder := filepath.Join(dir, "double")

@@ -13,8 +13,7 @@ import (
 	"app-offload/cmd/internal/golden"
 )
 
-// rounded shortens the numbers of lines of JSON, so that the last bits of another machine's arithmetic do not matter, and leaves out how
-// long something took.
+// rounded shortens the numbers in lines of JSON, so that the last bits of another machine's arithmetic do not matter, and removes durations.
 func rounded(t *testing.T, lines string) string {
 	t.Helper()
 	var short func(v any) any
@@ -45,8 +44,8 @@ func rounded(t *testing.T, lines string) string {
 	return out.String()
 }
 
-// Simulated episodes, their judgement and their replay give the recorded numbers: equal seeds mean equal worlds. A change of the
-// simulator, of a policy or of a prediction on purpose is recorded anew with -update.
+// Simulated episodes, their judging and their replay give the recorded numbers: equal seeds mean equal worlds. After an intended change of the
+// simulator, a policy or a prediction, record them again with -update.
 func TestEqualSeedsGiveTheRecordedNumbers(t *testing.T) {
 	ctx := context.Background()
 	var all strings.Builder

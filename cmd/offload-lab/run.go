@@ -44,7 +44,7 @@ func runVerb(ctx context.Context, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if !(o.rate >= 0.001 && o.rate <= 1e6) { // beyond, the time between two events is none, or overflows
+	if !(o.rate >= 0.001 && o.rate <= 1e6) { // outside, the interval of events is 0 or overflows
 		return fmt.Errorf("-rate %g: must be within 0.001 and 1000000, such as 20", o.rate)
 	}
 	if o.duration < 0 {

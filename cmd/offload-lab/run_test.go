@@ -36,7 +36,7 @@ func TestTheAnswersOfARunArePrinted(t *testing.T) {
 	require.Contains(t, o.answersLine(), "cloud 1")
 }
 
-// A run of faults prints its report as the last line; its folder stays where something is wrong, and its seed is named.
+// A run of faults prints its report as the last line; after a failure it keeps its folder and prints its seed.
 func TestARunOfFaultsNamesSeedAndFolder(t *testing.T) {
 	if _, err := faults.Mosquitto(); err != nil {
 		t.Skip(err)

@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/models"
 )
 
-// filled gives every field of a value a number or word of its own, so that a table that mixes two up differs.
+// filled gives every field of a value a distinct number or word, so that a table that swaps two differs.
 func filled[T any](from int) (out T) {
 	n := from
 	var fill func(v reflect.Value)

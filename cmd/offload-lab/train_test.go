@@ -13,7 +13,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// A training that is stopped and resumed writes the same network as one that runs through, and the service can read it.
+// A training that is stopped and resumed writes the same network as an uninterrupted one, and the service can read it.
 func TestOffloadLearnsResumesAndIsReadable(t *testing.T) {
 	dir := t.TempDir()
 	const settings = `{"Labels":300,"Minibatch":100,"Epochs":2,"Hidden":[8],"Horizon":10}`
@@ -40,7 +40,7 @@ func TestOffloadLearnsResumesAndIsReadable(t *testing.T) {
 	require.Contains(t, p.String(), fmt.Sprintf("%d–8–2", policy.NumInputs))
 }
 
-// The same holds for a rule.
+// The same for a rule.
 func TestARuleIsLearnedResumedAndReadable(t *testing.T) {
 	dir := t.TempDir()
 	train := func(out, checkpoint, steps string) {
@@ -97,7 +97,7 @@ func TestTrainSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// The gateway comes back to a place as it was, as often as one likes, and greed is a policy for it.
+// The gateway can restore a state any number of times, and the greedy policy works on it.
 func TestGatewayComesBack(t *testing.T) {
 	env, err := (&gatewayFlags{}).newGateway()
 	require.NoError(t, err)
@@ -128,7 +128,7 @@ func TestGatewayComesBack(t *testing.T) {
 	require.Less(t, returns[0], 0.0)
 }
 
-// An episode can be played to its end: its last task has no successor to look at.
+// An episode can be played to its end: its last task has no successor.
 func TestAnEpisodeIsPlayedToItsEnd(t *testing.T) {
 	env, err := (&gatewayFlags{}).newGateway()
 	require.NoError(t, err)

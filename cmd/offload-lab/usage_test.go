@@ -12,7 +12,7 @@ import (
 	"app-offload/cmd/internal/golden"
 )
 
-// stderrOf is what the program says and its exit code.
+// stderrOf is the program's standard error and its exit code.
 func stderrOf(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "err")
@@ -31,7 +31,7 @@ func stderrOf(t *testing.T, args ...string) (string, int) {
 // flagLine begins the help of a flag, and byDefault ends it.
 var flagLine, byDefault = regexp.MustCompile(`^  (-\S+.*)`), regexp.MustCompile(`\(default (.*)\)$`)
 
-// Each verb has the recorded flags with the recorded defaults, and asking for help is no failure.
+// Each verb has the recorded flags with the recorded defaults, and a request for help is not a failure.
 func TestEachVerbHasItsFlags(t *testing.T) {
 	var all strings.Builder
 	for _, name := range names()[2:] {

@@ -18,7 +18,7 @@ import (
 	"app-offload/functions/decision"
 )
 
-// A bench starts its own program again. Were that this one, it would run all tests again, and they a bench.
+// A bench restarts its own program. If that were this test binary, it would run all tests again, including a bench.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "bench" || os.Getenv("OFFLOAD_LAB_TEST") != "" {
 		os.Exit(run(os.Args[1:]))
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The help of what judges and learns is complete: what for, what comes out, which files, which exit codes.
+// The help of judging and learning verbs is complete: purpose, output, files and exit codes.
 func TestHelpIsComplete(t *testing.T) {
 	for _, name := range []string{"simulate", "train", "compare", "replay", "report", "against", "live"} {
 		text, _ := stderrOf(t, name, "-h")
@@ -37,7 +37,7 @@ func TestHelpIsComplete(t *testing.T) {
 	}
 }
 
-// stdoutOf is what a verb prints.
+// stdoutOf is the output of a verb.
 func stdoutOf(t *testing.T, run func() error) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "out")
@@ -54,7 +54,7 @@ func stdoutOf(t *testing.T, run func() error) string {
 	return string(text)
 }
 
-// The verbs are joined by files: a simulated decision log is replayed, and the page shows all of it.
+// Files connect the verbs: a simulated decision log is replayed, and the page shows all of it.
 func TestVerbsAreJoinedByFiles(t *testing.T) {
 	dir, ctx := t.TempDir(), context.Background()
 	keep := func(name, text string) string {
@@ -94,7 +94,7 @@ func TestVerbsAreJoinedByFiles(t *testing.T) {
 	require.Error(t, reportVerb(ctx, []string{log}), "a decision log is no result")
 }
 
-// A run that cannot start says why, last and once, and leaves nothing behind, in a folder of its own or in a new one that was named.
+// A run that cannot start reports the reason once, as the last line, and leaves no files, in its own folder or in a new named one.
 func TestARunThatCannotStartSaysWhyAndLeavesNoFolder(t *testing.T) {
 	bin := t.TempDir()
 	for _, name := range []string{"app-offload", "offload-cloud"} {
@@ -121,7 +121,7 @@ func TestARunThatCannotStartSaysWhyAndLeavesNoFolder(t *testing.T) {
 	require.DirExists(t, kept, "a folder that was there stays")
 }
 
-// A folder that is named and not there is made by every verb that has the whole system run.
+// Every verb that runs the whole system creates a missing folder.
 func TestTheFolderOfARunIsMade(t *testing.T) {
 	for _, c := range []struct {
 		verb func(context.Context, []string) error
@@ -133,7 +133,7 @@ func TestTheFolderOfARunIsMade(t *testing.T) {
 	}
 }
 
-// What a verb writes goes into what a link leads to and into a pipe or a device, which stay.
+// A verb's output goes through a link and into a pipe or a device, which stay.
 func TestWhereAFileIsWritten(t *testing.T) {
 	dir, words := t.TempDir(), func(w io.Writer) error { _, err := w.Write([]byte("words")); return err }
 	target, link, pipe, fresh := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe"), filepath.Join(dir, "fresh")
@@ -174,7 +174,7 @@ func TestWhereAFileIsWritten(t *testing.T) {
 	require.Empty(t, left)
 }
 
-// A verb that reads what never comes ends when it is told to a second time.
+// A verb that blocks on reading ends at the second signal.
 func TestASecondSignalEndsAnyVerb(t *testing.T) {
 	program, err := os.Executable()
 	require.NoError(t, err)
@@ -199,7 +199,7 @@ func TestASecondSignalEndsAnyVerb(t *testing.T) {
 	}
 }
 
-// Each verb refuses what it does not understand, before it does anything.
+// Each verb rejects invalid arguments before it does anything.
 func TestEveryVerbChecksItsArguments(t *testing.T) {
 	for _, c := range []struct {
 		verb string

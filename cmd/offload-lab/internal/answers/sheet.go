@@ -93,7 +93,7 @@ type Answer struct {
 	About       string // id of the event
 	By          string // local or cloud
 	Provisional bool
-	Label       string // "" if there is none
+	Label       string // "" without a label
 }
 
 // Read decodes a message of the bus. It returns false for an event that is not a model's answer.

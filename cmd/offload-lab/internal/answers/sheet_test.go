@@ -19,7 +19,7 @@ func message(t *testing.T, id, by, provisional, label string) []byte {
 	return b
 }
 
-// Each kind of answer has its own figures, and a second final answer of an event is named.
+// Each kind of answer has its own figures, and a second final answer of an event is counted.
 func TestAnswersAreJudgedByPlace(t *testing.T) {
 	s := New(map[string]time.Duration{"camera": time.Second})
 	start := time.Now()
@@ -54,7 +54,7 @@ func TestAnswersAreJudgedByPlace(t *testing.T) {
 	require.Empty(t, New(nil).Table())
 }
 
-// Other readers of the bus see answers as the sheet does.
+// Other readers of the bus interpret answers as the sheet does.
 func TestAnswersAreRead(t *testing.T) {
 	message := func(event string) []byte {
 		return []byte(`{"payload":"` + base64.StdEncoding.EncodeToString([]byte(event)) + `"}`)

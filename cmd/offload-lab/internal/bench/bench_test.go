@@ -22,7 +22,7 @@ import (
 	"app-offload/cmd/internal/golden"
 )
 
-// The bench's children are this test binary, as they are offload-lab itself outside of tests.
+// The bench's children are this test binary, as they are offload-lab itself outside tests.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == "bench" && os.Args[2] == "-as" {
 		if err := Child(context.Background(), os.Args[3], os.Args[4:]); err != nil {
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The whole bench in small: the floor, and the service under each way that a task can go.
+// A small run of the whole bench: the floor, and the service with each path of a task.
 func TestNothingIsLostOrDoubled(t *testing.T) {
 	o := DefaultOptions()
 	o.Bin, o.Dir, o.Res = t.TempDir(), t.TempDir(), "../../../../res"
@@ -70,7 +70,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 	}
 }
 
-// A tally that is handed every event once, some twice and some never says so.
+// A tally detects repeated and missing events.
 func TestTally(t *testing.T) {
 	y, now := newTally(5), time.Now()
 	y.take([]int{0, 1, 2}, now)
@@ -83,7 +83,7 @@ func TestTally(t *testing.T) {
 	require.Equal(t, 5, y.concluded(), "what is done stays done")
 }
 
-// An event that was sent late because those before it were slow is as late as it is.
+// The latency of an event sent late because of slow earlier events includes the delay.
 func TestLatencyIsCountedFromWhenAnEventIsDue(t *testing.T) {
 	y, began := newTally(100), time.Now()
 	require.Zero(t, y.quantile(0.5))
@@ -106,7 +106,7 @@ func TestMediansAreThoseOfEachFigure(t *testing.T) {
 	require.NotContains(t, table.String(), "floor")
 }
 
-// What runs beside the bench is told from what the bench does itself.
+// CPU of other processes is distinguished from that of the bench.
 func TestUsageIsThatOfTheProcess(t *testing.T) {
 	other := exec.CommandContext(t.Context(), "sh", "-c", "while :; do :; done")
 	require.NoError(t, other.Start())
@@ -135,7 +135,7 @@ func TestNumberOf(t *testing.T) {
 	}
 }
 
-// What the load writes by hand is what a client library reads.
+// A client library can read the load's handwritten packets.
 func TestPublishPacket(t *testing.T) {
 	var m maker
 	for qos := range 2 {
@@ -196,14 +196,14 @@ func TestOptionsThatAreWrongAreNamed(t *testing.T) {
 	}
 }
 
-// The pauses of a broker that holds small packets back are measured only where they are asked for. A drain beside the embedded one has mosquitto on its link.
+// A broker with Nagle's algorithm is measured only on request. A drain with the embedded broker has mosquitto on its link.
 func TestBrokersSendAtOnce(t *testing.T) {
 	for _, kind := range Brokers() {
 		require.Equal(t, kind != MosquittoNagle, strings.Contains(mosquittoSettings[kind], "set_tcp_nodelay true"), kind)
 	}
 }
 
-// The recorded ratios hold each row that they name, and a row that was not measured is no success.
+// Every row with a recorded ratio is checked, and an unmeasured row is a failure.
 func TestRatiosAreHeld(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ratios")
 	require.NoError(t, os.WriteFile(path, []byte("# row ratio\n\nmaximum 0.5\nedge 1\n"), 0o600))
@@ -226,7 +226,7 @@ func TestRatiosAreHeld(t *testing.T) {
 	require.Error(t, err)
 }
 
-// Each form of an event is JSON of EdgeX, with the values that it is to have.
+// Each form of an event is valid EdgeX JSON with the expected values.
 func TestEventsHaveTheirForm(t *testing.T) {
 	for _, m := range []maker{{}, {readings: 5}, {size: 4096}} {
 		var e struct{ Payload []byte }
@@ -242,7 +242,7 @@ func TestEventsHaveTheirForm(t *testing.T) {
 	}
 }
 
-// Where fresh data may pass a backlog, each of the two keeps its order.
+// If fresh data may overtake a backlog, each of the two keeps its order.
 func TestTallyOfADrain(t *testing.T) {
 	y, now := newTally(80), time.Now()
 	y.passes = true
@@ -252,7 +252,7 @@ func TestTallyOfADrain(t *testing.T) {
 	require.Equal(t, 1, y.overtaken)
 }
 
-// Options that mean nothing are refused before anything is started.
+// Invalid options are rejected before anything is started.
 func TestRowsAndOptionsThatMeanNothing(t *testing.T) {
 	for why, change := range map[string]func(*Options){
 		"-rows": func(o *Options) { o.Rows = "maximum,fast" },
@@ -267,7 +267,7 @@ func TestRowsAndOptionsThatMeanNothing(t *testing.T) {
 	}
 }
 
-// What the kernel does not say of a process is an error, and of the machine −1.
+// Unknown figures of a process are an error, those of the machine −1.
 func TestUsageByHand(t *testing.T) {
 	const none = 1 << 30 // no process has the number
 	_, err := cpuTime(none)
@@ -308,8 +308,7 @@ func TestUsageByHand(t *testing.T) {
 	require.InDelta(t, 1e6, r.CPU, 1e-9, "without an event")
 }
 
-// An event waits while as many as the window holds have not come out, at QoS 1 also while the broker owes so many acknowledgements. What is
-// buffered leaves before the wait.
+// An event waits while the window is full, at QoS 1 also while too many acknowledgements are missing. The buffer is flushed before the wait.
 func TestRoomForAnEvent(t *testing.T) {
 	for _, c := range []struct {
 		n, concluded, acked, qos int
@@ -328,7 +327,7 @@ func TestRoomForAnEvent(t *testing.T) {
 	}
 }
 
-// A table has its heads, in lines or in Markdown, and each figure below its own.
+// A table has its headings, as lines or in Markdown, and each figure below its own.
 func TestTheTable(t *testing.T) {
 	r := Result{
 		Case: Case{Broker: Embedded, Subject: "service", QoS: 1}, Rate: 1, CPU: 2, Memory: 3, RateRatio: 4, CPURatio: 5, Lost: 6, Doubled: 7, Overtaken: 8, P50: 9, P99: 10,

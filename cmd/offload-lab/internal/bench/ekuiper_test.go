@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The peer is measured beside the floor and the service where it does what they do, and what it loses fails no run.
+// The peer is measured in the same cases as floor and service, and its losses fail no run.
 func TestThePeersPlace(t *testing.T) {
 	o := DefaultOptions()
 	o.EKuiper, o.Brokers, o.Policies, o.Confirm, o.QoS, o.Rows = "x", Embedded, "cloud", "receipt", "1", "maximum,edge"
@@ -28,7 +28,7 @@ func TestThePeersPlace(t *testing.T) {
 	require.ErrorContains(t, holdTo(map[string]float64{"": 1}, []Result{{Case: Case{Subject: peer}, CPURatio: 9}}), "not measured", "only the service is held")
 }
 
-// What eKuiper publishes of the load's messages is counted; anything else is an error.
+// eKuiper's messages with the load's events are counted; any other message is an error.
 func TestABatchOfThePeer(t *testing.T) {
 	var m maker
 	var batch []json.RawMessage

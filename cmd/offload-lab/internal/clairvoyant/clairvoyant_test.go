@@ -21,8 +21,8 @@ func world(t *testing.T, tasks int, busy float64) *sim.World {
 	return w
 }
 
-// best is the cost of the best plan, by trying all of them: every order of all tasks, every way of each. Each starts as soon
-// as task and server are there, or when it is hopeless.
+// best is the cost of the best plan by exhaustive search over orders and paths. Each task starts as soon as task and server are available, or when it
+// is hopeless.
 func best(e *sim.Episode) float64 {
 	least, used := math.Inf(1), make([]bool, len(e.Jobs))
 	var try func(edge, link, cost float64, left int)
@@ -48,7 +48,7 @@ func best(e *sim.Episode) float64 {
 	return least
 }
 
-// Whatever the prices, the bound is one; and local search finds the best plan of so few tasks.
+// The bound holds for any prices, and local search finds the best plan of these few tasks.
 func TestTheBestPlanLiesBetweenTheBounds(t *testing.T) {
 	w := world(t, 5, 12)
 	search := Search{Slot: 0.02, Steps: 300, Moves: 2000, Seed: 1}
@@ -66,7 +66,7 @@ func TestTheBestPlanLiesBetweenTheBounds(t *testing.T) {
 	require.Less(t, gap, 0.03, "the bound is to be of use")
 }
 
-// L is a bound at any prices, not only at those that the search finds.
+// L is a bound for any prices, not only for those of the search.
 func TestAnyPricesGiveABound(t *testing.T) {
 	w := world(t, 5, 12)
 	rng := rand.New(rand.NewPCG(3, 4))
@@ -88,7 +88,7 @@ func TestAnyPricesGiveABound(t *testing.T) {
 	}
 }
 
-// An inner minimum is exact: no place between those that are tried is cheaper, even where the rate is 0 for a while.
+// The inner minimum is exact: no position between the candidates is cheaper, even with a rate of 0 for a while.
 func TestNoPlaceBetweenTheSpotsIsCheaper(t *testing.T) {
 	c := sim.DefaultConfig()
 	c.Tasks = 6
@@ -141,8 +141,8 @@ func TestNoPlaceBetweenTheSpotsIsCheaper(t *testing.T) {
 
 func (a *axis) upTo(x float64, k int) float64 { return a.sum[k] + a.price[k]*a.into(x, k) }
 
-// The plan costs in the simulator what it says, is bound in the order of time, each task once and none before it is there; and
-// it is never worse than the optimum of those who bind at once.
+// The plan has the stated cost in the simulator, binds each task once, in order of time and not before its arrival, and is never worse than the
+// optimum of binding on arrival.
 func TestThePlanHoldsInTheSimulator(t *testing.T) {
 	w := world(t, 200, 3)
 	env, err := sim.NewEnv(w)
@@ -166,7 +166,7 @@ func TestThePlanHoldsInTheSimulator(t *testing.T) {
 	}
 }
 
-// The load is the least that the busier server can have: no split between λ and 1−λ of both is lower.
+// The load is the minimum load of the busier server: no split between λ and 1−λ of both is lower.
 func TestLoadIsThatOfTheBestDivision(t *testing.T) {
 	c := sim.DefaultConfig()
 	c.HeaderBytes = 0

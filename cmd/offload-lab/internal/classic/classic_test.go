@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The states wanted here come from the published equations, evaluated independently of this code in another language.
+// The expected states come from the published equations, evaluated independently in another language.
 func TestCartPoleMoves(t *testing.T) {
 	c := CartPole{state: [4]float64{0.01, -0.02, 0.03, -0.04}}
 	var terminated bool
@@ -24,7 +24,7 @@ func TestAcrobotSwings(t *testing.T) {
 	}
 	require.InDeltaSlice(t, []float64{-0.023795093271, -0.0335005224171, -0.330417490091, 0.7651482501}, a.state[:], 1e-9)
 
-	// Fast enough that angles wrap and velocities meet their bounds.
+	// Fast enough that angles wrap and velocities reach their limits.
 	a = Acrobot{state: acrobat{2, -3, 9, -20}}
 	for range 5 {
 		a.Step(2)

@@ -24,7 +24,7 @@ import (
 	"app-offload/functions/status"
 )
 
-// answersOf stands for the network: what a path is answered with.
+// answersOf replaces the network: the answer for each path.
 type answersOf map[string]any
 
 func (a answersOf) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -44,7 +44,7 @@ func (a answersOf) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Status: "200 OK", Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
 }
 
-// asked is a system that answers over no network, with a database that nothing fills and no process.
+// asked is a system that answers without a network, with an empty database and no process.
 func asked(t *testing.T, a answersOf) *system {
 	t.Helper()
 	before := http.DefaultTransport
@@ -61,7 +61,7 @@ func asked(t *testing.T, a answersOf) *system {
 	return s
 }
 
-// filled makes the database with one row a number.
+// filled creates the database with one row per number.
 func filled(t *testing.T, s *system, numbers ...int) {
 	t.Helper()
 	db := tasks(strings.TrimPrefix(s.store, "sqlite:"))
@@ -74,7 +74,7 @@ func filled(t *testing.T, s *system, numbers ...int) {
 
 const metrics = "go_goroutines 12\nprocess_resident_memory_bytes 2e+06\nother x\n"
 
-// The account has to balance at each look, never goes back, and memory and goroutines keep to their bounds.
+// The account balances at each query and never decreases, and memory and goroutines stay within their bounds.
 func TestEachLookChecksTheAccount(t *testing.T) {
 	process := status.Process{RSS: maxRSS, Goroutines: maxGoroutines}
 	for _, c := range []struct {
@@ -125,7 +125,7 @@ func TestGrowthIsSeen(t *testing.T) {
 	require.Equal(t, "a has 0 MiB and 51 goroutines, at its first rest it had 10 and 30, ", grown("a", from, Bounds{Goroutines: 51}))
 }
 
-// The final account has nothing in flight, spooled or dropped, and the consumer has no gap.
+// In the final account nothing is in flight, spooled or dropped, and the consumer has no gap.
 func TestWhatIsLeftIsChecked(t *testing.T) {
 	dropped := map[string]int64{"full": 1}
 	for i, c := range []struct {
@@ -173,7 +173,7 @@ func TestWhatIsLeftIsChecked(t *testing.T) {
 	require.ErrorContains(t, (&system{report: &Report{}}).checkStats(strings.NewReader("no")), "reading what offload-cloud stats prints")
 }
 
-// A task that is twice in the database, a number that is, and an epoch too many are found by counting.
+// Duplicate tasks, duplicate numbers and an additional epoch in the database are detected by counting.
 func TestTheDatabaseIsCountedOnceMore(t *testing.T) {
 	s := asked(t, nil)
 	filled(t, s, 0, 1)
@@ -200,7 +200,7 @@ func TestTheDatabaseIsCountedOnceMore(t *testing.T) {
 	require.Len(t, s.violations(), 2, "a copy of the spool may begin an epoch")
 }
 
-// Events that never arrive are named, with what each part knows of them.
+// Missing events are reported, with the state of each part.
 func TestLostEventsAreNamed(t *testing.T) {
 	s := asked(t, answersOf{"/status": stack.Status{NodeName: "lab"}})
 	require.NoError(t, os.WriteFile(filepath.Join(s.cfg.Bin, "offload-cloud"), []byte("#!/bin/sh\necho ' known '\n"), 0o700))
@@ -225,7 +225,7 @@ func TestLostEventsAreNamed(t *testing.T) {
 	require.Contains(t, s.stats(t.Context()), "no such file")
 }
 
-// All has arrived, but the spool never gets empty.
+// Everything has arrived, but the spool never becomes empty.
 func TestASpoolThatNeverEmptiesIsNamed(t *testing.T) {
 	for _, c := range []stack.Counts{{Spooled: 3}, {InFlight: 3}} {
 		s := asked(t, answersOf{"/status": stack.Status{Counts: c}})
@@ -235,7 +235,7 @@ func TestASpoolThatNeverEmptiesIsNamed(t *testing.T) {
 	}
 }
 
-// A process that grows from one rest to the next gets a while to shrink, then its stacks are asked for.
+// A process that grows between two rests gets a while to shrink; then its stacks are requested.
 func TestWhatGrewIsNamedAfterAWhile(t *testing.T) {
 	a := answersOf{"/status": stack.Status{Process: status.Process{RSS: 1 << 20, Goroutines: 3}}, "/metrics": metrics}
 	s := asked(t, a)
@@ -254,7 +254,7 @@ func TestWhatGrewIsNamedAfterAWhile(t *testing.T) {
 	require.ErrorContains(t, s.compare(t.Context()), "asking app-offload")
 }
 
-// Every event needs one answer; one that comes again with its id is counted, one with another id is a violation.
+// Every event needs one answer; a repetition with the same id is counted, another id is a violation.
 func TestAnswersAreCounted(t *testing.T) {
 	s := asked(t, answersOf{"/status": stack.Status{}})
 	w := &work{dir: "models", finds: map[string]map[string]int{}}
@@ -279,7 +279,7 @@ func TestAnswersAreCounted(t *testing.T) {
 	require.Nil(t, (*work)(nil).args())
 }
 
-// Latencies are those of events that came in meanwhile; one without a receipt is as old as it is.
+// Latencies are those of events that arrived meanwhile; an event without a receipt counts with its age.
 func TestLatenciesAreOfFreshEvents(t *testing.T) {
 	a := answersOf{}
 	s := &stage{system: asked(t, a), scenario: scenario{duration: time.Second, rate: 1000}}
@@ -313,7 +313,7 @@ func TestLatenciesAreOfFreshEvents(t *testing.T) {
 	require.Equal(t, 10*time.Second, answersSpan(10))
 }
 
-// Usage is compared with what it was before, within a tenth, or within the room that the ring may take.
+// Usage is compared with that before, within a tenth, or within the size of the ring.
 func TestUsageIsCompared(t *testing.T) {
 	before := Usage{RSS: 100 << 20, Mean: 80 << 20, Goroutines: 40, Rate: 100, Published: 100}
 	for _, c := range []struct {
@@ -360,7 +360,7 @@ func TestTheClockIsSteppedByAFile(t *testing.T) {
 	require.Equal(t, "stepped", s.edgeBin())
 }
 
-// Usage has the largest figures, the mean, rates from the first look on, and how far the intake was behind.
+// Usage has the largest figures, the mean, rates since the first query, and the lag of the intake.
 func TestUsageIsObserved(t *testing.T) {
 	st, looks := stack.Status{}, 0
 	s := &stage{system: asked(t, nil), scenario: scenario{rate: 100}}
@@ -385,14 +385,14 @@ func TestUsageIsObserved(t *testing.T) {
 		require.LessOrEqual(t, u.Mean, u.RSS)
 		require.Greater(t, u.Mean, u.RSS/2)
 		u.RSS, u.Mean = 0, 0
-		// Before the n-th answer 1000 + 50·(n−1) events were published, and 900 + 40·n had come in.
+		// Before the n-th answer 1000 + 50·(n−1) events were published, and 900 + 40·n had been received.
 		require.Equal(t, Usage{Goroutines: 49, Rate: 80, Published: 100, Behind: 2.6, Spooled: 21}, u)
 	})
 	http.DefaultTransport = answersOf{}
 	require.ErrorContains(t, s.observing(&Usage{}, "sleeping", 1)(t.Context()), "asking app-offload while sleeping")
 }
 
-// While app-offload does not answer nothing is explained, and no spool is empty.
+// While app-offload does not answer, no gap is explained and no spool is empty.
 func TestAServiceThatDoesNotAnswerIsWaitedFor(t *testing.T) {
 	looks := 0
 	s := &stage{system: asked(t, nil), result: &ScenarioReport{}, scenario: scenario{rate: 100}}
@@ -420,7 +420,7 @@ func TestAServiceThatDoesNotAnswerIsWaitedFor(t *testing.T) {
 	require.Contains(t, s.violations()[0], "0 tasks are still in the spool")
 }
 
-// The clock steps by each of the listed times, and the link is cut meanwhile and mended afterwards.
+// The clock steps by each of the listed times, with the link cut meanwhile and restored afterwards.
 func TestTheClockStepsBothWays(t *testing.T) {
 	l, err := badlink.New("127.0.0.1:9")
 	require.NoError(t, err)

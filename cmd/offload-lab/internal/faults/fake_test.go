@@ -25,7 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain is also the programs that the tests start: links of their names lead to the test's binary.
+// TestMain also acts as the programs that the tests start: links with their names point to the test's binary.
 func TestMain(m *testing.M) {
 	switch filepath.Base(os.Args[0]) {
 	case "app-offload":
@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// fakeEdge brings what is published on the MessageBus into the consumer's database itself, each event once, and accounts for it. What it was
-// started with stands in its log; what the file status.json in its folder holds stands in its status as well.
+// fakeEdge writes events published on the MessageBus into the consumer's database itself, each event once, and keeps the account. Its log contains
+// its arguments; its status includes the content of the file status.json in its folder.
 func fakeEdge() int {
 	settings := slices.DeleteFunc(os.Environ(), func(v string) bool { return !strings.HasPrefix(v, "OFFLOAD_") })
 	fmt.Println("started", os.Args[1:], strings.Join(settings, " "))
@@ -101,7 +101,7 @@ func tasks(path string) *sql.DB {
 	return db
 }
 
-// take stores an event, unless the file lose names the end of its id, and answers it.
+// take stores and answers an event, unless the file lose contains the end of its id.
 func (e *edge) take(envelope []byte) {
 	var request struct {
 		Event json.RawMessage `json:"event"`
@@ -149,7 +149,7 @@ func (e *edge) status() map[string]any {
 	return status
 }
 
-// fakeCloud is ready, and has the figures of stats.json in its folder.
+// fakeCloud is ready, and serves the figures of stats.json in its folder.
 func fakeCloud() int {
 	fs := flag.NewFlagSet("", flag.ContinueOnError)
 	listen := fs.String("listen", "", "")
@@ -184,7 +184,7 @@ func serve(addr string) {
 	<-ctx.Done()
 }
 
-// fakes is a folder with the programs that only answer.
+// fakes is a folder of programs that only answer requests.
 func fakes(t *testing.T) string {
 	t.Helper()
 	if _, err := Mosquitto(); err != nil {
@@ -202,10 +202,10 @@ func fakes(t *testing.T) string {
 	return bin
 }
 
-// faked is the system with programs that only answer.
+// faked is the system with programs that only answer requests.
 type faked struct{ *system }
 
-// fake starts a system that plays fast. One event is published, and the next one is due in many minutes.
+// fake starts a fast-running system. One event is published, and the next one is due in many minutes.
 func fake(t *testing.T, seed uint64) *faked {
 	t.Helper()
 	f := &faked{&system{
@@ -227,7 +227,7 @@ func (f *faked) put(t *testing.T, name, text string) {
 	require.NoError(t, os.Rename(path+".new", path))
 }
 
-// started counts the starts of a program by its log.
+// started counts the starts of a program in its log.
 func (f *faked) started(t *testing.T, log string) int {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(f.cfg.Dir, log+".log"))

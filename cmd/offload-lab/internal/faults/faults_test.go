@@ -24,7 +24,7 @@ func TestKindsAreChosenByName(t *testing.T) {
 	require.ErrorContains(t, err, `there is no kind "luck"`)
 }
 
-// The checks themselves: a harness that sees nothing would find nothing.
+// Tests of the checks themselves: a harness that detects nothing would find nothing.
 func TestWrongsAreSeen(t *testing.T) {
 	p := &publisher{seed: 7}
 	p.sent.Store(100)

@@ -15,7 +15,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// played plays a scenario fast, on programs that only answer: nothing ever waits or is dropped there, which the bounds must notice.
+// played runs a scenario fast, with programs that only answer: nothing ever waits or is dropped, which the bounds must detect.
 func played(t *testing.T, name string, files map[string]string) (r *ScenarioReport, dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -79,7 +79,7 @@ func TestAConsumerThatIsGoneMakesDrops(t *testing.T) {
 	require.Less(t, bound(t, r, "MiB on disk").Have, 1.0)
 }
 
-// stubs are the programs that make and break disks. They write down how they were called.
+// stubs are the programs that create and break disks. They record their calls.
 func stubs(t *testing.T) (calls func() string) {
 	t.Helper()
 	bin, log := t.TempDir(), filepath.Join(t.TempDir(), "calls")
@@ -151,7 +151,7 @@ func TestTheBacklogIsAsItWouldHaveBeenWritten(t *testing.T) {
 	require.Zero(t, s.left, "nothing more has left meanwhile")
 }
 
-// A scenario's own duration, rate and records hold where none are asked for, and a missing program ends it.
+// A scenario's defaults of duration, rate and records apply if unset, and a missing program ends it.
 func TestAScenarioHasItsOwnSize(t *testing.T) {
 	for _, sc := range scenarios() {
 		cfg := ScenarioConfig{Name: sc.name, Bin: "/nowhere", Res: "/nowhere", Dir: t.TempDir(), Out: io.Discard}
@@ -169,7 +169,7 @@ func TestAScenarioHasItsOwnSize(t *testing.T) {
 	require.NoError(t, (&ScenarioConfig{}).Validate())
 }
 
-// A run goes on until enough was killed, checks every few rounds, and prints a line for each.
+// A run continues until enough kills, checks every few rounds, and prints a line for each round.
 func TestARunOfRounds(t *testing.T) {
 	var out strings.Builder
 	r, err := Run(t.Context(), Config{

@@ -35,7 +35,7 @@ func TestAScenarioIsKnownByItsName(t *testing.T) {
 	}
 }
 
-// A broken bound fails the scenario, whatever else went well.
+// A violated bound fails the scenario.
 func TestABrokenBoundFailsTheScenario(t *testing.T) {
 	s := &stage{scenario: scenario{name: "x"}, result: &ScenarioReport{}, system: &system{report: &Report{}}}
 	s.bounds(atMost("RSS", 2, 1.1), atLeast("rate", 1, 1))
@@ -54,7 +54,7 @@ func TestResidentMemoryIsRead(t *testing.T) {
 	require.ErrorContains(t, err, "/proc/0/status")
 }
 
-// An event that the timer was late for follows at once; what a check held back for long is not made up for.
+// An event delayed by a late timer follows immediately; a long pause by a check is not made up for.
 func TestThePublisherKeepsItsRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &publisher{every: 10}

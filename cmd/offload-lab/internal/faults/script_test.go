@@ -31,7 +31,7 @@ func TestAScriptEndsWithTheStepThatFails(t *testing.T) {
 	require.Equal(t, "abcdef", did)
 }
 
-// A pause is a random part of a time, half as long in quick rounds; a rest is all of it. Both end with the run.
+// A pause is a random part of a time, half as long in quick rounds; a rest is the whole time. Both end with the run.
 func TestPausesAndRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		took := func(s *system, do step) time.Duration {
@@ -59,7 +59,7 @@ func TestPausesAndRests(t *testing.T) {
 	})
 }
 
-// One of four is begun anew.
+// One in four cases starts anew.
 func TestSometimesAllBeginsAnew(t *testing.T) {
 	s, on, anew := &system{random: rand.New(rand.NewPCG(1, 0))}, 0, 0
 	for range 4000 {
@@ -85,7 +85,7 @@ func TestWaitingEndsWhenItHoldsFailsOrTakesTooLong(t *testing.T) {
 	})
 }
 
-// Progress may take as long as it likes; a figure that stands still is given up after a while.
+// Progress may take any time; a figure without change ends the wait after a while.
 func TestWhatStandsStillIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, figure := &system{}, 0
@@ -104,7 +104,7 @@ func TestWhatStandsStillIsGivenUp(t *testing.T) {
 	})
 }
 
-// Each kind does to the parts what it says, and leaves them running with a link in order, or with its trouble until the next check.
+// Each kind affects the parts as described, and leaves them running with a healthy link, or with its fault until the next check.
 func TestEachKindDoesWhatItSays(t *testing.T) {
 	f := fake(t, 1)
 	edge, cloud := f.started(t, "edge"), f.started(t, "cloud")
@@ -138,7 +138,7 @@ func TestEachKindDoesWhatItSays(t *testing.T) {
 	require.NoError(t, f.verdict())
 }
 
-// Huge messages go to each place once, and an event above the broker's limit goes through a link that refuses it.
+// Huge messages go to each target once, and an event above the broker's limit goes through a link that rejects it.
 func TestOversizedMessages(t *testing.T) {
 	f := fake(t, 3)
 	for f.garbage < 1 || f.specials < 1 {
@@ -148,7 +148,7 @@ func TestOversizedMessages(t *testing.T) {
 	require.Empty(t, f.violations())
 }
 
-// A process that exited unexpectedly is an error of the round, which names it.
+// A process that exited unexpectedly is an error of the round.
 func TestAProcessThatEndedByItselfIsNamed(t *testing.T) {
 	f := fake(t, 1)
 	f.cloud.Kill()
@@ -169,7 +169,7 @@ func TestAProcessThatEndedByItselfIsNamed(t *testing.T) {
 	require.NoError(t, f.broker.start(t.Context()))
 }
 
-// Events of a denied class may be missing; any other that is missing is a violation.
+// Events of a denied class may be missing; any other missing event is a violation.
 func TestOnlyTheDeniedClassMayWait(t *testing.T) {
 	f := fake(t, 1)
 	f.put(t, "lose", "4 9") // of pump-4
@@ -189,7 +189,7 @@ func TestOnlyTheDeniedClassMayWait(t *testing.T) {
 	require.Equal(t, []int{4, 9}, f.database.missing(10))
 }
 
-// Trouble that was made stands on the link until it is healed.
+// A fault of the link stays until it is healed.
 func TestTroubleStandsUntilItIsHealed(t *testing.T) {
 	l, err := badlink.New("127.0.0.1:9")
 	require.NoError(t, err)

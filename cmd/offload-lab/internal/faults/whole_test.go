@@ -12,7 +12,7 @@ import (
 	"app-offload/cmd/internal/postgres"
 )
 
-// A short run of the real thing; `make faults` and `make soak` are the long ones.
+// A short run of the real harness; `make faults` and `make soak` are the long ones.
 func TestTheSystemSurvivesAFewFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the whole system")
@@ -36,7 +36,7 @@ func TestTheSystemSurvivesAFewFaults(t *testing.T) {
 	require.GreaterOrEqual(t, report.Stored, report.Accepted)
 }
 
-// A consumer that hangs in a transaction keeps another one on the same PostgreSQL from nothing.
+// A consumer that hangs in a transaction does not block another one on the same PostgreSQL.
 func TestTheSystemSurvivesAHungWorker(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the whole system")
@@ -65,7 +65,7 @@ func programs(t *testing.T) string {
 	return bin
 }
 
-// Whatever is killed while answers are under way, every event has one answer on the MessageBus: on SQLite, where the consumer computes, and on
+// With any kills while answers are in flight, every event has one answer on the MessageBus: on SQLite, where the consumer computes, and on
 // PostgreSQL, where a worker does.
 func TestEveryEventIsAnsweredOnce(t *testing.T) {
 	if testing.Short() {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The same seed gives the same signals, and another seed other ones.
+// Equal seeds give equal signals, and different seeds different ones.
 func TestSignalsAreThoseOfTheSeed(t *testing.T) {
 	stream := func(seed uint64) (payloads, truths bytes.Buffer) {
 		sources := []Source{newVibration(rand.New(rand.NewPCG(seed, 1))), newCamera(rand.New(rand.NewPCG(seed, 2)))}
@@ -35,7 +35,7 @@ func TestSignalsAreThoseOfTheSeed(t *testing.T) {
 	require.NotContains(t, a.String(), "healthy")
 }
 
-// A frame is a JPEG within the sizes of the camera. FEED_PICTURES names a folder for some, to look at them.
+// A frame is a JPEG within the camera's sizes. FEED_PICTURES is a folder to save some for viewing.
 func TestFramesArePictures(t *testing.T) {
 	c := newCamera(rand.New(rand.NewPCG(5, 2)))
 	seen := map[string]int{}
@@ -97,7 +97,7 @@ func TestFaultsStrikeInTheirRhythm(t *testing.T) {
 	}
 }
 
-// A bearing is healthy most of the time, and each fault comes.
+// A bearing is healthy most of the time, and each fault occurs.
 func TestVibrationHasAllStates(t *testing.T) {
 	v := newVibration(rand.New(rand.NewPCG(2, 1)))
 	seen := map[string]int{}

@@ -21,7 +21,7 @@ import (
 	"app-offload/functions/host"
 )
 
-// A seed gives the signals that it always gave: models were trained on them. Each block of a part is its mean and deviation.
+// The signals of a seed never change: models were trained on them. Each block of a part is reduced to mean and deviation.
 func TestASeedGivesWhatItAlwaysGave(t *testing.T) {
 	var b strings.Builder
 	for _, state := range BearingStates {
@@ -82,7 +82,7 @@ type warm float64
 
 func (w warm) State() *host.State { return &host.State{Temperature: float64(w)} }
 
-// beat is a source that says when it was asked.
+// beat is a source that records its calls.
 type beat time.Duration
 
 func (b beat) Interval() time.Duration { return time.Duration(b) }
@@ -90,7 +90,7 @@ func (b beat) Next(at time.Time) Event {
 	return Event{Source: time.Duration(b).String(), Origin: at.UnixNano()}
 }
 
-// A stream is played on time, in turn and as fast as asked, until it is over, is stopped or cannot be taken.
+// A stream is played on time, in turn and at the configured rate, until it ends, is stopped or emit fails.
 func TestAStreamIsPlayedOnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -34,7 +34,7 @@ func TestEqualSeedsGiveEqualScores(t *testing.T) {
 	require.Equal(t, compare(t, names, 1, 2), compare(t, names, 1, 2))
 }
 
-// The order that the lab has always found, on recordings of the code's own.
+// The ranking of the policies is the known one, on the code's own recordings.
 func TestPoliciesRankAsTheyShould(t *testing.T) {
 	s := compare(t, "random,article,deadline,greedy,cost", 1, 6)
 	for name, one := range s {
@@ -49,7 +49,7 @@ func TestPoliciesRankAsTheyShould(t *testing.T) {
 	require.InDelta(t, 0.5, s["random"].CloudShare, 0.05)
 }
 
-// The service's own corrections mend a wrong belief for every policy.
+// The service's own corrections fix a wrong belief for every policy.
 func TestCorrectionsMendAWrongBelief(t *testing.T) {
 	wrong, right := compare(t, "cost,defer", 2.5, 6), compare(t, "cost,defer", 1, 6)
 	for name := range map[string]bool{"cost": true, "defer": true} {

@@ -84,7 +84,7 @@ func small(t *testing.T, tasks int) *sim.World {
 	return w
 }
 
-// Where the search gives up, what nothing can beat takes the place of the optimum: no regret is shown smaller than it is.
+// If the search gives up, the lower bound replaces the optimum: no regret is underestimated.
 func TestRegretIsHeldAgainstTheBound(t *testing.T) {
 	o := Options{Episodes: 1, Seed: 3, Search: oracle.Search{Limit: 40, Beam: 4}}
 	w := small(t, 300)
@@ -105,7 +105,7 @@ func TestRegretIsHeldAgainstTheBound(t *testing.T) {
 	require.Zero(t, scores[0].ExactEpisodes)
 }
 
-// fixed decides one way, and counts how often it was asked.
+// fixed always chooses one target, and counts its calls.
 type fixed struct {
 	target decision.Target
 	asked  *int
@@ -153,7 +153,7 @@ func TestEachEpisodeIsPlayedOnceByEachContestant(t *testing.T) {
 	require.InDelta(t, info/60, scores[1].MeanCost, 1e-9)
 }
 
-// All episodes are played, each by its own number, however many cores there are.
+// All episodes are played, each with its own number, for any number of cores.
 func TestNoEpisodeIsLeftOut(t *testing.T) {
 	most := 0
 	o := Options{Episodes: 7, Seed: 1, Search: oracle.Search{Limit: 500, Beam: 50}, Done: func(n int) { most = max(most, n) }}
@@ -189,7 +189,7 @@ func TestAContestantThatCannotBeMadeIsNamed(t *testing.T) {
 	require.ErrorContains(t, err, "no weights", "also when it is timed")
 }
 
-// The situations are shown later each round, task and state alike, by more than they last.
+// In each round the situations are shifted in time, task and state alike, by more than their duration.
 func TestTheClockNeverGoesBackForAPolicy(t *testing.T) {
 	asked, times := 0, []int64(nil)
 	took, err := clock(small(t, 30), Contestant{"fixed", func(int) (policy.Policy, error) { return fixed{decision.Local, &asked, &times}, nil }}, 4)
@@ -240,7 +240,7 @@ func TestVariantsAreThePolicyWithOneSetting(t *testing.T) {
 	}
 }
 
-// Each episode has draws of its own, and equal ones at each comparison.
+// Each episode has its own draws, equal in each comparison.
 func TestARandomPolicyDrawsAnewInEachEpisode(t *testing.T) {
 	field, err := Field("random", policy.DefaultConfig())
 	require.NoError(t, err)
@@ -265,7 +265,7 @@ func TestARandomPolicyDrawsAnewInEachEpisode(t *testing.T) {
 	require.Equal(t, want, draws(2))
 }
 
-// The plan that waits has a line of its own, better than the oracle's, and no policy is better than the bound.
+// The plan with waiting has its own line, better than the oracle's, and no policy is better than the bound.
 func TestThePlanThatWaitsStandsInTheTable(t *testing.T) {
 	field, err := Field("defer,cost", policy.DefaultConfig())
 	require.NoError(t, err)

@@ -28,7 +28,7 @@ func alarms(rows ...int) [][]float64 {
 	return [][]float64{scores}
 }
 
-// The values are worked out from the published formulas by hand.
+// The values are computed by hand from the published formulas.
 func TestScoreIsThatOfNAB(t *testing.T) {
 	sigmoid := func(x float64) float64 { return 2/(1+math.Exp(5*x)) - 1 }
 	for name, c := range map[string]struct {
@@ -50,7 +50,7 @@ func TestScoreIsThatOfNAB(t *testing.T) {
 	}
 }
 
-// One threshold serves the whole corpus: what alarms in one series alarms in the other.
+// One threshold applies to the whole corpus: a score that alarms in one series alarms in the other.
 func TestOneThresholdServesAllSeries(t *testing.T) {
 	two := append(small(), small()...)
 	a, b := alarms()[0], alarms()[0]
@@ -61,7 +61,7 @@ func TestOneThresholdServesAllSeries(t *testing.T) {
 	require.InDelta(t, 100-25*0.11, r.Score, 1e-9)
 }
 
-// corpus writes one as NAB's repository has it.
+// corpus writes a corpus in the layout of NAB's repository.
 func corpus(t *testing.T, labels string, series map[string]string) string {
 	dir := t.TempDir()
 	for name, text := range series {
@@ -105,7 +105,7 @@ func TestReadSaysWhatIsWrong(t *testing.T) {
 	require.ErrorContains(t, err, "is a directory")
 }
 
-// The series come in the order of their names, and a window begins and ends at the first row of a time.
+// The series are in the order of their names, and a window begins and ends at the first row of a time.
 func TestReadGivesAllThatIsThere(t *testing.T) {
 	const second = 1_000_000_000
 	series, err := Read(corpus(t, `{"a/b.csv":[["2014-01-01 00:00:01.000000","2014-01-01 00:00:02.000000"]],"a-c/b.csv":[]}`, map[string]string{
@@ -120,7 +120,7 @@ func TestReadGivesAllThatIsThere(t *testing.T) {
 	}, series)
 }
 
-// The floor is NAB's: each row is held against the normal distribution of those before it, the last 6,400 in steps of 100.
+// The baseline is NAB's: each row is compared with the normal distribution of the previous rows, the last 6,400 in steps of 100.
 func TestGaussianIsThatOfNAB(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	values := make([]float64, 6750)
@@ -151,7 +151,7 @@ func roundAll(values []float64) []float64 {
 	return values
 }
 
-// A series in which no row is in probation, and one whose window is a single row.
+// A series without a row in probation, and a series whose window is a single row.
 func TestScoreOfShortSeries(t *testing.T) {
 	short := []Series{{Values: make([]float64, 6), Windows: [][2]int{{3, 3}}}}
 	require.Zero(t, short[0].Probation())
@@ -163,7 +163,7 @@ func TestScoreOfShortSeries(t *testing.T) {
 	require.Equal(t, 750, (&Series{Values: make([]float64, 5001)}).Probation())
 }
 
-// A corpus of spikes, one in each series but the last, which two detectors find and one of them finds early.
+// A corpus of spikes, one in each series but the last; two detectors find them, one of them earlier.
 func TestReport(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	var series []Series
@@ -196,7 +196,7 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, os.ErrClosed }
 
-// A threshold that was chosen elsewhere gives what Score gives at that threshold, and a series left out has no say in its own.
+// A given threshold has the same score as Score at that threshold, and a held-out series does not influence its own threshold.
 func TestAThresholdFromElsewhere(t *testing.T) {
 	series := small()
 	scores := make([][]float64, len(series))

@@ -28,7 +28,7 @@ func noise(rng *rand.Rand, n int) []float32 {
 	return x
 }
 
-// Slopes are those that differences of the loss show.
+// Gradients equal finite differences of the loss.
 func TestGradients(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -77,7 +77,7 @@ func blobs(seed uint64, n int) *Set {
 	return set
 }
 
-// Training learns, and gives the same weights on any number of processors.
+// Training learns, and gives the same weights for any number of processors.
 func TestTrainingIsReproducible(t *testing.T) {
 	weights := func(processors int) []float32 {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(processors))
@@ -94,7 +94,7 @@ func TestTrainingIsReproducible(t *testing.T) {
 	require.ErrorIs(t, small(1).Train(ctx, blobs(1, 60), Recipe{Epochs: 1, Batch: 30, Rate: 0.01}, nil), context.Canceled)
 }
 
-// Both files say what the network says: float to rounding, int8 to its steps.
+// Both files give the network's outputs: float up to rounding, int8 up to its steps.
 func TestFilesAgreeWithTheNetwork(t *testing.T) {
 	for name, net := range map[string]*Net{"picture": small(3), "signal": New(1, 16, 1, 5, Dense(6, true), Dense(16, false))} {
 		set := blobs(9, 200)
@@ -153,7 +153,7 @@ func TestGrids(t *testing.T) {
 	}
 }
 
-// Samples depend on seed and number alone, and both variants see the same readings.
+// Samples depend only on seed and number, and both variants get the same readings.
 func TestSamples(t *testing.T) {
 	for _, s := range []*Source{Parts, Bearings} {
 		a, label := s.Draw(5, 3, true)
@@ -227,7 +227,7 @@ func TestTrainingIsAdam(t *testing.T) {
 	}
 }
 
-// Pictures are turned over on each axis, with their channels as they are.
+// Pictures are mirrored on each axis, with unchanged channels.
 func TestMirror(t *testing.T) {
 	net := &Net{H: 2, W: 2, C: 2}
 	x := []float32{1, 2, 3, 4, 5, 6, 7, 8}
@@ -238,20 +238,20 @@ func TestMirror(t *testing.T) {
 	}
 }
 
-// Large logits have probabilities, too.
+// Large logits also give valid probabilities.
 func TestSoftmaxOfLargeNumbers(t *testing.T) {
 	for _, shift := range []float32{-1e4, 0, 1e4} {
 		require.InDeltaSlice(t, []float64{1 / (1 + math.E + math.E*math.E), math.E / (1 + math.E + math.E*math.E), math.E * math.E / (1 + math.E + math.E*math.E)}, Softmax([]float32{shift, shift + 1, shift + 2}), 1e-12)
 	}
 }
 
-// A figure is mean, deviation and ends of one value for each seed.
+// A figure is mean, deviation and extremes of one value per seed.
 func TestFigures(t *testing.T) {
 	require.Equal(t, Figure{Mean: 0.5, Deviation: 0.25, Low: 0.25, High: 0.75}, figureOf([]float64{0.5, 0.25, 0.75}))
 	require.Equal(t, Figure{Mean: -2, Low: -2, High: -2}, figureOf([]float64{-2}))
 }
 
-// What a first layer of filters sees from the start is differences, and no levels.
+// A first layer of filters initially responds to differences, not to levels.
 func TestTheFirstFiltersHaveNoMean(t *testing.T) {
 	for j, d := 0, &small(7).nodes[0]; j < d.n; j++ {
 		sum := 0.0
@@ -262,7 +262,7 @@ func TestTheFirstFiltersHaveNoMean(t *testing.T) {
 	}
 }
 
-// The temperature is the one by which a confidence is right as often as it says, and one healthy sample of 200 exceeds the threshold.
+// The temperature calibrates the confidence, and one healthy sample of 200 exceeds the threshold.
 func TestWhatAManifestLearns(t *testing.T) {
 	net := New(1, 1, 1, 1, Dense(2, false))
 	copy(net.nodes[0].w, []float32{1, 0})

@@ -20,7 +20,7 @@ import (
 
 const shipped = "../../../../res/models"
 
-// Every shipped model loads, and is as small as promised: 300 KB for all edge variants together, 1 MB for each cloud variant.
+// Every shipped model loads and keeps its size limit: 300 KB for all edge variants together, 1 MB for each cloud variant.
 func TestShippedModelsAreSmall(t *testing.T) {
 	cfg := models.DefaultConfig()
 	cfg.Dir = shipped
@@ -44,7 +44,7 @@ func TestShippedModelsAreSmall(t *testing.T) {
 	require.Less(t, edge, int64(300_000))
 }
 
-// The recipes give the manifests that ship.
+// The recipes give the shipped manifests.
 func TestRecipesFitTheShippedManifests(t *testing.T) {
 	for _, m := range Models() {
 		b, err := os.ReadFile(filepath.Join(shipped, (&models.Manifest{Name: m.Name, Variant: m.Variant, Version: "1.0.0"}).Folder(), models.ManifestFile))
@@ -58,7 +58,7 @@ func TestRecipesFitTheShippedManifests(t *testing.T) {
 	}
 }
 
-// TensorFlow Lite's own interpreter takes the shipped files and gives the same bits; .ci/tflite/ask.cjs asks it.
+// TensorFlow Lite's own interpreter accepts the shipped files and gives the same bits; .ci/tflite/ask.cjs runs it.
 func TestTensorFlowLiteGivesTheSameBits(t *testing.T) {
 	b, err := os.ReadFile("testdata/tensorflow.json")
 	require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestTensorFlowLiteGivesTheSameBits(t *testing.T) {
 	}
 }
 
-// The shipped models are accurate on seeds that training has not seen, and each line of the report is there.
+// The shipped models are accurate on seeds not used in training, and the report has all lines.
 func TestShippedModelsAreAccurate(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, Judge(t.Context(), &out, Trial{Dir: shipped, From: 77, Seeds: 1, Samples: 50, Share: 0.1}))
@@ -124,7 +124,7 @@ func TestShippedModelsAreAccurate(t *testing.T) {
 	require.ErrorContains(t, Judge(t.Context(), &out, Trial{Dir: dir, Only: "bearing", Seeds: 1, Samples: 1}), "Sound")
 }
 
-// The recipes give networks of the size and the work of those that ship.
+// The recipes give networks of the shipped size and work.
 func TestRecipesFitTheShippedFiles(t *testing.T) {
 	for _, m := range Models() {
 		net := New(m.H, m.W, 1, 1, m.Layers...)

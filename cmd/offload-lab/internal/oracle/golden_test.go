@@ -11,7 +11,7 @@ import (
 	"app-offload/cmd/internal/golden"
 )
 
-// The search finds what it always found, with as many labels, exact or bounded.
+// The results of the search never change, including the number of labels and whether it is exact.
 func TestTheSearchFindsWhatItAlwaysFound(t *testing.T) {
 	var b strings.Builder
 	for _, s := range []Search{DefaultSearch(), {Limit: 400, Beam: 40}, {Limit: 60, Beam: 10}} {

@@ -23,7 +23,7 @@ func worldOf(t testing.TB, c sim.Config, tasks int, rates [2]float64) *sim.World
 	return w
 }
 
-// brute tries every way to decide.
+// brute searches all decisions exhaustively.
 func brute(e *sim.Episode, i int, s sim.Servers) float64 {
 	if i == len(e.Jobs) {
 		return 0
@@ -36,7 +36,7 @@ func brute(e *sim.Episode, i int, s sim.Servers) float64 {
 	return min(local, e.Cost(i, true, took)+brute(e, i+1, there))
 }
 
-// cost plays a plan.
+// cost runs a plan.
 func cost(e *sim.Episode, cloud []bool) (sum float64) {
 	s := e.Idle()
 	for i, away := range cloud {
@@ -84,7 +84,7 @@ func TestSolveCountsTheTail(t *testing.T) {
 	require.Positive(t, dearer, "a tail was meant to change some plan")
 }
 
-// Where there are too many labels, the truth lies between the bound and the plan.
+// With too many labels, the optimum is between the bound and the plan.
 func TestTooManyLabelsGiveBounds(t *testing.T) {
 	w := world(t, 14, [2]float64{6, 6})
 	loose := 0

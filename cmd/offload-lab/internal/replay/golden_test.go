@@ -26,7 +26,7 @@ func nine(r *Result) {
 	}
 }
 
-// A log is worth what it always was, each figure of each policy.
+// The estimates of a log never change, in every figure of each policy.
 func TestALogIsWorthWhatItAlwaysWas(t *testing.T) {
 	var b strings.Builder
 	for _, c := range []struct {
@@ -84,7 +84,7 @@ func TestInputsAreBounded(t *testing.T) {
 	}
 }
 
-// Every reason for which no policy had a say, and no other, is one that all policies share.
+// Exactly the reasons above the policies are shared by all policies.
 func TestForcedDecisionsAreEverybodys(t *testing.T) {
 	for _, why := range []decision.Reason{
 		decision.GuardLinkDown, decision.GuardBacklog, decision.GuardNeverLeave, decision.SpoolFull, decision.NoOperator, decision.LocalFailed,
@@ -95,7 +95,7 @@ func TestForcedDecisionsAreEverybodys(t *testing.T) {
 	require.False(t, forced(decision.Explored))
 }
 
-// The warnings speak from their bounds on, not at them.
+// The warnings begin beyond their bounds, not at them.
 func TestWarningsKeepToTheirBounds(t *testing.T) {
 	fine := Result{Records: 2 * blocks, EffectiveSamples: fewSamples, MaxWeight: largeWeight}
 	require.Empty(t, fine.warnings())

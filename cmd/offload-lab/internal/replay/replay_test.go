@@ -16,10 +16,10 @@ import (
 	"app-offload/functions/task"
 )
 
-// world is one whose truth is known: what a way takes is its prediction times a factor that the predictions do not know of.
+// world has a known truth: the time of a target is its prediction times a factor unknown to the predictions.
 type world struct{ rng *rand.Rand }
 
-// outcome is the true time of a way; its mean is known exactly.
+// outcome is the true time of a target; its mean is known exactly.
 func (w *world) outcome(predicted float64, cloud bool) float64 {
 	return meanTime(predicted, cloud) * (0.5 + w.rng.Float64())
 }
@@ -31,7 +31,7 @@ func meanTime(predicted float64, cloud bool) float64 {
 	return 0.8 * predicted * predicted // no line: the model must be wrong
 }
 
-// stubborn sends what is larger than its limit, with a given certainty.
+// stubborn sends tasks larger than its limit, with a given certainty.
 type stubborn struct {
 	name    string
 	limit   float64
@@ -49,7 +49,7 @@ func (s stubborn) Decide(_ *task.Task, e *score.Estimate, _ *host.State) decisio
 	return d
 }
 
-// log makes records of an exploring service, and the true mean of each policy on the same tasks.
+// log creates records of an exploring service, and the true mean of each policy on the same tasks.
 func (w *world) log(n int, explore float64, policies ...policy.Policy) ([]decision.Record, []float64) {
 	truth := make([]float64, len(policies))
 	records := make([]decision.Record, n)
@@ -91,8 +91,8 @@ func evaluate(t require.TestingT, records []decision.Record, policies ...policy.
 	return results
 }
 
-// Over many logs the means of both estimates are the truth, the intervals cover it about as often as they say, and the
-// doubly robust one varies less although its model is wrong.
+// Over many logs the means of both estimates equal the truth, the intervals have about their nominal coverage, and the doubly robust estimate varies
+// less although its model is wrong.
 func TestEstimatesAreUnbiased(t *testing.T) {
 	const logs, records = 300, 1000
 	other := stubborn{"other", 0.5, 0.9}
@@ -117,7 +117,7 @@ func TestEstimatesAreUnbiased(t *testing.T) {
 	require.InDelta(t, 0.95, float64(covered)/logs, 0.05)
 }
 
-// A policy that is evaluated on its own log gets the log's mean, whatever the log is.
+// A policy evaluated on its own log gets the log's mean.
 func TestItselfIsTheLog(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		w := world{rand.New(rand.NewPCG(rapid.Uint64().Draw(r, "seed"), 1))}
@@ -130,7 +130,7 @@ func TestItselfIsTheLog(t *testing.T) {
 	})
 }
 
-// Where the log was certain and the other policy disagrees, nothing is known, and the result must say so.
+// If the log was certain and the other policy disagrees, nothing is known, and the result must report it.
 func TestCertainLogsAreWarnedOf(t *testing.T) {
 	w := world{rand.New(rand.NewPCG(1, 1))}
 	log, _ := w.log(2000, 0, stubborn{})
@@ -150,7 +150,7 @@ func TestFewEffectiveSamplesAreWarnedOf(t *testing.T) {
 	require.Len(t, r.Warnings, 2)
 }
 
-// What a guard decides is the same under every policy; what has no outcome is counted and left out.
+// Decisions of guards are the same under every policy; records without an outcome are counted and skipped.
 func TestGuardsAndMissingOutcomes(t *testing.T) {
 	w := world{rand.New(rand.NewPCG(1, 1))}
 	log, _ := w.log(400, 0, stubborn{})
@@ -185,7 +185,7 @@ func TestNothingToEvaluateIsAnError(t *testing.T) {
 	require.ErrorIs(t, err, errEmpty)
 }
 
-// Rows of a known line give the line back.
+// Rows of a known line reproduce the line.
 func TestRegression(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
 	var r regression

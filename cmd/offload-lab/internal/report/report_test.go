@@ -17,7 +17,7 @@ import (
 	"app-offload/cmd/internal/golden"
 )
 
-// lines are some of each kind, as the verbs write them.
+// lines are some lines of each kind, as written by the verbs.
 func lines() string {
 	var b strings.Builder
 	for i, p := range []string{"ppo", "cost", "oracle"} {
@@ -50,7 +50,7 @@ func drawn(t require.TestingT, text string) string {
 	return page.String()
 }
 
-// structure is a page without its numbers: which sections, headings, figures and marks there are.
+// structure is a page without its numbers: its sections, headings, figures and marks.
 func structure(t *testing.T, page string) string {
 	var b strings.Builder
 	shown := regexp.MustCompile(`<(section id="[a-z]+"|h[123]|svg|footer)[^>]*>`)
@@ -88,14 +88,14 @@ func TestPageHasItsStructure(t *testing.T) {
 	require.NotContains(t, page, "ZgotmplZ", "the template took something for unsafe")
 }
 
-// A page stands alone: nothing in it makes a browser load anything.
+// A page is self-contained: a browser loads no external resource.
 func TestPageLoadsNothing(t *testing.T) {
 	page := drawn(t, lines())
 	require.NotRegexp(t, `(?i)(https?:)?//[a-z]|<(script|link|img|iframe|object)|@import|url\(`, page)
 	require.Contains(t, page, "prefers-color-scheme: dark")
 }
 
-// Every figure is well-formed, and no mark lies where no number leads.
+// Every figure is well-formed, and no mark has an invalid position.
 func TestFiguresAreWellFormed(t *testing.T) {
 	page := drawn(t, lines())
 	require.NotRegexp(t, `NaN|Inf\b|="-?Inf`, page)
@@ -110,7 +110,7 @@ func TestFiguresAreWellFormed(t *testing.T) {
 	}
 }
 
-// Each kind makes a page by itself, and strange numbers break none.
+// Each kind alone makes a page, and odd numbers break none.
 func TestAnyInputMakesAPage(t *testing.T) {
 	equal := `{"policy":"even","records":5,"ips":{"mean":0.5,"ci95":[0.5,0.5]},"snips":0.5,"dr":{"mean":0.5,"ci95":[0.5,0.5]},"effectiveSamples":5}`
 	var pages []string
@@ -139,7 +139,7 @@ func TestWhatIsNoResult(t *testing.T) {
 	require.ErrorIs(t, none.Write(io.Discard, "", nil), errEmpty)
 }
 
-// Policies stand in one order, whichever came first.
+// Policies have a fixed order, independent of the input order.
 func TestTheOrderOfPolicies(t *testing.T) {
 	var orders [2]string
 	for i, names := range [][2]string{{"ppo", "cost"}, {"cost", "ppo"}} {
@@ -162,7 +162,7 @@ func TestTicksAreRound(t *testing.T) {
 	require.InDeltaSlice(t, []float64{0.1, 1, 10, 100}, scale{0.1, 100, 0, 1, true}.ticks(), 1e-9)
 }
 
-// A page looks as it always did: every mark lies where it lay. Look at both before a change is accepted.
+// A page never changes, down to the position of every mark. Look at both before you accept a change.
 func TestAPageLooksAsItAlwaysDid(t *testing.T) {
 	text := lines() + `{"policy":"edge","regret":5,"regretCI95":[-1,90],"meanCost":4,"meanT":1500,"p95T":0.003,"p99T":99.95,"missShare":1,"cloudShare":0,"bytesPerTask":0,"joulesPerTask":12.34,"decisionMicros":0.04,"episodes":7}` +
 		"\n" + strings.Repeat(`{"policy":"edge","target":"local","localTime":0.001,"cloudTime":900,"took":0.01,"missed":true}`+"\n", 900)

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// queue is a small server: action 1 takes the present job, which pays its worth but makes the next three steps pay less;
-// action 0 lets it pass. Greed is wrong, and only looking ahead shows it.
+// queue is a small server: action 1 takes the current job, which pays its value but reduces the pay of the next three steps; action 0 skips it. A
+// greedy policy is wrong; only looking ahead shows that.
 type queue struct {
 	worth []float64
 	at    int
@@ -46,7 +46,7 @@ func (q *queue) Step(action int) ([]float64, float64, bool, bool) {
 	return q.look(), reward, false, q.at == queueSteps
 }
 
-// The gain of a branch is the difference of two episodes played in full, whatever is skipped on the way.
+// The gain of a branch equals the difference of two complete episodes, whatever the shortcuts.
 func TestGainIsTheDifferenceOfTwoEpisodes(t *testing.T) {
 	rng := random(1)
 	actor := NewActor(NewNet(rng, 1, 2, 4, 2), nil)
@@ -121,7 +121,7 @@ func mean(v []float64) (m float64) {
 	return m
 }
 
-// The gradient of the weighted loss is held against central differences.
+// The gradient of the weighted loss equals central differences.
 func TestFitGradient(t *testing.T) {
 	rng := random(5)
 	net, norm := NewNet(rng, 1, 3, 6, 2), NewNorm(3)
@@ -161,7 +161,7 @@ func TestOldLabelsGoFirst(t *testing.T) {
 	require.Equal(t, Labels{Obs: []float64{2, 2, 3, 3}, Gain: []float64{2, 3}}, l)
 }
 
-// What is written for the service decides as the actor does.
+// The network written for the service decides as the actor does.
 func TestExportedNetworkDecidesAlike(t *testing.T) {
 	rng := random(6)
 	norm := NewNorm(3)
@@ -186,7 +186,7 @@ func TestExportedNetworkDecidesAlike(t *testing.T) {
 
 func newQueue() (Env, error) { return &queue{}, nil }
 
-// How many processors label beside each other changes nothing.
+// The number of processors does not change the labels.
 func TestProcessorsChangeNothing(t *testing.T) {
 	var want []float64
 	for _, processors := range []int{1, 2, 5} {

@@ -24,7 +24,7 @@ func normals(rng *rand.Rand, n int) []float64 {
 	return v
 }
 
-// The blocked products are held against the plain definition, at sizes on both sides of every block.
+// The blocked products equal the plain definition, at sizes on both sides of every block.
 func TestProducts(t *testing.T) {
 	rng := random(1)
 	for _, c := range [][3]int{{1, 1, 1}, {2, 3, 4}, {3, 5, 9}, {4, 4, 8}, {7, 6, 5}, {9, 17, 6}} {
@@ -71,8 +71,8 @@ func TestOrthogonalStart(t *testing.T) {
 	}
 }
 
-// The gradient of the whole loss by every parameter is held against central differences, with ratios on both sides of the
-// clip range so that every branch of the objective is in it.
+// The gradient of the total loss by every parameter equals central differences, with ratios on both sides of the clip range so that every branch of
+// the objective is covered.
 func TestGradients(t *testing.T) {
 	rng := random(3)
 	c := DefaultConfig()
@@ -145,7 +145,7 @@ func TestNormIsTheMeanAndVarianceOfEverything(t *testing.T) {
 	require.Equal(t, []float64{clipAt, 0}, x)
 }
 
-// One lane, worked out by hand: γ 0.5, λ 0.5, an episode that ends in the middle.
+// One lane, computed by hand: γ 0.5, λ 0.5, an episode that ends in the middle.
 func TestAdvantages(t *testing.T) {
 	b := newBatch(3, 1)
 	copy(b.rewards, []float64{1, 2, 3})
@@ -157,7 +157,7 @@ func TestAdvantages(t *testing.T) {
 	require.Equal(t, []float64{6.5, 2, 23}, b.returns)
 }
 
-// corridor pays 1 for every step to the right place of two, and shows which one it is.
+// corridor pays 1 for every step to the right one of two positions, and shows which one it is.
 type corridor struct {
 	rng  *rand.Rand
 	obs  [2]float64
@@ -216,7 +216,7 @@ func TestLearnsAndRepeats(t *testing.T) {
 	require.NotEqual(t, first.actor.Params, third.actor.Params)
 }
 
-// A training that was stopped, saved and resumed ends with the same bits as one that ran through.
+// A training that was stopped, saved and resumed ends with the same bits as an uninterrupted one.
 func TestResumeChangesNothing(t *testing.T) {
 	through, err := NewTrainer(corridorConfig(), newCorridor)
 	require.NoError(t, err)
@@ -268,7 +268,7 @@ func TestTheLossesOfAnUpdate(t *testing.T) {
 	}
 }
 
-// A seed teaches what it always taught: each round's figures, and the sizes of what was learned.
+// The training of a seed never changes: each round's figures, and the sizes of the result.
 func TestATrainingGoesAsItAlwaysWent(t *testing.T) {
 	var b strings.Builder
 	figures := func(p Progress, nets ...*Net) {

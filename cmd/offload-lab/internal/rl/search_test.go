@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// valley is a problem whose best is known: noise that all candidates share, on a bowl that is narrow one way and wide another.
+// valley is a problem with a known optimum: noise shared by all candidates, on a bowl that is narrow in one direction and wide in another.
 func valley() (Player, error) {
 	return func(x []float64, seed uint64) float64 {
 		noise := rand.New(rand.NewPCG(seed, 1)).NormFloat64()
@@ -38,7 +38,7 @@ func TestSearchFindsTheLowestPlace(t *testing.T) {
 	require.Equal(t, 10_000, s.Taken())
 }
 
-// One that is stopped and resumed finds the same numbers, to the bit.
+// A stopped and resumed search finds the same numbers, to the bit.
 func TestSearchResumes(t *testing.T) {
 	whole, half := searchOf(t, 3000), searchOf(t, 3000)
 	for !whole.Finished() {
@@ -70,7 +70,7 @@ func TestSearchSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// A generation moves to the mean of its best, with their spread and noise that falls to nothing; the result averages the last third.
+// A generation moves to the mean of its best, with their spread and noise that falls to zero; the result averages the last third.
 func TestAGenerationMovesToItsBest(t *testing.T) {
 	var mu sync.Mutex
 	var drawn []float64

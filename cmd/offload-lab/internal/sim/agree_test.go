@@ -11,8 +11,8 @@ import (
 	"app-offload/functions/policy"
 )
 
-// The lab decides as the service: in each situation of an episode with outages, the service's rules give the decision that was played, and
-// guards had a say in some of them.
+// The lab decides as the service: in each situation of an episode with outages, the service's rules give the same decision, and guards decide some of
+// them.
 func TestTheLabDecidesAsTheService(t *testing.T) {
 	c, err := ScenarioOf("outages")
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func TestTheLabDecidesAsTheService(t *testing.T) {
 	}
 }
 
-// While the link is down, tasks that a guard keeps are parked for the node: they do not stand in its queue, and may leave when the link returns.
+// While the link is down, tasks kept by a guard are parked for the node: they are not in its queue, and may be sent when the link returns.
 func TestGuardedTasksAreParked(t *testing.T) {
 	c, err := ScenarioOf("outages")
 	require.NoError(t, err)

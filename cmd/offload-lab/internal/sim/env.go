@@ -140,7 +140,7 @@ func (e *Env) Step(action int) (obs []float64, reward float64, terminated, trunc
 	return e.observed, -info.Cost, false, e.step(), info
 }
 
-// step moves to the next task, and reports whether there is none.
+// step moves to the next task, and reports whether the episode is over.
 func (e *Env) step() (over bool) {
 	if e.at++; e.at >= len(e.episode.Jobs) {
 		return true

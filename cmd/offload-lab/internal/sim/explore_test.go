@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// The share of turned decisions is the one asked for, and each decision's propensity is the chance that it really had.
+// The share of reversed decisions is the configured one, and each decision's propensity is its true probability.
 func TestExplore(t *testing.T) {
 	w, err := NewWorld(DefaultConfig(), trace.Synthetic(1, 3, 3, 3))
 	require.NoError(t, err)

@@ -12,7 +12,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// An episode goes as it always went, task for task: figures that were published with a seed stay comparable.
+// An episode never changes, task for task: published figures of a seed stay comparable.
 func TestAnEpisodeGoesAsItAlwaysWent(t *testing.T) {
 	var b strings.Builder
 	for _, belief := range []float64{1, 2.5} {
@@ -32,7 +32,7 @@ func TestAnEpisodeGoesAsItAlwaysWent(t *testing.T) {
 	golden.Require(t, "episode.golden", b.String())
 }
 
-// The mix is drawn by its shares, the last kind taking what rounding leaves.
+// The mix is drawn by its shares; the last kind gets the remainder of rounding.
 func TestKindsAreDrawnByTheirShares(t *testing.T) {
 	c := DefaultConfig()
 	for u, want := range map[float64]int{0: 0, 0.44999: 0, 0.45: 1, 0.74: 1, 0.7501: 2, 0.99: 2, 1: 2} {
@@ -40,7 +40,7 @@ func TestKindsAreDrawnByTheirShares(t *testing.T) {
 	}
 }
 
-// A mark brings everything back: what is done after it leaves no trace.
+// A mark restores everything: later actions leave no trace.
 func TestAMarkBringsEverythingBack(t *testing.T) {
 	w := world(t, func(c *Config) { c.Tasks = 40 })
 	play := func(e *Env, n int, action func(int) int) (all []Info) {

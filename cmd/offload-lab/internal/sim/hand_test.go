@@ -9,7 +9,7 @@ import (
 	"app-offload/cmd/offload-lab/internal/trace"
 )
 
-// The share of a task that is presumably done is its time at the speed of earlier tasks, and never all of it.
+// The presumed progress of a task is its time at the speed of earlier tasks, and never complete.
 func TestWhatIsDoneOfATaskByHand(t *testing.T) {
 	var p pace
 	k := keeping{began: 2, until: 4, mcycles: 100}
@@ -20,7 +20,7 @@ func TestWhatIsDoneOfATaskByHand(t *testing.T) {
 	require.Zero(t, p.done(&k, 1), "it has not begun")
 }
 
-// An outage that ends beyond the stretch for which trouble is laid out is played all the same.
+// An outage that ends beyond the range of trouble is still simulated.
 func TestTroubleBeyondTheHorizon(t *testing.T) {
 	curve, err := trace.NewCurve([]float64{0}, []float64{8}, day)
 	require.NoError(t, err)
@@ -31,7 +31,7 @@ func TestTroubleBeyondTheHorizon(t *testing.T) {
 	require.InDelta(t, 8, r.At(30.5), 0)
 }
 
-// Outages and steps of the load are both laid over the recordings: without them the same draw has another link, and twice the node in the steps.
+// Outages and load steps are both applied to the recordings: without them the same draw has another link, and twice the node during the steps.
 func TestTroubleIsLaidOverLinkAndNode(t *testing.T) {
 	draw := func(trouble Trouble) *Episode { return world(t, func(c *Config) { c.Trouble = trouble }).Draw(5) }
 	calm := draw(Trouble{})
@@ -56,7 +56,7 @@ func TestTroubleIsLaidOverLinkAndNode(t *testing.T) {
 	}
 }
 
-// What the gateway believes of node, link and cloud is as wrong as Beliefs says, and what tasks can be is bounded by what is drawn.
+// The gateway's beliefs about node, link and cloud are wrong by Beliefs, and possible tasks are bounded by the draws.
 func TestTheGatewaysModelByHand(t *testing.T) {
 	c := DefaultConfig()
 	c.EdgeMcycles, c.CloudMcycles, c.Scale, c.Overhead, c.HeaderBytes = 600, 3000, 5, 0.25, 321
@@ -81,7 +81,7 @@ func TestTheGatewaysModelByHand(t *testing.T) {
 	require.Equal(t, 90001, c.maxBytes())
 }
 
-// A draw by Pareto is at least the least of the range, above twice that by the share that the shape says, and never more than ten times the most.
+// A Pareto draw is at least the range's minimum, above twice that with the probability of the shape, and never more than ten times the maximum.
 func TestParetoByItsShape(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	const draws = 20_000
@@ -98,7 +98,7 @@ func TestParetoByItsShape(t *testing.T) {
 	require.InDelta(t, 50, most, 0)
 }
 
-// A link that is cut closes its connections: the service knows at once, and again when it has its link back.
+// A cut link closes its connections: the service notices it immediately, and again when the link is back.
 func TestACutIsNoticedAtOnce(t *testing.T) {
 	c := DefaultConfig()
 	e, err := Bench(&c, []Job{{At: 1, Bytes: 1, Mcycles: 1}}, 1000, 1000, 0.04, [2]float64{20, 30})

@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// lived is an episode under a policy: what came of each task, in the order in which they were bound.
+// lived is an episode under a policy: the outcome of each task, in the order of binding.
 func lived(t *testing.T, w *World, e *Episode, name string) (infos []Info, reasons map[decision.Reason]int, cost float64) {
 	t.Helper()
 	p, err := policy.New(name, policy.DefaultConfig())
@@ -26,7 +26,7 @@ func lived(t *testing.T, w *World, e *Episode, name string) (infos []Info, reaso
 	return infos, reasons, cost
 }
 
-// eachOnce holds that each task of an episode was done, once, and not before it can be.
+// eachOnce checks that each task of an episode was done once, and not before it could be.
 func eachOnce(t *testing.T, e *Episode, infos []Info) {
 	t.Helper()
 	seen := map[int]bool{}
@@ -58,7 +58,7 @@ func TestLateBindingPlaysEachTaskOnce(t *testing.T) {
 	}
 }
 
-// On a node and a link that are never busy no task is parked, and late binding is the same as deciding at once.
+// With a node and a link that are never busy no task is parked, and late binding equals immediate decisions.
 func TestWithoutAQueueNobodyWaits(t *testing.T) {
 	c := DefaultConfig()
 	c.Rates, c.Tasks = [2]float64{0.01, 0.01}, 100

@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// posting is a gateway that makes messages, with tasks for the cloud on a link of 100 kB/s and 40 ms.
+// posting is a gateway with batching, with tasks for the cloud on a link of 100 kB/s and 40 ms.
 func posting(t *testing.T) (*Env, *Episode) {
 	t.Helper()
 	c, shipped := DefaultConfig(), batch.DefaultConfig()
@@ -31,7 +31,7 @@ func posting(t *testing.T) (*Env, *Episode) {
 	return env, e
 }
 
-// Small records wait for company and arrive together; large ones, and those that were parked, leave at once, if the link has room.
+// Small records wait for a larger batch and arrive together; large ones, and parked ones, are sent immediately if the link has room.
 func TestMessagesByHand(t *testing.T) {
 	env, e := posting(t)
 	given := make([]Given, len(e.Jobs))
@@ -73,7 +73,7 @@ func TestMessagesByHand(t *testing.T) {
 	})
 }
 
-// Each task is done once under every policy, and not before it can be, also where the link fails for a while.
+// Each task is done once under every policy, and not before it can be, also with an interrupted link.
 func TestMessagesCarryEachTaskOnce(t *testing.T) {
 	for _, name := range []string{"defer", "cost", "bandit"} {
 		c, shipped := DefaultConfig(), batch.DefaultConfig()

@@ -10,8 +10,8 @@ import (
 	"app-offload/functions/task"
 )
 
-// Where more work comes than node and link can do, queues grow without end under every policy, unless classes give way: then those of low value give way
-// first, and most of what is done is done in time. A policy that serves parked tasks in an order of its own loses no more by that.
+// If more work arrives than node and link can do, queues grow without bound under every policy, unless classes are shed: then tasks of low value are
+// dropped first, and most of the others are in time. A policy that reorders parked tasks loses no more.
 func TestClassesThatGiveWayKeepTheQueuesShort(t *testing.T) {
 	lost := map[string]float64{} // value
 	for _, name := range []string{"defer", "cost"} {
@@ -34,7 +34,7 @@ func TestClassesThatGiveWayKeepTheQueuesShort(t *testing.T) {
 	}
 }
 
-// shedding is what became of an overloaded episode.
+// shedding is the result of an overloaded episode.
 type shedding struct {
 	gone    map[int]float64 // share of the tasks of a value
 	reduced int

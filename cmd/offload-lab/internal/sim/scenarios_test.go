@@ -10,7 +10,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// Every scenario but the usual one is another world, and an episode of it can be played to its end.
+// Every scenario but the usual one is another world, and its episodes can be played to the end.
 func TestScenariosDifferAndCanBePlayed(t *testing.T) {
 	for _, s := range Scenarios() {
 		c, err := ScenarioOf(s.Name)

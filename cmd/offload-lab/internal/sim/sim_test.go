@@ -37,7 +37,7 @@ func steady(mbit, cpu, rtt float64) *trace.Set {
 	return &trace.Set{Links: series(mbit), CPUs: series(cpu), RTTs: series(rtt)}
 }
 
-// A node that keeps everything is an M/G/1 queue, whose mean wait Pollaczek and Khinchine know: λ·E[S²] / 2(1 − ρ).
+// A node that keeps everything is an M/G/1 queue with the mean wait of the Pollaczek–Khinchine formula: λ·E[S²] / 2(1 − ρ).
 func TestEdgeIsTheQueueOfPollaczekAndKhinchine(t *testing.T) {
 	c := DefaultConfig()
 	c.Rates, c.Tasks = [2]float64{1.2, 1.2}, 400_000
@@ -62,7 +62,7 @@ func TestEdgeIsTheQueueOfPollaczekAndKhinchine(t *testing.T) {
 	require.InEpsilon(t, want, have, 0.01)
 }
 
-// moments of the time in seconds that the mix's tasks take on an idle node.
+// moments of the time in seconds of the mix's tasks on an idle node.
 func (c *Config) moments() (first, second float64) {
 	for _, k := range c.Mix {
 		low, high := k.Mcycles[0]/c.EdgeMcycles, k.Mcycles[1]/c.EdgeMcycles
@@ -96,7 +96,7 @@ func TestTheFormulasByHand(t *testing.T) {
 	require.InDelta(t, 3+1+0.1*1.8/2, e.Cost(1, false, 100), 1e-9, "late is late")
 }
 
-// Equal seeds give equal bits, and what a policy does changes nothing of what comes.
+// Equal seeds give equal bits, and a policy's decisions do not change later arrivals.
 func TestEqualSeedsGiveEqualBits(t *testing.T) {
 	w := world(t)
 	one, other := env(t, w), env(t, w)
@@ -144,7 +144,7 @@ func TestEnvKeepsItsContract(t *testing.T) {
 	}
 }
 
-// What has not happened yet cannot be seen: two episodes that differ only in the future look alike until then.
+// The future is invisible: two episodes that differ only in the future look alike until then.
 func TestNothingOfTheFutureIsSeen(t *testing.T) {
 	w := world(t)
 	one, other := env(t, w), env(t, w)
@@ -191,7 +191,7 @@ func TestOutcomesComeWhenTheyAreThere(t *testing.T) {
 	require.Greater(t, l.heard, w.Config.Tasks/2)
 }
 
-// The same world at another scale of time is the same: equal decisions cost the same.
+// A world at another time scale is equivalent: equal decisions have equal costs.
 func TestTheWorldIsTheSameAtEveryScale(t *testing.T) {
 	one := env(t, world(t))
 	for _, scale := range []float64{0.1, 5} {
@@ -207,7 +207,7 @@ func TestTheWorldIsTheSameAtEveryScale(t *testing.T) {
 	}
 }
 
-// What the gateway is wrong about is corrected by outcomes, and stays wrong where that is taken from it.
+// Outcomes correct the gateway's wrong beliefs, unless the view disables that.
 func TestOutcomesCorrectPredictions(t *testing.T) {
 	off := func(view View) float64 {
 		w := world(t, func(c *Config) { c.Beliefs.Edge, c.View = 4, view })
@@ -226,7 +226,7 @@ func TestOutcomesCorrectPredictions(t *testing.T) {
 	require.Less(t, off(View{}), 0.5)
 }
 
-// Outages stop the link, and are noticed later than they begin; the guard then keeps what has a deadline here.
+// Outages stop the link, and are noticed after they begin; then the guard keeps tasks with a deadline local.
 func TestOutages(t *testing.T) {
 	w := world(t, func(c *Config) { c.Trouble = Trouble{Outages: 3, Outage: [2]float64{20, 60}} })
 	e := w.Draw(5)
@@ -262,7 +262,7 @@ func BenchmarkStep(b *testing.B) {
 	}
 }
 
-// The end of each step is later than all before, however its sum with the episode's place in the recording is rounded.
+// The end of each step is later than all previous ones, however its sum with the episode's offset is rounded.
 func TestTheNextChangeOfARateIsLater(t *testing.T) {
 	curve, err := trace.NewCurve([]float64{0, 0.1, 0.3, 0.7}, []float64{1, 0, 2, 3}, 1.1)
 	require.NoError(t, err)

@@ -10,8 +10,8 @@ import (
 	"app-offload/functions/policy"
 )
 
-// In no world whose work node and link can do together does the queue of a policy grow without end: the tasks that arrive last are done
-// in a bounded time. Where the gateway knows no deadlines, patience for three times 10 s bounds it.
+// In no world whose work fits node and link together does a policy's queue grow without bound: the last tasks are done in a bounded time. If the
+// gateway knows no deadlines, the bound is patience for three times 10 s.
 func TestNoPolicyDiverges(t *testing.T) {
 	const episodes = 5
 	config := policy.DefaultConfig()

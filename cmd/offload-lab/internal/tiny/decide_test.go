@@ -21,7 +21,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// given is one input of a harness, laid out as the exported struct in C, and the outcome that follows it: a negative time stands for no outcome.
+// given is one input of a harness, in the layout of the exported C struct, with its outcome; a negative time means no outcome.
 type given struct {
 	Now, Received, Deadline                        int64
 	LocalTime, CloudTime, LocalEnergy, CloudEnergy float64
@@ -78,7 +78,7 @@ func main() {
 }
 `
 
-// filled gives a harness the calls of one policy.
+// filled passes a harness the calls of one policy.
 func filled(harness, policy string) string {
 	state, pointer, observe, decide := "", "", "", "Decide"
 	inGo := strings.Contains(harness, "func main")
@@ -95,8 +95,7 @@ func filled(harness, policy string) string {
 	return strings.NewReplacer("STATE", state, "POINTER", pointer, "OBSERVE", observe, "DECIDE", decide).Replace(harness)
 }
 
-// situations are tasks as they arrive one after the other, with estimates and states of all kinds: unreachable clouds, empty batteries, passed
-// deadlines, numbers out of all proportion.
+// situations are consecutive tasks with estimates and states of all kinds: unreachable clouds, empty batteries, expired deadlines, extreme numbers.
 func situations(r *rand.Rand, n int) []given {
 	list := make([]given, n)
 	now := int64(1 + r.Int64N(1<<40))
@@ -139,7 +138,7 @@ func situations(r *rand.Rand, n int) []given {
 	return list
 }
 
-// decisions are what the service's policy makes of the situations.
+// decisions are the decisions of the service's policy in these situations.
 func decisions(p policy.Policy, list []given) (out []float64) {
 	data := make([]byte, 1<<21)
 	for _, g := range list {
@@ -158,7 +157,7 @@ func decisions(p policy.Policy, list []given) (out []float64) {
 	return out
 }
 
-// formulas are configurations that reach every line of what is exported.
+// formulas are configurations that cover every line of the exported code.
 var formulas = []struct {
 	name, policy string
 	edit         func(*policy.Config)
@@ -178,7 +177,7 @@ var formulas = []struct {
 	}},
 }
 
-// What is exported decides 10,000 tasks bit for bit as the service does, as it learns along, from nothing and from what the service had learned.
+// The exported code decides 10,000 tasks bit for bit as the service does, including learning, from an empty and from a learned state.
 func TestFormulasDecideAsTheService(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -231,7 +230,7 @@ func TestFormulasDecideAsTheService(t *testing.T) {
 	}
 }
 
-// same compares decisions bit for bit, and sees to it that both targets are among them.
+// same compares decisions bit for bit, and checks that both targets occur.
 func same(t *testing.T, name string, want []float64, raw []byte) {
 	t.Helper()
 	got, cloud := floatsOf(raw), 0
@@ -248,7 +247,7 @@ func same(t *testing.T, name string, want []float64, raw []byte) {
 	require.Less(t, cloud, len(want)/3*19/20, name)
 }
 
-// Every policy that a user can name is exported, or says why not.
+// Every policy in the configuration is exported, or rejected with a reason.
 func TestEveryPolicyIsExportedOrSaysWhyNot(t *testing.T) {
 	c := policy.DefaultConfig()
 	c.PPOWeights = "../../../../res/policies/ppo.json"

@@ -17,8 +17,7 @@ import (
 	"app-offload/functions/policy"
 )
 
-// What is written for a small network, also where there is no compiler to run it: the whole text, and the digest of what is written for models and
-// formulas, whose text is long.
+// The output for a small network, also without a compiler to run it: the whole text, and the digest of the longer output for models and formulas.
 func TestWhatIsWrittenIsTheSameAsEver(t *testing.T) {
 	const network = `{"format":"app-offload network 1","made":"a test","inputs":[{"name":"a","mean":1,"deviation":2,"low":-1,"high":3},{"name":"b","mean":0,"deviation":0.5,"low":0,"high":9}],
 		"layers":[{"weights":[1,2,3,4,5,6],"bias":[0.1,0.2,0.3]},{"weights":[1,-2,3,-4,5,-6],"bias":[7,8]}]}`
@@ -57,7 +56,7 @@ func TestWhatIsWrittenIsTheSameAsEver(t *testing.T) {
 	golden.Require(t, "written.golden", text.String())
 }
 
-// A name is that of a variable in both languages, of up to 40 letters; the command stays within its comment.
+// A name is valid in both languages, with up to 40 letters; the command stays within its comment.
 func TestNamesOfPrograms(t *testing.T) {
 	for name, ok := range map[string]bool{"a": true, "a_9z": true, strings.Repeat("a", 40): true, "": false, "_a": false, "9": false, "A": false, "a{": false, "a`": false, "a:": false, "a/": false, strings.Repeat("a", 41): false} {
 		require.Equal(t, ok, (&Options{Name: name}).Validate() == nil, name)

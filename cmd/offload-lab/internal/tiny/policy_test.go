@@ -58,7 +58,7 @@ func floatsOf(b []byte) []float64 {
 	return list
 }
 
-// The exported policy decides as the service's network on 10,000 inputs: the Go file bit for bit, the C file to the last bits of exp.
+// The exported policy decides as the service's network on 10,000 inputs: the Go file bit for bit, the C file up to the last bits of exp.
 func TestPoliciesDecideAsTheService(t *testing.T) {
 	f, err := os.Open("../../../../res/policies/ppo.json")
 	require.NoError(t, err)

@@ -106,7 +106,7 @@ func cases(t *testing.T, r *rand.Rand) map[string][]byte {
 	return all
 }
 
-// engineRuns gives inputs and what the engine makes of them. Models of many multiply-accumulates get fewer, unless TINY_FULL is set.
+// engineRuns returns inputs and the engine's outputs. Models with many multiply-accumulates get fewer, unless TINY_FULL is set.
 func engineRuns(t *testing.T, r *rand.Rand, p *tflite.Program) (in, out []byte) {
 	n := 10_000
 	if p.Info().MACs > 100_000 && os.Getenv("TINY_FULL") == "" {
@@ -138,14 +138,14 @@ func raw(list []int8) []byte {
 	return b
 }
 
-// compiler builds a C file and says how to run the result.
+// compiler builds a C file and returns how to run the result.
 type compiler struct {
 	name string
 	cc   []string
 	run  []string
 }
 
-// compilers are those that are installed; in CI, all of them must be.
+// compilers are the installed ones; in CI, all must be installed.
 func compilers(t *testing.T) (installed []compiler) {
 	for _, c := range allCompilers() {
 		switch missing := c.missing(); {
@@ -181,7 +181,7 @@ func (c *compiler) missing() string {
 	return ""
 }
 
-// The exported C gives the engine's bits under every compiler here, without a warning, and without anything that a sanitizer finds.
+// The exported C gives the engine's bits under every compiler, without warnings and without findings of the sanitizers.
 func TestCGivesTheEnginesBits(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -227,7 +227,7 @@ func compare(t *testing.T, name string, command []string, in, want []byte) {
 	}
 }
 
-// So does the exported Go.
+// The exported Go does the same.
 func TestGoGivesTheEnginesBits(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -252,7 +252,7 @@ func TestGoGivesTheEnginesBits(t *testing.T) {
 	}
 }
 
-// What cannot be written is refused by name.
+// Unsupported input is rejected by name.
 func TestRefused(t *testing.T) {
 	w := &tflite.Writer{}
 	x := w.Tensor(engine.Spec{Name: "x", Type: engine.Int8, Shape: []int{1, 4}, Scale: 1})

@@ -11,7 +11,7 @@ import (
 	"app-offload/functions/pool"
 )
 
-// A new gateway gets what the fleet of the service would send it: nothing of a part that too few gateways have contributed.
+// A new gateway gets what the service's fleet would send it: nothing of a part with too few contributing gateways.
 func TestWhatFewHaveLearnedIsNotTold(t *testing.T) {
 	trial := Trial{Config: fleet.DefaultConfig()}
 	part := func(name string) pool.Parts { return pool.Parts{name: {Matrix: []float64{10}, Moments: []float64{5}}} }

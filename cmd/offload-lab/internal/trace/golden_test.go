@@ -12,7 +12,7 @@ import (
 	"app-offload/cmd/internal/golden"
 )
 
-// digest is what no change of a recording leaves as it is.
+// digest changes with any change of a recording.
 func digest(set *Set) string {
 	var b strings.Builder
 	for _, all := range [][]Series{set.Links, set.CPUs, set.RTTs} {
@@ -28,7 +28,7 @@ func digest(set *Set) string {
 	return b.String()
 }
 
-// A seed draws the recordings that it always drew: figures that were published with it stay comparable.
+// The recordings of a seed never change: published figures stay comparable.
 func TestASeedDrawsWhatItAlwaysDrew(t *testing.T) {
 	set := Synthetic(7, 3, 3, 3)
 	both := Synthetic(8, 1, 1, 1)
@@ -118,7 +118,7 @@ func TestASetLacksNothing(t *testing.T) {
 	}
 }
 
-// Slices of round trips last as long as in the published set, and archives that are none are an error.
+// Slices of round trips last as long as in the published set, and invalid archives are an error.
 func TestSlicesLastAndArchivesOpen(t *testing.T) {
 	s := &Set{}
 	require.NoError(t, rttOf(s)("r.csv", "a\n0.1\n0.2\n0.3\n"))

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The parts share no recording, and together are all there is. Of a kind with a single one both have it.
+// The parts are disjoint and complete. A kind with a single recording is in both.
 func TestPartsShareNoRecording(t *testing.T) {
 	set := Synthetic(1, 10, 7, 1)
 	learn, err := set.Only(Learn)

@@ -38,7 +38,7 @@ func TestCurveAndItsInverse(t *testing.T) {
 			t.Fatal("an integral of rates above zero falls")
 		}
 		v := c.Integral(at)
-		// A last bit too much is reached only behind a stretch of rate 0, however long.
+		// A value larger by the last bit is reached only after a stretch of rate 0, however long.
 		if early := c.Inverse(v - 1e-9*(1+math.Abs(v))); early > at+1e-6 {
 			t.Fatalf("reaches %v at %v, but has it at %v", v, early, at)
 		}
@@ -88,7 +88,7 @@ func TestCurveByHand(t *testing.T) {
 	}
 }
 
-// lay writes a folder as recordings come: some plain, some in an archive, with what else lies around.
+// lay writes a typical folder of recordings: some plain, some in an archive, with other files around.
 func lay(t *testing.T) string {
 	dir := t.TempDir()
 	put := func(name, text string) {

@@ -82,7 +82,7 @@ func TestTheStandingOfAPolicyByHand(t *testing.T) {
 	require.Equal(t, [2]float64{3, 4}, widen([2]float64{3, 3}, 4))
 }
 
-// The tasks of a round are lone ones in turn and then the crowd, the same for every policy; the link is cut and mended before two of them.
+// The tasks of a round are single ones in turn and then the dense series, the same for every policy; the link is cut and restored before two of them.
 func TestTheTasksOfALiveRound(t *testing.T) {
 	c := LiveConfig{Tasks: 2000, Probes: 4, Devices: 3, Seed: 7}
 	s := &Setting{Gap: 100 * time.Millisecond, Outage: [2]float64{0.25, 0.5}}

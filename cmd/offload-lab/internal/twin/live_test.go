@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A system that is what the simulator takes it for: one worker and one link, first in, first out.
+// A system that equals the simulator's model: one worker and one link, both FIFO.
 func fifo(s *Setting, cloud bool) []lived {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var all []lived
@@ -53,7 +53,7 @@ func TestASystemLikeTheSimulatorIsSimulatedRight(t *testing.T) {
 	}
 }
 
-// An outage begins and ends with the tasks before which the link is cut and mended.
+// An outage begins and ends with the tasks before which the link is cut and restored.
 func TestAnOutageIsThatOfItsTasks(t *testing.T) {
 	s := Settings()[3]
 	require.Equal(t, "outage", s.Name)
@@ -92,7 +92,7 @@ func TestLiveRefusesWhatItCannotPlay(t *testing.T) {
 	require.Positive(t, Settings()[0].RTT, time.Duration(0))
 }
 
-// What a crowd's bytes take on the link is measured on the crowd: lone tasks come first, and their compression has seen less.
+// The bytes of a dense series on the link are measured on the series itself: single tasks come first, when compression has less history.
 func TestACrowdsBytesAreThoseThatTheLinkCarried(t *testing.T) {
 	all := []lived{
 		{probe: true, cloud: true, bytes: 1000, wire: 400}, {cloud: true, bytes: 1000}, {bytes: 5000}, {cloud: true, bytes: 3000},

@@ -19,7 +19,7 @@ import (
 	"app-offload/functions/task"
 )
 
-// Ballast takes time and changes no answer. Both variants can be used as they are written.
+// Ballast takes time and changes no answer. Both written variants are usable.
 func TestBallastChangesNoAnswer(t *testing.T) {
 	m, file, err := cloudVariant("../../../../res/models", loadModel)
 	require.NoError(t, err)
@@ -62,7 +62,7 @@ func TestBallastChangesNoAnswer(t *testing.T) {
 	require.Error(t, err, "cut off")
 }
 
-// A gateway that is what the simulator takes it for is simulated right, and its cost is that of the shipped weights.
+// A gateway that equals the simulator's model is simulated correctly, with the cost of the shipped weights.
 func TestALoadedSystemLikeTheSimulatorIsSimulatedRight(t *testing.T) {
 	c := DefaultLoadConfig()
 	s := &Setting{Rate: c.Rate, RTT: c.RTT, PerKB: 10 * time.Millisecond, Gap: 200 * time.Millisecond}
@@ -80,7 +80,7 @@ func TestALoadedSystemLikeTheSimulatorIsSimulatedRight(t *testing.T) {
 	require.InDelta(t, (0.5+3+1)/2, c.cost([]outcome{{took: 0.5}, {took: 9, late: true}}), 1e-9, "half a deadline, and a miss that costs no more than three")
 }
 
-// The sizes of pictures differ, or lone tasks could not show what a byte takes.
+// The sizes of pictures differ; otherwise single tasks could not show the time per byte.
 func TestPicturesDifferInSize(t *testing.T) {
 	list := pictures(1)
 	sizes, labels := map[int]bool{}, map[string]bool{}
@@ -101,7 +101,7 @@ func TestLoadsRefuseWhatTheyCannotPlay(t *testing.T) {
 	require.NoError(t, ok.Validate())
 }
 
-// What a gateway computes in a second is counted between answers, and only where all are its own.
+// A gateway's capacity is counted between answers, and only if all are its own.
 func TestTheRateIsThatBetweenAnswers(t *testing.T) {
 	at := time.Now()
 	r := &runner{tasks: map[string]*answered{}}
@@ -119,7 +119,7 @@ func TestTheRateIsThatBetweenAnswers(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A run of a model takes as much energy in the simulator as the service reckons, or its policies find other targets cheaper.
+// A run of a model takes as much energy in the simulator as in the service's estimate; otherwise policies would find other targets cheaper.
 func TestARunOfAModelTakesTheEnergyThatTheServiceReckons(t *testing.T) {
 	m, err := score.New(score.DefaultConfig())
 	require.NoError(t, err)
@@ -136,7 +136,7 @@ func TestARunOfAModelTakesTheEnergyThatTheServiceReckons(t *testing.T) {
 	require.InEpsilon(t, 0.025, took, 1e-9, "what the node does not compute in is part of the time")
 }
 
-// A gateway and a link that do a crowd of tasks together do so in the simulator, though a lone task is better off on the gateway in everything.
+// A gateway and a link that share a dense series do so in the simulator too, although a single task is better off on the gateway in every term.
 func TestParkedTasksTakeTheLinkThatIsFree(t *testing.T) {
 	const n, work, cloud = 600, 0.02, 0.2
 	g := gateway{here: Line{Fixed: work}, first: Line{Fixed: cloud / 2}, after: Line{Fixed: cloud / 2}, wire: Line{PerByte: 1}, devices: 30}
@@ -193,7 +193,7 @@ func TestASlowGatewayNeedsItsModel(t *testing.T) {
 	require.Error(t, eachField([]byte{0xff}, func(protowire.Number, []byte, []byte) error { return nil }), "half a tag")
 }
 
-// The pace of a node is that of tasks that found it busy: neither idle time between them nor lone tasks count.
+// The pace of a node is that of tasks that found it busy: neither idle time between them nor single tasks count.
 func TestThePaceOfABusyNode(t *testing.T) {
 	all := []lived{{probe: true, at: 1, took: 9}, {cloud: true, at: 2, took: 7}}
 	for i := range 30 {

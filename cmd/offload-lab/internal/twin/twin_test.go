@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// system is a link and a node that behave exactly as the simulator believes: what the experiment must find.
+// system is a link and a node that behave exactly as the simulator's model: the experiment must find them.
 func system(c *Config, here, first, after, wire Line) []lived {
 	rng := rand.New(rand.NewPCG(9, 9))
 	var all []lived
@@ -68,7 +68,7 @@ func TestTheSimulatorFindsItself(t *testing.T) {
 	require.Greater(t, r.Ways[2].Measured, alone*1.2, "tasks must have waited, or nothing was tested")
 }
 
-// A link that is slower than it was told to be must be noticed.
+// A link that is slower than configured must be detected.
 func TestTheSimulatorIsFoundOut(t *testing.T) {
 	c := DefaultConfig()
 	tasks := system(&c, aNode, aStart, anEnd, aWire)
@@ -82,7 +82,7 @@ func TestTheSimulatorIsFoundOut(t *testing.T) {
 	require.InDelta(t, 1/1.2-1, r.Ways[2].Off, 0.01)
 }
 
-// A round in which the machine is slower, lone tasks and others alike, is no fault of the simulator.
+// A round on a slower machine, for single and other tasks alike, is not an error of the simulator.
 func TestARoundHasItsOwnMachine(t *testing.T) {
 	c := DefaultConfig()
 	tasks := system(&c, aNode, aStart, anEnd, aWire)
@@ -96,7 +96,7 @@ func TestARoundHasItsOwnMachine(t *testing.T) {
 	require.InDelta(t, 0, r.Ways[0].Off, 0.001)
 }
 
-// A few tasks that were held up do not turn the slope.
+// A few delayed tasks do not change the slope.
 func TestFitBearsHoldUps(t *testing.T) {
 	var tasks []lived
 	for i := range 20 {
@@ -123,7 +123,7 @@ func TestIntervalByHand(t *testing.T) {
 	require.Equal(t, [2]float64{0.5, 0.5}, interval([]float64{0.5}))
 }
 
-// The link carries at its rate, adds its round trip, and counts what entered it.
+// The link carries at its rate, adds its round trip, and counts the entering bytes.
 func TestTheLinkKeepsItsRate(t *testing.T) {
 	broker, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
