@@ -26,12 +26,12 @@ func FromTree(base Writable, tree map[string]any) (Writable, error) {
 	return w, nil
 }
 
-// graft sets the fields of a struct. Like EdgeX it ignores case and unknown keys.
+// graft sets the fields of a struct. Like EdgeX it ignores unknown keys, and case where no key has the exact name.
 func graft(path []string, v reflect.Value, tree map[string]any) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(tree)) {
 		field, ok := v.Type().FieldByNameFunc(func(f string) bool { return strings.EqualFold(f, name) })
-		if !ok {
+		if _, exact := tree[field.Name]; !ok || exact && name != field.Name {
 			continue
 		}
 		errs = append(errs, graftValue(append(slices.Clip(path), field.Name), v.FieldByIndex(field.Index), tree[name]))
