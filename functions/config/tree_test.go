@@ -38,6 +38,7 @@ func TestFromTree(t *testing.T) {
 	require.Equal(t, base, same)
 
 	changed := tree(t, base)
+	delete(changed, "Batch")
 	changed["batch"] = map[string]any{"maxkib": "128"} // case does not matter, and what is missing stays
 	delete(changed["Classes"].(map[string]any), "camera")
 	changed["Classes"].(map[string]any)["pump"] = map[string]any{"MatchDevice": "pump*", "NeverLeave": "true", "": ""}
