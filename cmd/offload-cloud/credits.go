@@ -127,7 +127,7 @@ func secretKey(path string, make bool, told io.Writer) (ed25519.PrivateKey, erro
 
 // read reads and verifies the ledger.
 func (f *creditsFlags) read(public ed25519.PublicKey) (*credit.Book, error) {
-	raw, err := os.ReadFile(f.ledger)
+	raw, err := readFile(f.ledger)
 	if err != nil {
 		return nil, fmt.Errorf("reading -ledger: %w", err)
 	}
@@ -258,7 +258,7 @@ func (f *creditsFlags) handOver(std streams) (err error) {
 
 // lock opens the ledger and locks it for this process. The kernel releases the lock when the process ends in any way.
 func (f *creditsFlags) lock() (*os.File, error) {
-	file, err := os.OpenFile(f.ledger, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	file, err := os.OpenFile(f.ledger, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NONBLOCK, 0o600) // does not wait at a pipe
 	if err != nil {
 		return nil, fmt.Errorf("opening -ledger: %w", err)
 	}
@@ -311,7 +311,7 @@ func (s *settler) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	raw, err := os.ReadFile(s.prices) // read each time, so that prices change without a restart
+	raw, err := readFile(s.prices) // read each time, so that prices change without a restart
 	if err != nil {
 		return fmt.Errorf("reading -prices: %w", err)
 	}

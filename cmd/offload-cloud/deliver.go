@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"app-offload/cmd/offload-cloud/internal/consume"
@@ -72,7 +73,7 @@ func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.Fil
 		return nil, nil, fmt.Errorf("reading a version of a model: %w", err)
 	}
 	defer func() { _ = root.Close() }() // read only
-	manifest, err := root.ReadFile(models.ManifestFile)
+	manifest, err := models.ReadFile(root, models.ManifestFile, 1<<20)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the manifest: %w", err)
 	}
@@ -80,7 +81,7 @@ func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.Fil
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the manifest in %s: %w", folder, err)
 	}
-	signature, err := root.ReadFile(models.SignatureFile)
+	signature, err := models.ReadFile(root, models.SignatureFile, 1<<20)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the signature (nodes accept only signed versions; sign with minisign -S -s KEY -m %s): %w",
 			filepath.Join(folder, models.ManifestFile), err)
@@ -89,7 +90,7 @@ func offered(folder string, chunk int, rollback bool) (*delivery.Sender, *os.Fil
 		return nil, nil, fmt.Errorf("-rollback: the signature permits no rollback; name the newest version that %s may replace: minisign -S -s KEY -m %s -t rollback:VERSION",
 			m.Version, filepath.Join(folder, models.ManifestFile))
 	}
-	file, err := root.Open(m.File)
+	file, err := root.OpenFile(m.File, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe has no size
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the model: %w", err)
 	}

@@ -161,7 +161,7 @@ func (n *federation) restore() error {
 	if n.state == "" {
 		return nil
 	}
-	raw, err := os.ReadFile(n.state)
+	raw, err := readFile(n.state)
 	if err == nil {
 		err = n.fleet.Restore(raw)
 	}

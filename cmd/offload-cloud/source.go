@@ -192,7 +192,7 @@ func (f *sourceFlags) password() (string, error) {
 	if f.passwordFile == "" {
 		return "", nil
 	}
-	content, err := os.ReadFile(f.passwordFile)
+	content, err := readFile(f.passwordFile)
 	if err != nil {
 		return "", fmt.Errorf("reading -password-file: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"app-offload/cmd/internal/edgetest"
 	"app-offload/cmd/internal/golden"
 	"app-offload/cmd/offload-cloud/internal/consume"
+	"app-offload/cmd/offload-cloud/internal/credit"
 	"app-offload/cmd/offload-cloud/internal/ranges"
 	"app-offload/cmd/offload-cloud/internal/store"
 	"app-offload/functions/mqtt"
@@ -206,6 +208,49 @@ func TestFlagsHaveTheirBounds(t *testing.T) {
 		require.Equal(t, want, got)
 		require.Equal(t, want == nil, err != nil, text)
 	}
+}
+
+// A pipe in place of a regular file is refused, and does not block the program.
+func TestAPipeHoldsNothingUp(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"pipe", "manifest.json"} {
+		require.NoError(t, syscall.Mkfifo(filepath.Join(dir, name), 0o600))
+	}
+	pipe := filepath.Join(dir, "pipe")
+	for _, args := range []string{
+		"-from mqtt://127.0.0.1:1 -user u -password-file " + pipe,
+		"federate -from mqtt://127.0.0.1:1 -state " + pipe,
+		"credits -public " + strings.Repeat("a", 64) + " -ledger " + pipe,
+		"credits -rotate " + filepath.Join(dir, "next") + " -ledger " + pipe,
+		"deliver -from mqtt://127.0.0.1:1 -to n1 " + dir,
+	} {
+		log := &buffer{}
+		require.Equal(t, 1, run(t.Context(), strings.Fields(args), streams{log, log}), args)
+		require.Regexp(t, "must be a file|not a regular file|opening -ledger", log.String(), args)
+	}
+	require.ErrorContains(t, (&settler{creditsFlags: &creditsFlags{prices: pipe}, book: &credit.Book{}}).settle(t.Context()), "must be a file")
+}
+
+// A second signal ends a program that hangs.
+func TestASecondSignalEndsTheProgram(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	c := exec.Command(binary(t), "-from", "mqtts://127.0.0.1:1", "-tls-ca", pipe)
+	require.NoError(t, c.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	defer c.Process.Kill() //nolint:errcheck // it has ended
+	var writer *os.File
+	eventually(t, func() (open bool) {
+		var err error
+		writer, err = os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		return err == nil
+	}, "nothing reads the file")
+	defer writer.Close() //nolint:errcheck // nothing is written
+	eventually(t, func() bool {
+		_ = c.Process.Signal(syscall.SIGTERM) // an interrupt may be ignored, as in a shell's background
+		return len(ended) > 0
+	}, "it goes on")
 }
 
 // A password is the file's first line, read at each connection. A missing file is logged, and the user then has no password.
