@@ -29,7 +29,7 @@ func TestWhatIsWrongWithAConfiguration(t *testing.T) {
 	require.NoError(t, c.Validate())
 	store := c.store([]string{"d"})
 	require.Equal(t, [][]string{{"a", "b", "d"}, {"c"}}, [][]string{store.Preload, store.Pin})
-	require.False(t, store.Canary, "new versions take over at once")
+	require.False(t, store.Canary, "new versions are used immediately")
 	require.True(t, DefaultConfig().store(nil).Canary)
 }
 

@@ -185,7 +185,7 @@ func TestWhatIsCountedOfAModel(t *testing.T) {
 				return []uint64{s.Final, s.Provisional, s.Judged, s.Failed, s.Unread, s.Busy, s.OverBudget, s.Late, uint64(s.HardHour), uint64(s.HardDay)}
 			}
 			require.Equal(t, counted(c.want), counted(have))
-			require.Eventually(t, func() bool { tasks, _ := b.Models(); return tasks == 0 }, time.Minute, time.Millisecond, "all places are given back")
+			require.Eventually(t, func() bool { tasks, _ := b.Models(); return tasks == 0 }, time.Minute, time.Millisecond, "all places are released")
 			require.Equal(t, 1, b.Workers())
 		})
 	}

@@ -135,7 +135,7 @@ func TestTheNumberToSetCoversAll(t *testing.T) {
 			}
 		}
 		require.Equal(t, 1, answers)
-		require.Nil(t, c.seen, "its memory is given back")
+		require.Nil(t, c.seen, "its memory is released")
 	}
 }
 

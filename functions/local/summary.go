@@ -72,7 +72,7 @@ func buildSummary(p *params) func() stage {
 	return func() stage { return &summary{cfg: c} }
 }
 
-// summary holds the windows of one resource. A window consists of panes, one for each slide, so that every value is stored once, in however many windows it is.
+// summary holds the windows of one resource. A window consists of panes, one for each slide, so every value is stored once, whatever the number of its windows.
 type summary struct {
 	cfg    *summaryConfig
 	panes  []pane // in ascending order, only panes with values

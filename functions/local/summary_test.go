@@ -304,6 +304,6 @@ func TestChunksAreOneReadingOfAClockSetBack(t *testing.T) {
 		for i := range maxStray + 2 {
 			require.NoError(t, w.process(scalar("d", "x", time.Duration(i)*time.Second, 1)))
 		}
-		require.LessOrEqual(t, count(w.p.Counts()), int64(4*maxStray), "%s: it goes on with the new time", operators)
+		require.LessOrEqual(t, count(w.p.Counts()), int64(4*maxStray), "%s: it continues with the new time", operators)
 	}
 }

@@ -109,7 +109,7 @@ func TestACanaryMakesRoom(t *testing.T) {
 	for range 3 {
 		require.NoError(t, s.Scan(t.Context()))
 	}
-	require.Equal(t, loads, s.Counts().Loads, "it is not loaded to make room again")
+	require.Equal(t, loads, s.Counts().Loads, "it is not loaded only to be evicted again")
 	_, err = s.Accepts(text(t, describe(t, "a", "2", file)), nil, false)
 	require.ErrorIs(t, err, ErrInstalled, "nor delivered again")
 	idle := func() {
@@ -201,7 +201,7 @@ func TestACanaryThatMadeRoomStaysInTheFolder(t *testing.T) {
 	_, err := s.Accepts(manifest, nil, false)
 	require.ErrorIs(t, err, ErrInstalled)
 	require.NoError(t, s.Scan(t.Context()))
-	require.EqualValues(t, 2, ask(t, s, "m"), "its trial goes on")
+	require.EqualValues(t, 2, ask(t, s, "m"), "its trial continues")
 }
 
 // The measurements of a canary become those of its model when it is promoted.

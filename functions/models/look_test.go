@@ -113,7 +113,7 @@ func TestWhichModelsAreUsable(t *testing.T) {
 	_, err = s.Reads("m", numbers("[1,2,3,4]"))
 	require.ErrorContains(t, err, "has 10 bytes")
 	fake.Advance(retryAfter)
-	require.NoError(t, s.Usable("m"), "it may be tried again")
+	require.NoError(t, s.Usable("m"), "it may be retried")
 }
 
 // An upload that cannot be stored is an error that names the version, and changes nothing.

@@ -218,7 +218,7 @@ func TestRollback(t *testing.T) {
 	s = open(t, dir)
 	require.InDelta(t, 2, value(t, s, "m"), 0)
 	require.ErrorIs(t, s.Use(t.Context(), "m", "3", false), ErrOlder, "version 3 was left for a reason")
-	require.NoError(t, s.Use(t.Context(), "m", "2", false), "what is in force may be asked for again")
+	require.NoError(t, s.Use(t.Context(), "m", "2", false), "the version in force may be requested again")
 	put(t, dir, describe(t, "m", "3.1", made(t, 4, 31)), made(t, 4, 31))
 	require.NoError(t, s.Scan(t.Context()))
 	require.InDelta(t, 31, value(t, s, "m"), 0)

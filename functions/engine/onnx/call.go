@@ -112,7 +112,7 @@ func (c *call) rank(v *value, low, top int) *value {
 // wants reports whether the i-th output is used.
 func (c *call) wants(i int) bool { return i < len(c.out) && c.out[i] != nil }
 
-// output returns the i-th output with a type, a shape and memory. It must be used.
+// output allocates the i-th output with a type and a shape. It fails if the node does not have that output.
 func (c *call) output(i int, t engine.Type, shape []int) *value {
 	if !c.wants(i) {
 		c.fail("output %d is missing", i)

@@ -150,7 +150,7 @@ func TestDeliveryOverABadLink(t *testing.T) {
 			kills++
 			require.NoError(t, w.store.Close(t.Context())) // the receiver is not closed, as in a kill
 			w.start()
-			require.Len(t, w.r.Progress(), 1, "the delivery goes on")
+			require.Len(t, w.r.Progress(), 1, "the delivery continues")
 			require.GreaterOrEqual(t, w.r.Progress()[0].Have, progress[0].Have-syncEvery)
 		}
 	}
@@ -301,7 +301,7 @@ func TestALackOfDescriptorsDelaysADelivery(t *testing.T) {
 				}
 				if err != nil {
 					require.ErrorIs(t, err, syscall.EMFILE)
-					require.NotEmpty(t, w.r.Progress(), "%d descriptors: the file was given up", spare)
+					require.NotEmpty(t, w.r.Progress(), "%d descriptors: the file was dropped", spare)
 					lacked = true
 					delayed++
 				}

@@ -228,7 +228,7 @@ func TestWhatAStartTakesUp(t *testing.T) {
 	again(4)
 	replies, err := w.r.Due(t.Context())
 	require.NoError(t, err)
-	require.Len(t, replies, 4, "what goes on is asked for at once")
+	require.Len(t, replies, 4, "resumed deliveries are requested immediately")
 	require.NoError(t, w.r.Close())
 	require.NoError(t, os.RemoveAll(folder))
 	for _, put := range []func(path string) error{

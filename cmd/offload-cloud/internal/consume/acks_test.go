@@ -52,7 +52,7 @@ func TestAMessageThatHangsIsPassedInTheEnd(t *testing.T) {
 		a.done(behind)
 		require.Len(t, queue(), 2)
 		a.pass(first)
-		require.Empty(t, queue(), "what was done behind a message that is passed is acknowledged at once")
+		require.Empty(t, queue(), "messages finished behind a passed one are acknowledged immediately")
 	})
 }
 

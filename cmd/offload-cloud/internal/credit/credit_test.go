@@ -150,7 +150,7 @@ func TestWhatWasTamperedWithIsNamed(t *testing.T) {
 	}
 	cut := []byte(join(0, 1, 2))
 	short, err := Read(cut, public)
-	require.NoError(t, err, "an account does not know that it goes on")
+	require.NoError(t, err, "an account does not know later settlements")
 	require.Equal(t, fmt.Sprintf("3:%s", short.Last.Hash), short.Head())
 	require.False(t, Has(cut, b.Head()))
 	require.True(t, Has(cut, "0"))

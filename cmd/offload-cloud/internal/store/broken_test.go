@@ -382,7 +382,7 @@ func TestEveryFailureIsReported(t *testing.T) {
 			for n := 1; ; n++ {
 				f.arm(n)
 				err := do(t.Context())
-				require.Zero(t, s.read.Stats().InUse+s.write.Stats().InUse, "call %d: a connection is not given back", n)
+				require.Zero(t, s.read.Stats().InUse+s.write.Stats().InUse, "call %d: a connection is not returned", n)
 				if !f.disarm() {
 					require.NoError(t, err, "none failed of %d", n)
 					require.Greater(t, n, 1)

@@ -72,7 +72,7 @@ func testJobs(t *testing.T, s *Store) {
 	found, err := s.JobRecord(t.Context(), records[0])
 	require.NoError(t, err)
 	require.Equal(t, "n1-2", found.Task.EventID)
-	require.Empty(t, taken(t, s, "w2", time.Minute, 10), "each job is handed out once")
+	require.Empty(t, taken(t, s, "w2", time.Minute, 10), "each job is taken once")
 }
 
 func testLeases(t *testing.T, s *Store) {
@@ -107,8 +107,8 @@ func testRetriesAreTakenAlone(t *testing.T, s *Store) {
 			fresh = append(fresh, got...)
 		}
 		if call == 1 {
-			require.NotEmpty(t, again, "fresh jobs hold up those that are due again")
-			require.NotEmpty(t, fresh, "jobs that are due again hold up fresh ones")
+			require.NotEmpty(t, again, "fresh jobs delay due ones")
+			require.NotEmpty(t, fresh, "due jobs delay fresh ones")
 		}
 	}
 	require.ElementsMatch(t, first, again)
@@ -285,7 +285,7 @@ func testChunksThatAreGone(t *testing.T, s *Store) {
 	require.Equal(t, "full", ended("after", 2))
 	gone(ranges.Span{First: 13, Last: 16, Fate: "expired"})
 	commit(t, s, parts("next", 17, 0))
-	require.Empty(t, ended("next", 3), "those that are gone were written before it, its own chunks are on their way")
+	require.Empty(t, ended("next", 3), "the gone records were written before it, its own chunks may still arrive")
 	commit(t, s, parts("next", 17, 1, 2))
 	require.Empty(t, ended("next", 1))
 	gone(ranges.Span{First: 20, Last: 20, Fate: "expired"})
@@ -303,7 +303,7 @@ func testChunksThatAreGone(t *testing.T, s *Store) {
 	require.Empty(t, ended("anew", 2), "its records are too far apart for one cut of it")
 	commit(t, s, parts("last", 40, 0))
 	gone(ranges.Span{First: 43, Last: 60, Fate: "expired"})
-	require.Empty(t, ended("last", 3), "most of those that are gone are too far behind, and two may be on their way")
+	require.Empty(t, ended("last", 3), "most gone records are too far behind, and two chunks may still arrive")
 }
 
 // Confirmations for one node and chunks of another take locks in one order, in every consumer.

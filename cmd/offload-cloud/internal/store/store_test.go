@@ -60,7 +60,7 @@ var storeTests = map[string]func(t *testing.T, s *Store){
 	"answers that are never confirmed":                testAnswersThatAreNeverConfirmed,
 	"answers of a node that was away":                 testAnswersOfANodeThatWasAway,
 	"a job without an answer has a reason":            testFailedJobs,
-	"a clock that was set back holds up no job":       testClockSetBack,
+	"a clock that was set back delays no job":         testClockSetBack,
 	"an id that was used before gets its job":         testIDUsedBefore,
 	"what nodes have used is counted once":            testUsed,
 }
@@ -182,7 +182,7 @@ func testConflict(t *testing.T, s *Store) {
 }
 
 func testGaps(t *testing.T, s *Store) {
-	require.Empty(t, commit(t, s, batch("n1", 1, 1, 2, 6)).Receipts[0].Gaps, "3–5 are above the floor and may be on their way")
+	require.Empty(t, commit(t, s, batch("n1", 1, 1, 2, 6)).Receipts[0].Gaps, "3–5 are above the floor and may still arrive")
 	require.Equal(t, []ranges.Span{span(3, 5)}, commit(t, s, batch("n1", 7, 7)).Receipts[0].Gaps)
 	require.Equal(t, []ranges.Span{span(3, 3), span(5, 5)}, commit(t, s, batch("n1", 7, 4)).Receipts[0].Gaps)
 
@@ -195,7 +195,7 @@ func testGaps(t *testing.T, s *Store) {
 
 	nodes, err := s.Stats(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, map[string]uint64{"expired": 1}, nodes[0].Gone, "what is stored cannot be gone")
+	require.Equal(t, map[string]uint64{"expired": 1}, nodes[0].Gone, "a stored record cannot be gone")
 	require.Equal(t, int64(6), nodes[0].Records)
 }
 
@@ -369,7 +369,7 @@ func testEvents(t *testing.T, s *Store) {
 	all, err := s.Of(t.Context(), first[0])
 	require.NoError(t, err)
 	require.Equal(t, []int{0, 2}, []int{all[0].Task.Chunk, all[1].Task.Chunk})
-	require.Equal(t, cut.Records[1].Task, all[0].Task, "what was stored comes back as it was")
+	require.Equal(t, cut.Records[1].Task, all[0].Task, "stored records are read unchanged")
 }
 
 // Nodes appear during a query: each node is either complete or absent.

@@ -166,18 +166,18 @@ func TestWhatBecomesOfAJob(t *testing.T) {
 		problem string        // of the outcome, "" for an answer
 		pause   time.Duration // if there is no outcome; a negative value means that the attempt does not count
 	}{
-		"answered":                  {edgetest.Measured(1, "n1", 1), fine, 1, 0, "", 0},
-		"makes no answer":           {edgetest.Measured(1, "n1", 1), empty, 1, 0, "neither a label nor values", 0},
-		"fails, and is tried again": {edgetest.Measured(1, "n1", 1), own, 2, 0, "", 2 * time.Second},
-		"fails the last time":       {edgetest.Measured(1, "n1", 1), own, 3, 0, "no such reading", 0},
-		"panics":                    {edgetest.Measured(1, "n1", 1), panics, 1, 0, "", time.Second},
-		"panics the last time":      {edgetest.Measured(1, "n1", 1), panics, 3, 0, "panicked", 0},
-		"no memory for the model":   {edgetest.Measured(1, "n1", 1), all, 3, 0, "", -modelPause},
-		"its workers ended":         {edgetest.Measured(1, "n1", 1), fine, 4, 0, "ended 3 times", 0},
-		"chunks are missing":        {part, fine, 3, 40 * time.Second, "", -10 * time.Second},
-		"chunks never came":         {part, fine, 1, patience, "missing", 0},
-		"no event":                  {garbage, fine, 1, 0, "reading event", 0},
-		"deleted":                   {nil, fine, 1, 0, "deleted", 0},
+		"answered":                {edgetest.Measured(1, "n1", 1), fine, 1, 0, "", 0},
+		"makes no answer":         {edgetest.Measured(1, "n1", 1), empty, 1, 0, "neither a label nor values", 0},
+		"fails, and is retried":   {edgetest.Measured(1, "n1", 1), own, 2, 0, "", 2 * time.Second},
+		"fails the last time":     {edgetest.Measured(1, "n1", 1), own, 3, 0, "no such reading", 0},
+		"panics":                  {edgetest.Measured(1, "n1", 1), panics, 1, 0, "", time.Second},
+		"panics the last time":    {edgetest.Measured(1, "n1", 1), panics, 3, 0, "panicked", 0},
+		"no memory for the model": {edgetest.Measured(1, "n1", 1), all, 3, 0, "", -modelPause},
+		"its workers ended":       {edgetest.Measured(1, "n1", 1), fine, 4, 0, "ended 3 times", 0},
+		"chunks are missing":      {part, fine, 3, 40 * time.Second, "", -10 * time.Second},
+		"chunks never came":       {part, fine, 1, patience, "missing", 0},
+		"no event":                {garbage, fine, 1, 0, "reading event", 0},
+		"deleted":                 {nil, fine, 1, 0, "deleted", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newShelf(c.task)
