@@ -11,6 +11,7 @@ import (
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/seal"
+	"app-offload/functions/status"
 	"app-offload/functions/task"
 )
 
@@ -64,4 +65,12 @@ func TestPublishedPricesChangeDecisions(t *testing.T) {
 	require.NoError(t, s.Reload(w))
 	require.Equal(t, decision.Cloud, target("default"))
 	require.Nil(t, s.Status().Policies.Credits)
+}
+
+// Refused statements show in the status also where none was accepted yet; without credits nothing does.
+func TestTheStatusOfCredits(t *testing.T) {
+	require.Nil(t, new(teller).status(true))
+	require.Equal(t, &status.CreditStatus{Refused: 1}, (&teller{refused: 1}).status(true))
+	require.Nil(t, (&teller{refused: 1, at: time.Now()}).status(false))
+	require.NotNil(t, (&teller{at: time.Now()}).status(true))
 }
