@@ -203,7 +203,7 @@ func (g *segment) tally(class uint16) *tally {
 		}
 	}
 	top := int32(math.MaxInt32)
-	g.tallies = append(g.tallies, tally{class: class, lo: [2]int32{top, top}, hi: [2]int32{-1, -1}})
+	g.tallies = append(g.tallies, tally{class: class, lo: [2]int32{top, top}})
 	return &g.tallies[len(g.tallies)-1]
 }
 
