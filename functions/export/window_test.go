@@ -550,6 +550,25 @@ func TestWindowKeepsEveryRecord(t *testing.T) {
 	})
 }
 
+// An acknowledgement counts once, and not after its connection was lost: the batch is to go again.
+func TestAnAcknowledgementCountsOnce(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.add(load(1, 10))
+		w.add(load(11, 20))
+		attempts, _ := flow(w)
+		ack(w, attempts[0])
+		due := w.entries[0].resendAt
+		time.Sleep(time.Second)
+		ack(w, attempts[0])
+		require.Equal(t, due, w.entries[0].resendAt)
+		w.lostConnection(false, time.Now())
+		ack(w, attempts[1])
+		w.connected(false)
+		_, what := flow(w)
+		require.Equal(t, []string{"1+10", "11+10"}, what)
+	})
+}
+
 // A batch that was published before the consumer subscribed goes again once it is acknowledged, and is counted.
 func TestABatchFromBeforeTheSubscriptionGoesAgain(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *window) {

@@ -322,3 +322,19 @@ func TestASqueezedLimitRelaxes(t *testing.T) {
 	}
 	s.bytes = 0
 }
+
+// Without a new segment, a squeezed limit rises with every tenth sweep.
+func TestASqueezedLimitRelaxesWithTime(t *testing.T) {
+	s := newSpool(t.TempDir(), DefaultConfig(), []Option{small(64<<20, 1<<20, 1<<20)}) // without its keeper
+	require.NoError(t, s.open())
+	sweeps := func() (n int) {
+		for before := s.limit(); s.limit() == before; n++ {
+			require.NoError(t, s.sweep())
+		}
+		return n
+	}
+	s.noSegment()
+	sweeps()
+	require.Equal(t, 10, sweeps())
+	require.NoError(t, s.closeFiles())
+}
