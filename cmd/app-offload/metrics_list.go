@@ -18,7 +18,7 @@ func metrics() []metric {
 // accountMetrics prove that no task is lost: accepted = local + receipted + spooled + dropped.
 func accountMetrics() []metric {
 	return []metric{
-		{"events_received_total", counter, "Events received and accepted by the gate.", nil, plain(func(s *status.Status) uint64 { return s.Events.Received })},
+		{"events_received_total", counter, "Events received, without rejected messages.", nil, plain(func(s *status.Status) uint64 { return s.Events.Received })},
 		{"events_unsafe_total", counter, "Messages received at QoS 0, which no acknowledgement protects.", nil, plain(func(s *status.Status) uint64 { return s.Events.Unsafe })},
 		{"events_refused_total", counter, "Events refused by the gate, by reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]uint64 { return s.Events.Refused })},
 		{"events_quarantined_total", counter, "Messages quarantined because they were rejected as events, by reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]uint64 { return s.Events.Quarantined })},
