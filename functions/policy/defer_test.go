@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,6 +44,16 @@ func TestAWrongRuleSaysWhatIsWrong(t *testing.T) {
 		require.ErrorContains(t, err, "DeferRule")
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// A pipe in the place of a file is an error, and does not hold up the start.
+func TestAPipeInThePlaceOfAFile(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	_, err := loadRule(pipe)
+	require.ErrorContains(t, err, "reading a rule")
+	_, err = loadNetwork(pipe)
+	require.ErrorContains(t, err, "reading weights")
 }
 
 // Every number of a rule may equal its bounds, and not exceed them.

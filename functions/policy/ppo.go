@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"syscall"
 
 	"app-offload/functions/decision"
 	"app-offload/functions/host"
@@ -34,12 +35,17 @@ func newPPO(c Config) Policy {
 	return p
 }
 
+// open opens a file of what was learned. A pipe without its other end is empty, instead of holding up the start or a reload.
+func open(file string) (*os.File, error) {
+	return os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
 // loadNetwork reads a weights file and checks that it fits the inputs of this program.
 func loadNetwork(file string) (*Network, error) {
 	if file == "" {
 		return nil, fmt.Errorf("no weights: PPOWeights is empty")
 	}
-	f, err := os.Open(file)
+	f, err := open(file)
 	if err != nil {
 		return nil, fmt.Errorf("opening weights: %w", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"app-offload/functions/decision"
 )
@@ -104,7 +103,7 @@ func loadRule(file string) (Rule, error) {
 	if file == "" {
 		return DefaultRule(), nil
 	}
-	f, err := os.Open(file)
+	f, err := open(file)
 	if err != nil {
 		return DefaultRule(), fmt.Errorf("opening a rule: %w", err)
 	}
