@@ -67,7 +67,7 @@ func (w *Writer) Floats(name string, data []float32, shape ...int) string {
 func (w *Writer) Node(kind string, inputs []string, output string, attributes ...Attribute) string {
 	for _, name := range inputs {
 		if !w.names[name] && w.err == nil {
-			w.err = fmt.Errorf("node %d (%s) takes %.64q, which stands nowhere before it", len(w.nodes), kind, name)
+			w.err = fmt.Errorf("node %d (%s) takes %.64q, which is not defined before it", len(w.nodes), kind, name)
 		}
 	}
 	w.declare(output)

@@ -71,7 +71,7 @@ func start(path string) error {
 	}
 	if ort.IsInitialized() {
 		if path != library.path {
-			return fmt.Errorf("loading a model: ONNX Runtime runs from %q already and cannot be taken from %q without a restart", library.path, path)
+			return fmt.Errorf("loading a model: ONNX Runtime is already loaded from %q, loading it from %q needs a restart", library.path, path)
 		}
 		return nil
 	}

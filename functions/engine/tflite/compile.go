@@ -334,7 +334,7 @@ func (c *compiler) optional(i int) *value {
 		c.s.state = append(c.s.state, v)
 	}
 	if !v.ready && v.Type != engine.Invalid {
-		c.fail("input %d (%.64q): no operator before computes it", i, v.Name)
+		c.fail("input %d (%.64q): no earlier operator computes it", i, v.Name)
 	}
 	return v
 }

@@ -90,7 +90,7 @@ func (c *compiler) concatenation() {
 			}
 		}
 		if in.Scale != out.Scale || in.Zero != out.Zero {
-			c.fail("input %d is quantised otherwise than the output", i)
+			c.fail("input %d is quantised differently from the output", i)
 		}
 		total += in.Shape[axis]
 		list = append(list, in)

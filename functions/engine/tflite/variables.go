@@ -30,7 +30,7 @@ func (c *compiler) varHandle() {
 // variable returns the tensor of a handle, created at its first use in the shape of like.
 func (c *compiler) variable(handle, like *value) *engine.Tensor {
 	if handle.name == "" {
-		c.fail("input %.64q is no handle of a variable", handle.Name)
+		c.fail("input %.64q is not a handle of a variable", handle.Name)
 	}
 	t := c.variables[handle.name]
 	if t == nil {
