@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shirou/gopsutil/v3/cpu"
 	"github.com/stretchr/testify/require"
 )
 
@@ -44,6 +45,21 @@ func TestVitalsAreWhatTheKernelReports(t *testing.T) {
 	require.Less(t, v.Memory, 100.0)
 	require.Greater(t, v.Disk, 0.0)
 	require.LessOrEqual(t, v.Disk, 100.0)
+}
+
+// Counters that cannot be read are named.
+func TestVitalsNameWhatCannotBeRead(t *testing.T) {
+	t.Setenv("HOST_PROC", t.TempDir())
+	_, err := ReadVitals()
+	for _, file := range []string{"/diskstats", "/net/dev"} {
+		require.ErrorContains(t, err, file)
+	}
+}
+
+// Guests are contained in user and nice already, and waiting for a disk is idle time.
+func TestWhatCountsAsBusy(t *testing.T) {
+	busy, total := sum(cpu.TimesStat{User: 1, System: 2, Nice: 4, Idle: 8, Iowait: 16, Irq: 32, Softirq: 64, Steal: 128, Guest: 256, GuestNice: 512})
+	require.Equal(t, []float64{231, 255}, []float64{busy, total})
 }
 
 // kernel reads bytes received and sent, read and written.

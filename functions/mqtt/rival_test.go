@@ -47,4 +47,7 @@ func TestADoubtTakesAClosingBack(t *testing.T) {
 	}
 	require.False(t, r.Lost(1, io.EOF))
 	require.True(t, r.Lost(1, io.EOF))
+	none := Rival{After: 1}
+	none.Doubt()
+	require.True(t, none.Lost(1, io.EOF), "there was no closing to take back")
 }
