@@ -60,7 +60,7 @@ func TestADecisionLogThatCannotBeReadIsKept(t *testing.T) {
 
 // A partial line at the end, as a crash leaves it, is cut off; a file without any whole line is truncated to nothing.
 func TestTheDecisionLogGoesOnAfterWholeLines(t *testing.T) {
-	for text, want := range map[string]int64{"": 0, "half": 0, "one\n": 4, "one\nhalf": 4, "one\ntwo\n": 8, "\n": 1} {
+	for text, want := range map[string]int64{"": 0, "half a line": 0, "one\n": 4, "one\nhalf a line": 4, "one\ntwo\n": 8, "\n": 1} {
 		l := &decisionLog{dir: t.TempDir()}
 		path := filepath.Join(l.dir, decisionFile)
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
@@ -90,6 +90,27 @@ func TestADecisionLogThatCannotBeOpenedIsNamed(t *testing.T) {
 	require.Nil(t, l)
 	require.NoError(t, l.close(t.Context()))
 	require.Nil(t, l.status())
+}
+
+// entries is a ring that has an entry for each decision, or none.
+type entries bool
+
+func (e entries) Get(id uint64) (decision.Entry, bool) { return decision.Entry{ID: id}, bool(e) }
+
+// What is not logged counts as dropped: a decision that has left the ring, one for which the queue has no room, and one after the close.
+func TestWhatIsNotLoggedIsCounted(t *testing.T) {
+	l := &decisionLog{share: 1, queue: make(chan decision.Entry, 1)}
+	l.offer(entries(true), 1)
+	require.Zero(t, l.dropped.Load())
+	l.offer(entries(false), 2)
+	require.EqualValues(t, 1, l.dropped.Load())
+	l.offer(entries(true), 3)
+	require.EqualValues(t, 2, l.dropped.Load())
+	<-l.queue
+	l.closed = true
+	l.offer(entries(true), 4)
+	require.EqualValues(t, 3, l.dropped.Load())
+	require.Empty(t, l.queue)
 }
 
 // A log that cannot be rotated drops and counts, and continues once it can be.
