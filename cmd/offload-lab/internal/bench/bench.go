@@ -149,7 +149,7 @@ func (o Options) validate() error {
 		errs = append(errs, fmt.Errorf("-idle %v: must be 1s to 1h, or 0 for a load", o.Idle))
 	}
 	if o.Drain && (o.Idle != 0 || o.Rate != 0) {
-		errs = append(errs, errors.New("-drain: has no meaning beside -idle or -rate"))
+		errs = append(errs, errors.New("-drain: cannot be combined with -idle or -rate"))
 	}
 	if o.Window < batchSize || o.Window > 10_000 {
 		errs = append(errs, fmt.Errorf("-window %d: must be %d to 10000, beyond which the embedded broker drops", o.Window, batchSize))
@@ -321,7 +321,7 @@ var columns = []column{
 }
 
 func (p printer) header(o Options) {
-	fmt.Fprintf(p.table, "%d events a case; at most %d under way end to end; batches of %d, form %s\n\n",
+	fmt.Fprintf(p.table, "%d events per case; at most %d in flight end to end; batches of %d, form %s\n\n",
 		o.Events, o.Window, batchSize, o.Form)
 	p.heads()
 }
@@ -359,7 +359,7 @@ func (p printer) row(r Result) {
 // medians writes a row for each case with the median of each figure, and the sum of the figures that must be zero. The ratios are medians of the
 // ratios within a round, which other work on the machine disturbs least.
 func (p printer) medians(cases []Case, all []Result) (medians []Result) {
-	fmt.Fprintf(p.table, "\nMedians, and sums of what was lost, doubled and overtaken:\n\n")
+	fmt.Fprintf(p.table, "\nMedians, and sums of lost, doubled and overtaken events:\n\n")
 	p.heads()
 	for _, c := range cases {
 		of := slices.DeleteFunc(slices.Clone(all), func(r Result) bool { return r.Case != c })
@@ -432,12 +432,12 @@ func holdTo(recorded map[string]float64, medians []Result) error {
 			}
 			measured = true
 			if r.CPURatio > slack*most {
-				errs = append(errs, fmt.Errorf("%s: CPU to the floor %.2f exceeds the recorded %.2f by more than %.0f %%; foreign CPU %.0f %% of a core",
+				errs = append(errs, fmt.Errorf("%s: CPU relative to the floor %.2f exceeds the recorded %.2f by more than %.0f %%; foreign CPU %.0f %% of a core",
 					row, r.CPURatio, most, 100*(slack-1), r.Foreign))
 			}
 		}
 		if !measured {
-			errs = append(errs, fmt.Errorf("%s: the recorded ratio is not held, because the row was not measured in more than one round", row))
+			errs = append(errs, fmt.Errorf("%s: the recorded ratio cannot be checked: the row needs more than one round", row))
 		}
 	}
 	return errors.Join(errs...)

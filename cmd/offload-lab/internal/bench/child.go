@@ -63,7 +63,7 @@ func (c *child) awaitReady(ctx context.Context, ready <-chan string) error {
 	}
 	if c.said == "" {
 		<-c.ended
-		return fmt.Errorf("the %s ended before it was ready: %w; the log has the reason", c.part, c.err)
+		return fmt.Errorf("the %s exited before it was ready: %w; see the log", c.part, c.err)
 	}
 	return nil
 }
@@ -112,13 +112,13 @@ func Child(ctx context.Context, part string, args []string) error {
 	var l load
 	fs := flag.NewFlagSet(part, flag.ContinueOnError)
 	fs.StringVar(&l.broker, "broker", "", "host:port of the broker")
-	fs.IntVar(&l.events, "events", 0, "how many events")
-	fs.IntVar(&l.window, "window", 0, "how many may be under way")
+	fs.IntVar(&l.events, "events", 0, "number of events")
+	fs.IntVar(&l.window, "window", 0, "maximum number of events in flight")
 	fs.IntVar(&l.qos, "qos", 1, "QoS")
-	fs.IntVar(&l.form.readings, "readings", 0, "readings of an event")
+	fs.IntVar(&l.form.readings, "readings", 0, "readings per event")
 	fs.IntVar(&l.form.size, "size", 0, "bytes of the first reading's value")
-	fs.IntVar(&l.rate, "rate", 0, "events a second")
-	fs.Int64Var(&l.began, "began", 0, "when the first event is due, ns since the Unix epoch")
+	fs.IntVar(&l.rate, "rate", 0, "events per second")
+	fs.Int64Var(&l.began, "began", 0, "due time of the first event, ns since the Unix epoch")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func Child(ctx context.Context, part string, args []string) error {
 		fmt.Println("ready")
 		return l.run(ctx, os.Stdin)
 	}
-	return fmt.Errorf("-as %q: there is no such part; use %s, %s or %s", part, partBroker, partFloor, partLoad)
+	return fmt.Errorf("-as %q: must be %s, %s or %s", part, partBroker, partFloor, partLoad)
 }
 
 // playBroker runs the embedded broker and prints its address.

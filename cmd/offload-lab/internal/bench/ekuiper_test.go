@@ -25,7 +25,7 @@ func TestThePeersPlace(t *testing.T) {
 	require.NotContains(t, subjects(), "maximum "+peer)
 	require.NoError(t, (&Result{Case: Case{Subject: peer}, Lost: 1}).verdict())
 	require.Error(t, (&Result{Case: Case{Subject: "service"}, Lost: 1}).verdict())
-	require.ErrorContains(t, holdTo(map[string]float64{"": 1}, []Result{{Case: Case{Subject: peer}, CPURatio: 9}}), "not measured", "only the service is held")
+	require.ErrorContains(t, holdTo(map[string]float64{"": 1}, []Result{{Case: Case{Subject: peer}, CPURatio: 9}}), "cannot be checked", "only the service is compared")
 }
 
 // eKuiper's messages with the load's events are counted; any other message is an error.

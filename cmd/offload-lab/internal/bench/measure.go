@@ -39,7 +39,7 @@ type rig struct {
 func measure(ctx context.Context, o Options, c Case, log io.Writer) (r Result, err error) {
 	dir, err := os.MkdirTemp(o.Dir, "case-")
 	if err != nil {
-		return r, fmt.Errorf("making a folder for the case: %w", err)
+		return r, fmt.Errorf("creating a folder for the case: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	g := &rig{o: o, c: c, tally: newTally(o.Events)}
@@ -134,7 +134,7 @@ func (g *rig) fill(ctx context.Context, link, dir string, log io.Writer) error {
 			n, began = int(c.Spooled), time.Now()
 			fmt.Fprintln(g.load.in, min(n, g.o.Events-1)) // the last line is the end
 		} else if time.Since(began) > quiet {
-			return fmt.Errorf("only %d of %d events came into the spool", n, g.o.Events)
+			return fmt.Errorf("only %d of %d events reached the spool", n, g.o.Events)
 		}
 	}
 	bus := g.broker

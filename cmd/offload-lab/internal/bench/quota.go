@@ -19,7 +19,7 @@ func throttle(pid, percent int) (lift func() error, err error) {
 	}
 	dir, err := os.MkdirTemp(root, "offload-bench-")
 	if err != nil {
-		return nil, fmt.Errorf("making a control group for the quota: %w", err)
+		return nil, fmt.Errorf("creating a control group for the quota: %w", err)
 	}
 	lift = func() error { return os.Remove(dir) }
 	files["cgroup.procs"] = strconv.Itoa(pid)

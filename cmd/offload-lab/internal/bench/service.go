@@ -74,7 +74,7 @@ func (s *service) awaitReady(ctx context.Context) error {
 		case <-s.Done():
 			return s.Err()
 		case <-ctx.Done():
-			return fmt.Errorf("%s/ready did not say yes within a minute; the log has the reason", s.api)
+			return fmt.Errorf("%s/ready did not succeed within a minute; see the log", s.api)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

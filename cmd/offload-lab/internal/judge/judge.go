@@ -135,7 +135,7 @@ func play(w *sim.World, contestants []Contestant, o Options, i int) (r round) {
 	for _, c := range contestants {
 		p, err := c.Make(i)
 		if err != nil {
-			return round{err: fmt.Errorf("making policy %s: %w", c.Name, err)}
+			return round{err: fmt.Errorf("creating policy %s: %w", c.Name, err)}
 		}
 		r.tallies = append(r.tallies, tally{})
 		t := &r.tallies[len(r.tallies)-1]

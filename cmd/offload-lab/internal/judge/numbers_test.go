@@ -168,7 +168,7 @@ func TestAContestantThatCannotBeMadeIsNamed(t *testing.T) {
 	broken := Contestant{"broken", func(int) (policy.Policy, error) { return nil, errors.New("no weights") }}
 	o := Options{Episodes: 2, Seed: 9, Search: oracle.DefaultSearch()}
 	_, err := Compare(t.Context(), small(t, 5), []Contestant{broken}, o)
-	require.ErrorContains(t, err, "playing episode 0 of seed 9: making policy broken: no weights")
+	require.ErrorContains(t, err, "playing episode 0 of seed 9: creating policy broken: no weights")
 	unsound := small(t, 5)
 	unsound.Config.RadioJoules = -1
 	_, err = Compare(t.Context(), unsound, nil, o)

@@ -83,8 +83,8 @@ func TestReadSaysWhatIsWrong(t *testing.T) {
 		"no number":      {"timestamp,value\n2014-01-01 00:00:00,x\n", `{"a/b.csv":[]}`, "parsing \"x\""},
 		"no time":        {"timestamp,value\n1,2\n", `{"a/b.csv":[]}`, "parsing time"},
 		"a strange time": {row, `{"a/b.csv":[["x",` + window + `]]}`, `window "x": parsing time`},
-		"other begin":    {row, `{"a/b.csv":[["2014-01-02 00:00:00.000000",` + window + `]]}`, `"2014-01-02 00:00:00.000000" begins or ends at no row`},
-		"other end":      {row, `{"a/b.csv":[[` + window + `,"2014-01-02 00:00:00.000000"]]}`, `"2014-01-02 00:00:00.000000" begins or ends at no row`},
+		"other begin":    {row, `{"a/b.csv":[["2014-01-02 00:00:00.000000",` + window + `]]}`, `"2014-01-02 00:00:00.000000" does not begin or end at a row`},
+		"other end":      {row, `{"a/b.csv":[[` + window + `,"2014-01-02 00:00:00.000000"]]}`, `"2014-01-02 00:00:00.000000" does not begin or end at a row`},
 		"no JSON":        {"timestamp,value\n", `[`, "combined_windows.json"},
 	} {
 		t.Run(name, func(t *testing.T) {

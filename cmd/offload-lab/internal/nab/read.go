@@ -102,7 +102,7 @@ func (s *Series) row(text string) (int, error) {
 	}
 	i := slices.Index(s.Times, at.UnixNano())
 	if i < 0 {
-		return 0, fmt.Errorf("window %q begins or ends at no row", text)
+		return 0, fmt.Errorf("window %q does not begin or end at a row", text)
 	}
 	return i, nil
 }

@@ -144,7 +144,7 @@ func temperature(net *Net, apart *Set) float64 {
 func Write(dir string, file []byte, m *models.Manifest) error {
 	folder := filepath.Join(dir, m.Folder())
 	if err := os.MkdirAll(folder, 0o750); err != nil {
-		return fmt.Errorf("making a model's folder: %w", err)
+		return fmt.Errorf("creating the model's folder: %w", err)
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

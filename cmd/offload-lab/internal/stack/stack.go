@@ -148,7 +148,7 @@ func (s *Stack) awaitReady(ctx context.Context) error {
 		case <-s.Cloud.Done():
 			return s.Cloud.Err()
 		case <-ctx.Done():
-			return fmt.Errorf("%s/ready did not say yes within a minute; the log has the reason", s.API)
+			return fmt.Errorf("%s/ready did not succeed within a minute; see the log", s.API)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
