@@ -306,3 +306,8 @@ func TestTheUnitOfARate(t *testing.T) {
 		}
 	}
 }
+
+// The distance of two times has no sign.
+func TestTimesApart(t *testing.T) {
+	require.Equal(t, []int64{2, 2, 0}, []int64{apart(1, 3), apart(3, 1), apart(3, 3)})
+}

@@ -68,6 +68,8 @@ func TestNotationErrorsSayWhatToDo(t *testing.T) {
 		{"summary | range low=1", `operator "summary": must be the last operator of its chain; write it like "deadband band=0.5 | summary`},
 		{"rate limit=0.1 | range low=1", `operator "rate": must be the last operator of its chain`},
 		{"rate limit=3 | range low=1", `operator "rate": must be the last operator of its chain`},
+		{"range low=1 | deadtime time=1s", `operator "range": must be the last operator of its chain`},
+		{"anomaly | deadtime time=1s", `operator "anomaly": must be the last operator of its chain`},
 		{"deadband |", `one side of the bar is empty`},
 		{"deadband percent=1000001", `parameter percent = "1000001": must be a number between 0 and 1e+06`},
 		{"deadband percent=NaN", "must be a number between 0 and 1e+06"},

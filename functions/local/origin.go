@@ -60,7 +60,7 @@ func (w *worker) when(t *task.Task, r *task.Reading) int64 {
 		w.p.counts.converted.Add(1)
 		w.p.notices.say("origin/"+t.Device, "origin of readings is not in ns, converting it: device=%q unit=%s origin=%d", t.Device, unit, r.Origin)
 	}
-	if at > received && at-received > w.rules.limits.ahead {
+	if at-received > w.rules.limits.ahead {
 		w.p.counts.ahead.Add(1)
 		return received
 	}

@@ -146,7 +146,10 @@ func TestAnOfferDoesNotWait(t *testing.T) {
 		p := start(t, cfg, class("deadband"), bus)
 		var ends []error
 		offer := func(n int) bool {
-			return p.Offer(Item{Task: scalar("d", "x", time.Duration(n)*time.Second, float64(n)), Cycles: 2}, func(_ int, err error) { ends = append(ends, err) })
+			return p.Offer(Item{Task: scalar("d", "x", time.Duration(n)*time.Second, float64(n)), Cycles: 2}, func(i int, err error) {
+				require.Zero(t, i)
+				ends = append(ends, err)
+			})
 		}
 		require.True(t, offer(1))
 		synctest.Wait() // it is running

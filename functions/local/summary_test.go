@@ -263,6 +263,7 @@ func TestSizesAreSummedUp(t *testing.T) {
 		require.Equal(t, want, value(bus.results[0], "Image_"+name), name)
 	}
 	require.Equal(t, "bytes", bus.results[0].Event.Readings[1].Units)
+	require.Equal(t, "bytes", bus.results[1].Event.Readings[1].Units)
 }
 
 // Elements that are not numbers are left out and counted: in the window's results over all its parts, and as a tag of immediate results.
