@@ -129,11 +129,9 @@ func (b *Book) sign(s *Settlement, key ed25519.PrivateKey) ([]byte, error) {
 		return nil, err
 	}
 	s.Hash, s.Signature = hex.EncodeToString(digest), ed25519.Sign(key, digest)
-	raw, err := json.Marshal(s)
-	if err == nil {
-		b.add(s)
-	}
-	return append(raw, '\n'), err
+	raw, _ := json.Marshal(s) // as the digest could be made
+	b.add(s)
+	return append(raw, '\n'), nil
 }
 
 func (s *Settlement) digest() ([]byte, error) {

@@ -132,6 +132,7 @@ func TestWhatWasTamperedWithIsNamed(t *testing.T) {
 		{"the first removed", join(1, 2, 3, 4), "line 1: found settlement 2 instead of 1, which is missing"},
 		{"two exchanged", join(0, 2, 1, 3, 4), "line 2: found settlement 3 instead of 2, which was moved behind it"},
 		{"a line twice", join(0, 1, 1, 2, 3, 4), "line 3: settlement 2 is repeated after line 2"},
+		{"the first twice", join(0, 0, 1, 2, 3, 4), "line 2: settlement 1 is repeated after line 1"},
 		{"another key", string(other), "line 1: settlement 1 is not signed with this key"},
 		{"a torn line", string(raw[:len(raw)-9]), "line 5: its end is missing"},
 		{"a line torn at its start", string(raw) + `{"se`, "line 6: its end is missing"},

@@ -241,8 +241,7 @@ func (s *Store) load(ctx context.Context, tx *sql.Tx, st *stream) error {
 		}
 		st.loaded = append(st.loaded, spans...)
 	}
-	slices.SortFunc(st.loaded, func(a, b ranges.Span) int { return cmp.Compare(a.First, b.First) })
-	st.loaded = slices.Compact(st.loaded) // one span may reach into two windows
+	st.loaded = slices.Compact(st.loaded) // they are in order; one span may reach into two windows
 	st.fates = ranges.Of(st.loaded...)
 	var known []int64
 	for _, b := range st.batches {

@@ -170,14 +170,12 @@ func (w *Worker) batch(ctx context.Context, id string, jobs []*store.Job) {
 				made = append(made, o)
 			}
 		}
-		if len(made) > 0 && time.Since(began) > gathering {
+		if time.Since(began) > gathering {
 			w.store(safe, id, made)
 			made, began = nil, time.Now()
 		}
 	}
-	if len(made) > 0 {
-		w.store(safe, id, made)
-	}
+	w.store(safe, id, made)
 }
 
 // job computes one job and returns its outcome, nil if the job was returned to be retried.
@@ -324,6 +322,9 @@ func (w *Worker) task(ctx context.Context, j *store.Job) (*task.Task, error) {
 
 // store stores the outcomes of jobs.
 func (w *Worker) store(ctx context.Context, id string, made []*store.Outcome) {
+	if len(made) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, storing)
 	defer cancel()
 	held, err := w.Store.FinishJobs(ctx, id, made)

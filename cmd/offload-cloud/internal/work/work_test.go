@@ -234,10 +234,10 @@ func TestChunksAreJoined(t *testing.T) {
 	s := newShelf(&frame, &chunk)
 	s.jobs = s.jobs[:1]
 	job := *s.jobs[0]
-	var values int
+	var values, of int
 	w := worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
 		list, err := t.Readings[0].Floats(nil)
-		values = len(list)
+		values, of = len(list), t.Of
 		if err != nil {
 			return models.Answer{}, err
 		}
@@ -245,7 +245,7 @@ func TestChunksAreJoined(t *testing.T) {
 	})
 	once(w)
 	require.Empty(t, s.outcomes[0].Problem)
-	require.Equal(t, 10_000, values)
+	require.Equal(t, []int{10_000, 1}, []int{values, of})
 
 	s.jobs, s.outcomes, chunk.Offset = []*store.Job{&job}, map[int64]*store.Outcome{}, 1
 	once(w)
@@ -474,7 +474,7 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		fails := true
-		s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 1), edgetest.Measured(3, "n1", 1))
+		s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 1), edgetest.Measured(3, "n1", 1), edgetest.Measured(4, "n1", 1))
 		jobs := s.jobs
 		w := worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
 			if fails {
@@ -504,7 +504,7 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 		s.jobs = jobs[:1]
 		w.round(t.Context(), "w")
 		require.Contains(t, log.String(), "storing answers failed")
-		require.Equal(t, []int64{4, 1, 1}, []int64{w.Counts.Errors.Load(), w.Counts.Lost.Load(), w.Counts.Answered.Load()}, "it is computed again")
+		require.Equal(t, []int64{4, 1, 2}, []int64{w.Counts.Errors.Load(), w.Counts.Lost.Load(), w.Counts.Answered.Load()}, "it is computed again")
 		delete(s.records, 0)
 		w.Store, s.jobs = unreadable{s}, jobs[:1]
 		w.round(t.Context(), "w")
