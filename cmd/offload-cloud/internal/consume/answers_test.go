@@ -1,10 +1,12 @@
 package consume
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -92,6 +94,21 @@ func TestAnswersArePublished(t *testing.T) {
 		require.Len(t, p.results(t), 2+3*answersMax)
 		stop()
 	})
+}
+
+// An answer that cannot be sealed is counted, logged once, and does not affect the others.
+func TestAnAnswerThatCannotBeSealedHarmsOnlyItself(t *testing.T) {
+	sealer, err := seal.NewSealer(seal.DefaultConfig(), nil)
+	require.NoError(t, err)
+	log, p, at := &bytes.Buffer{}, &pipe{}, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	never := at.AddDate(10_000, 0, 0) // no message can hold it
+	c := &Consumer{Transport: p, Sealer: sealer, Log: slog.New(slog.NewTextHandler(log, nil)), Answers: &desk{answers: []*store.Answered{
+		{ID: "1-a", Node: "n1", EventID: "e-1", At: at, Sends: 1}, {ID: "2-b", Node: "n1", EventID: "e-2", At: never, Sends: 2}, {ID: "3-c", Node: "n1", EventID: "e-3", At: at, Sends: 1},
+	}}}
+	c.answerSome(t.Context())
+	require.Len(t, p.results(t), 2)
+	require.Equal(t, []int64{2, 1, 0}, []int64{c.Counts.Results.Load(), c.Counts.ResultsFailed.Load(), c.Counts.ResultsAgain.Load()})
+	require.Equal(t, 1, strings.Count(log.String(), "\n"), log.String())
 }
 
 // Without a connection, no answers are taken. Answers that the broker rejects are counted, and a failing database is queried again.

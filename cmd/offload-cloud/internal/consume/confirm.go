@@ -251,15 +251,21 @@ func (c *Consumer) answerSome(ctx context.Context) bool {
 		return false
 	}
 	var out []Outgoing
+	var unsealed error
+	again := int64(0)
 	for _, a := range answers {
 		msg, err := c.sealAnswer(a)
-		c.failing("sealing results", err)
 		if err != nil {
+			unsealed = err
 			c.Counts.ResultsFailed.Add(1)
 			continue
 		}
 		out = append(out, Outgoing{seal.ResultTopic(a.Node), msg})
+		if a.Sends > 1 {
+			again++
+		}
 	}
+	c.failing("sealing results", unsealed)
 	err = c.Transport.Publish(ctx, out)
 	c.failing("publishing results", err)
 	if err != nil {
@@ -267,11 +273,7 @@ func (c *Consumer) answerSome(ctx context.Context) bool {
 		return false
 	}
 	c.Counts.Results.Add(int64(len(out)))
-	for _, a := range answers {
-		if a.Sends > 1 {
-			c.Counts.ResultsAgain.Add(1)
-		}
-	}
+	c.Counts.ResultsAgain.Add(again)
 	return len(answers) == answersMax
 }
 
