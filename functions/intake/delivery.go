@@ -114,8 +114,11 @@ func (s *Subscriber) parse(m mqtt.Message) (*task.Event, string, []byte, error) 
 	if err != nil {
 		return nil, "", m.Payload, err
 	}
-	if env.ErrorCode != 0 {
+	switch {
+	case env.ErrorCode != 0:
 		return nil, env.ContentType, env.Payload, parse.Reject(parse.ReasonErrorEnvelope, "errorCode %d", env.ErrorCode)
+	case env.ContentType == "" && len(env.Payload) == 0:
+		return nil, "", m.Payload, parse.Reject(parse.ReasonMissing, "envelope: payload and contentType are required; an event without its envelope is not taken")
 	}
 	ev, err := s.limits.Open(&env)
 	return ev, env.ContentType, env.Payload, err

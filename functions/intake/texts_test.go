@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/intake/parse"
+	"app-offload/functions/mqtt"
 	"app-offload/functions/quarantine"
 )
 
@@ -50,4 +51,18 @@ func TestTextsOfStrangersAreBounded(t *testing.T) {
 	body, err = json.Marshal(q.List())
 	require.NoError(t, err)
 	require.Less(t, len(body), 1<<20)
+}
+
+// An event without its envelope is named as that, and what came is kept.
+func TestAnEventWithoutItsEnvelope(t *testing.T) {
+	s := &Subscriber{limits: parse.DefaultLimits()}
+	for _, text := range []string{small, `{"apiVersion":"v3","event":` + small + `}`, "{}"} {
+		_, _, kept, err := s.parse(mqtt.Message{Payload: []byte(text)})
+		require.ErrorContains(t, err, "missing_field: envelope: payload and contentType are required; an event without its envelope is not taken")
+		require.Equal(t, text, string(kept))
+	}
+	_, _, _, err := s.parse(mqtt.Message{Payload: sealed(t, []byte(small), "")})
+	require.ErrorContains(t, err, `content type ""`)
+	_, _, _, err = s.parse(mqtt.Message{Payload: sealed(t, nil, parse.ContentTypeJSON)})
+	require.ErrorContains(t, err, "the payload ends")
 }
