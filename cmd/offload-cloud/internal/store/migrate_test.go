@@ -158,7 +158,7 @@ func TestAMistypedPathChangesNothing(t *testing.T) {
 		if opts.MustExist {
 			about = "no tables of offload-cloud" // it is only read
 		}
-		for path, want := range map[string]string{text: "not a database", pipe: "no regular file", dir: "no regular file", other: about} {
+		for path, want := range map[string]string{text: "not a database", pipe: "not a regular file", dir: "not a regular file", other: about} {
 			require.NoError(t, os.Chmod(path, 0o755))
 			before, err := os.Stat(path)
 			require.NoError(t, err)
