@@ -162,7 +162,7 @@ func (w *window) tick(now time.Time) verdict {
 		case w.silent() && e != first:
 			e.resendAt = now.Add(w.patience(first.resends))
 		default:
-			v.anew = v.anew || w.silent()
+			v.anew = w.silent()
 			w.overdue(e, now)
 		}
 	}

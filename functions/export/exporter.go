@@ -369,9 +369,7 @@ func (x *Exporter) rest(ctx context.Context) bool {
 
 // giveBack ends all leases of the window.
 func (x *Exporter) giveBack() {
-	if seqs := x.window.release(); len(seqs) > 0 {
-		x.deps.Spool.Release(seqs)
-	}
+	x.deps.Spool.Release(x.window.release())
 	x.report()
 }
 

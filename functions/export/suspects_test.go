@@ -495,3 +495,27 @@ func TestAReceiptCountsAsTakenByTheBroker(t *testing.T) {
 		require.EqualValues(t, 1, w.class("a").acks)
 	})
 }
+
+// The next trial waits for the earliest isolated record, for the pause after the last trial, and for the end of the one that is under way.
+func TestWhenTheNextTrialIsDue(t *testing.T) {
+	now := time.Unix(1000, 0)
+	at := func(s int) time.Time { return now.Add(time.Duration(s) * time.Second) }
+	for _, c := range []struct{ records, next, trial, ends, want int }{
+		{10, 0, 0, 0, 10},
+		{10, 20, 0, 0, 20},
+		{10, 0, 0, 20, 10}, // that one has ended
+		{10, 0, 1, 20, 20},
+		{10, 0, 1, 5, 10},
+		{10, 20, 1, 15, 20},
+	} {
+		inBubble(t, nil, func(t *testing.T, w *window) {
+			w.isolated = []*isolated{{class: "a", at: at(c.records + 1)}, {class: "a", at: at(c.records)}}
+			w.nextTrial, w.trial, w.trialEnds = at(c.next), uint64(c.trial), at(c.ends)
+			require.Equal(t, at(c.want), w.wakeTrial(), "%+v", c)
+		})
+	}
+	inBubble(t, nil, func(t *testing.T, w *window) {
+		w.nextTrial, w.trial, w.trialEnds = at(20), 1, at(20)
+		require.Zero(t, w.wakeTrial(), "nothing is isolated")
+	})
+}

@@ -60,6 +60,18 @@ func TestDropsAreAlarmsUntilAcknowledged(t *testing.T) {
 	require.EqualValues(t, 2, d.Status().Unacknowledged, "a new spool counts from 0")
 }
 
+// Drops before the spool and drops of the spool add up, also where class and reason are the same.
+func TestEarlyDropsAddUp(t *testing.T) {
+	d, err := OpenDrops(t.TempDir())
+	require.NoError(t, err)
+	d.Early("a", "full")
+	d.Early("a", "full")
+	for n := range uint64(4) {
+		d.See(map[string]map[string]uint64{"a": {"full": n}}, false)
+		require.EqualValues(t, 2+n, d.Status().Unacknowledged)
+	}
+}
+
 // An unreadable file makes every drop new, and does not prevent a start.
 func TestUnreadableDropsAreUnacknowledged(t *testing.T) {
 	dir := t.TempDir()
