@@ -194,6 +194,24 @@ func TestAChunkThatWasNotAskedFor(t *testing.T) {
 	}
 }
 
+// A chunk that arrives after a start, before anything was requested, makes the receiver request the others.
+func TestAChunkThatArrivesAfterAStart(t *testing.T) {
+	w := newWorld(t)
+	s := w.offer("1")
+	_, err := w.r.Handle(t.Context(), s.Offer())
+	require.NoError(t, err)
+	require.NoError(t, w.r.Close())
+	require.NoError(t, w.store.Close(t.Context()))
+	w.start()
+	chunk, err := s.chunk(0)
+	require.NoError(t, err)
+	reply, err := w.r.Handle(t.Context(), chunk)
+	require.NoError(t, err)
+	want, err := DecodeWant(reply)
+	require.NoError(t, err)
+	require.Equal(t, 1, want.Ranges[0][0])
+}
+
 // A start resumes as many deliveries as allowed, each of which the store would still accept, and after Close there are none.
 func TestWhatAStartTakesUp(t *testing.T) {
 	w := newWorld(t)
