@@ -289,6 +289,17 @@ func TestReceiptsNameSessionConflictsAndLimits(t *testing.T) {
 	require.NoError(t, b.stop())
 }
 
+// Workers are woken for jobs alone.
+func TestJobsWakeTheWorkers(t *testing.T) {
+	woken := 0
+	c := &Consumer{Transport: &pipe{}, Log: slog.New(slog.DiscardHandler), OnJobs: func() { woken++ }}
+	in := make(chan *stored, 1)
+	in <- &stored{results: []*store.Result{{}, {Jobs: 2}}}
+	close(in)
+	c.confirmAll(t.Context(), in)
+	require.Equal(t, 1, woken)
+}
+
 // announcing is a pipe whose subscription the test establishes.
 type announcing struct {
 	*pipe

@@ -198,7 +198,9 @@ func (m *MQTT) lost(s *mqtt.Session, lived time.Duration) {
 	if !worked {
 		return
 	}
-	if m.rival.Lost(lived, s.Cause()) && m.said.New("rival", m.cfg.ID) {
+	if !m.rival.Lost(lived, s.Cause()) {
+		m.said.New("rival", "")
+	} else if m.said.New("rival", m.cfg.ID) {
 		m.cfg.Log.Error("the broker keeps closing connections that worked: another client probably uses this id; give each consumer an -id of its own", "id", m.cfg.ID)
 	}
 }

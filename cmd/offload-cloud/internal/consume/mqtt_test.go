@@ -16,6 +16,7 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/require"
 
+	wire "app-offload/functions/mqtt"
 	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/seal"
 )
@@ -139,6 +140,32 @@ func strange(t *testing.T, code func(asked int64) int, topics chan<- []string) (
 		}
 	}()
 	return l.Addr().String()
+}
+
+// A broker that keeps closing connections that worked is logged as a sign of another client, once each time that it begins.
+func TestMQTTSuspectsAnotherClient(t *testing.T) {
+	log, closed := &bytes.Buffer{}, make(chan *wire.Session, 1)
+	k := &wire.Keeper{Backoff: wire.Backoff{Low: time.Hour, High: time.Hour}}
+	at, err := wire.ParseAddress("tcp://" + strange(t, func(int64) int { return 1 }, make(chan []string, 1)))
+	require.NoError(t, err)
+	k.Options = wire.Options{Brokers: []wire.Address{at}, ClientID: "consumer", ConnectTimeout: time.Minute, Stall: time.Minute, Receive: func(*wire.Session, wire.Message) {}}
+	k.Up = func(s *wire.Session) { _, _ = s.Subscribe(t.Context(), map[string]byte{"a": 1}) }
+	k.Down = func(s *wire.Session, _ time.Duration) { closed <- s }
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { k.Run(ctx) })
+	s := <-closed
+	cancel()
+	running.Wait()
+
+	m := NewMQTT(MQTTConfig{ID: "consumer", Log: slog.New(slog.NewTextHandler(log, nil))})
+	for i, lived := range []time.Duration{time.Second, time.Second, time.Second, time.Second, time.Hour, time.Second, time.Second, time.Second} {
+		m.up.Store(true)
+		m.lost(s, lived)
+		require.Equal(t, []int{0, 0, 1, 1, 1, 1, 1, 2}[i], strings.Count(log.String(), "another client"), "connection %d", i)
+	}
+	m.lost(s, time.Second)
+	require.Equal(t, 9, strings.Count(log.String(), "lost the connection"))
 }
 
 // An unanswered subscription is repeated: the connection is up, so nothing else would end the wait.
