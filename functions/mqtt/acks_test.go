@@ -1,11 +1,14 @@
 package mqtt
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -124,6 +127,25 @@ func TestAbandonedMessagesAndEndedSessionsAreNotAcknowledged(t *testing.T) {
 	ids, _ := c.acked(t)
 	require.Equal(t, []uint16{1, 5}, ids)
 	require.True(t, a.Stop(t.Context()))
+}
+
+// A stop waits for acknowledgements no longer than its context, and a broker that takes none loses its connection.
+func TestAcknowledgementsThatCannotLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		defer there.Close()
+		s := on(here)
+		a := NewAcks(func(int, bool) {})
+		a.Start()
+		a.Renew(s)
+		a.Done(expect(a, Message{QoS: 1, id: 1, session: s}, 1))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		require.False(t, a.Stop(ctx))
+		a.Wait()
+		_, err := here.Read(make([]byte, 1))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	})
 }
 
 // BenchmarkAcks measures an acknowledgement on a TCP connection, in groups of 1 and of 64.
