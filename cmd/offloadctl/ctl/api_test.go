@@ -178,7 +178,7 @@ func TestExplain(t *testing.T) {
 			e.Decision = decision.Decision{Target: decision.Cloud, Propensity: 0.3, Reason: decision.Drawn}
 			e.Policy, e.Outcome.Met, e.Outcome.Time = "random", false, 4
 		}},
-		{"failed", func(e *decision.Entry) { // a task asked for by somebody else, without class or device
+		{"failed", func(e *decision.Entry) { // a task of another program, without class or device
 			e.Class, e.Device, e.Deadline, e.Outcome = "", "", 0, decision.Outcome{Known: true, Failed: true}
 			e.Decision.Target, e.Decision.Reason, e.Decision.Score = decision.Local, decision.BelowThreshold, 0.2
 		}},

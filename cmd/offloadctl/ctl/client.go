@@ -155,7 +155,7 @@ func (c *client) do(ctx context.Context, method, path string, body, into any) er
 	if err != nil {
 		return fmt.Errorf("requesting %s: %w", where, c.unreachable(err))
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read as far as it is wanted
+	defer resp.Body.Close() //nolint:errcheck // it was read as far as needed
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("requesting %s: reading the answer: %w", where, err)

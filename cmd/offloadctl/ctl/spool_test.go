@@ -129,7 +129,7 @@ func flip(t *testing.T, dir, text string) {
 func TestSpoolExport(t *testing.T) {
 	dir := fill(t, someTasks())
 	r := call{}.run("spool", "export", dir)
-	require.Equal(t, exitFailed, r.code, "one record is no task, and that is told")
+	require.Equal(t, exitFailed, r.code, "one record is not a task, which is reported")
 	require.Contains(t, r.err, "wrote 5 of 5 records; 1 have no readable task")
 	golden.Require(t, "export.golden", r.out)
 	require.Equal(t, 5, strings.Count(r.out, "\n"))

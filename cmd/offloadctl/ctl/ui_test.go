@@ -152,7 +152,7 @@ func TestUIRefuses(t *testing.T) {
 		edit               func(*http.Request)
 		code               int
 	}{
-		{"a name that leads here by somebody's name server", "GET", data, host("evil.example:80"), http.StatusForbidden},
+		{"a name that a foreign name server resolves to this address", "GET", data, host("evil.example:80"), http.StatusForbidden},
 		{"another address", "GET", data, host("192.168.1.7"), http.StatusForbidden},
 		{"another site", "GET", data, with("Sec-Fetch-Site", "cross-site"), http.StatusForbidden},
 		{"another port of this machine", "GET", data, with("Sec-Fetch-Site", "same-site"), http.StatusForbidden},
@@ -212,7 +212,7 @@ func TestUIReadsTheTokenAnew(t *testing.T) {
 	code, body, header := o.ask("GET", apiBase+"/ui", with("Sec-Fetch-Mode", "navigate"))
 	require.Equal(t, http.StatusBadGateway, code)
 	require.Contains(t, body, "is the service running?")
-	require.Equal(t, "5", header.Get("Refresh"), "the page comes by itself once the service is back")
+	require.Equal(t, "5", header.Get("Refresh"), "the browser reloads the page once the service is back")
 	require.Equal(t, exitFine, o.end())
 }
 

@@ -379,7 +379,7 @@ func (s *system) stopCloud(context.Context) error {
 	return err
 }
 
-// inspect checks the whole database once more.
+// inspect checks the whole database again.
 func (s *system) inspect(ctx context.Context) error {
 	if err := s.database.read(ctx); err != nil {
 		return err

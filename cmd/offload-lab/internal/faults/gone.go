@@ -279,7 +279,7 @@ func (s *stage) withDisk(ctx context.Context, play func(d *disk) error) error {
 func (s *stage) fullDisk(ctx context.Context) error {
 	return s.withDisk(ctx, func(d *disk) error {
 		return inTurn(ctx, func(ctx context.Context) error { return d.fill(ctx, 8<<20) }, s.cut, s.fallenBack, s.halves,
-			func(context.Context) error { return os.Remove(d.filler()) }, s.roomAgain, s.mended)
+			func(context.Context) error { return os.Remove(d.filler()) }, s.roomAgain, s.repaired)
 	})
 }
 
@@ -298,8 +298,8 @@ func (s *stage) roomAgain(ctx context.Context) error {
 	return err
 }
 
-// mended restores the link and waits until the spool is empty. By then every event must have arrived or been done locally.
-func (s *stage) mended(ctx context.Context) error {
+// repaired restores the link and waits until the spool is empty. By then every event must have arrived or been done locally.
+func (s *stage) repaired(ctx context.Context) error {
 	if err := inTurn(ctx, s.heal, s.emptied); err != nil {
 		return err
 	}
@@ -323,7 +323,7 @@ func (s *stage) mended(ctx context.Context) error {
 func (s *stage) readOnly(ctx context.Context) error {
 	return s.withDisk(ctx, func(d *disk) error {
 		return inTurn(ctx, s.cut, s.observing(&Usage{}, "before", 10*time.Second), d.fail, s.halves, s.unready,
-			s.quietly(func(ctx context.Context) error { return s.restartOn(ctx, d) }), s.mended)
+			s.quietly(func(ctx context.Context) error { return s.restartOn(ctx, d) }), s.repaired)
 	})
 }
 

@@ -98,11 +98,11 @@ func quickKinds() (names []string) {
 // away is the maximum absence of a process.
 const away = 500 * time.Millisecond
 
-// orAgain runs the step on, or in one of four cases the step anew.
-func (s *system) orAgain(on, anew step) step {
+// orAgain runs the step on, or in one of four cases the step restart.
+func (s *system) orAgain(on, restart step) step {
 	return func(ctx context.Context) error {
 		if s.random.IntN(4) == 0 {
-			return anew(ctx)
+			return restart(ctx)
 		}
 		return on(ctx)
 	}

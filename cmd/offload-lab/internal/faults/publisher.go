@@ -44,7 +44,7 @@ func newPublisher(addr string, seed uint64, rate float64) (*publisher, error) {
 	}, err
 }
 
-// connected returns a client of a broker that reconnects by itself.
+// connected returns a client of a broker that reconnects automatically.
 func connected(addr, id string) (mqtt.Client, error) {
 	o := mqtt.NewClientOptions().AddBroker("tcp://" + addr).SetClientID(id).SetCleanSession(true).
 		SetAutoReconnect(true).SetMaxReconnectInterval(time.Second).SetKeepAlive(20 * time.Second).SetOrderMatters(false)

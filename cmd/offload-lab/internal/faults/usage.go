@@ -52,7 +52,7 @@ func (s *stage) observe(ctx context.Context, what string, d time.Duration) (Usag
 		u.Behind = max(u.Behind, rounded(float64(published-int64(st.Events.Received))/s.rate))
 		u.Spooled = st.Counts.Spooled
 		if n%20 == 1 {
-			s.say("%s: RSS %.1f MiB, %d goroutines, %d events in, %d tasks spooled, %d batches with %d KiB under way, link up %t", what,
+			s.say("%s: RSS %.1f MiB, %d goroutines, %d events in, %d tasks spooled, %d batches with %d KiB in flight, link up %t", what,
 				float64(rss)/(1<<20), st.Process.Goroutines, int64(st.Events.Received), st.Counts.Spooled,
 				st.Export.Inflight, st.Export.InflightBytes>>10, st.Link.Up)
 		}

@@ -16,7 +16,7 @@ func TestTheEpisodeOfARunByHand(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, e.Jobs, 2)
 	for i, want := range []struct{ at, bytes, mcycles, away float64 }{
-		{1, 3000, 2100, 0.04 + 0.03 + 0.4}, // round trip, what lone tasks take beyond it, and 40 µs a byte
+		{1, 3000, 2100, 0.04 + 0.03 + 0.4}, // round trip, what single tasks take beyond it, and 40 µs a byte
 		{2, 6000, 4100, 0.04 + 0.03 + 0.8},
 	} {
 		j := &e.Jobs[i]
@@ -30,7 +30,7 @@ func TestTheEpisodeOfARunByHand(t *testing.T) {
 	require.InDelta(t, 100, w.Config.HeaderBytes, 0)
 	require.InDeltaSlice(t, []float64{2100, 4100}, w.Config.Mix[0].Mcycles[:], 1e-9)
 
-	g.here, g.after.Fixed = Line{}, 0 // no work at all would divide by nothing, and lone tasks that were sooner than a round trip add nothing
+	g.here, g.after.Fixed = Line{}, 0 // no work at all would divide by nothing, and single tasks that were sooner than a round trip add nothing
 	e, w, err = g.episode(&s, []lived{{at: 1, bytes: 10_000}}, [2]float64{})
 	require.NoError(t, err)
 	require.InDelta(t, 1e-3, e.Jobs[0].Mcycles, 0)
@@ -94,7 +94,7 @@ func TestTheTasksOfALiveRound(t *testing.T) {
 		require.True(t, kb >= liveLeastKB-0.004 && kb <= liveMostKB, kb)
 		ids[one.id], sum = true, sum+one.after
 		if i < 8 {
-			require.Equal(t, []any{[]string{hereProfile, cloudProfile}[i%2], "lone", time.Duration(0)}, []any{one.profile, one.device, one.after})
+			require.Equal(t, []any{[]string{hereProfile, cloudProfile}[i%2], "single", time.Duration(0)}, []any{one.profile, one.device, one.after})
 		} else {
 			require.Equal(t, []string{bothProfile, fmt.Sprintf("device-%d", (i-8)%3)}, []string{one.profile, one.device})
 		}

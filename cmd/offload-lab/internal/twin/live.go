@@ -139,18 +139,18 @@ func (c *LiveConfig) playAll(ctx context.Context) (map[[2]string][][]lived, erro
 // judge summarizes a setting. The time of a single task is estimated from the single tasks of all runs, since few of them would depend on other work
 // of the machine.
 func (c *LiveConfig) judge(s *Setting, played map[[2]string][][]lived) ([]Standing, error) {
-	var lone []lived
+	var single []lived
 	var crowds [][]lived
 	for _, name := range c.Policies {
 		for _, all := range played[[2]string{s.Name, name}] {
-			lone = append(lone, pick(all, func(t *lived) bool { return t.probe })...)
+			single = append(single, pick(all, func(t *lived) bool { return t.probe })...)
 			crowds = append(crowds, all)
 		}
 	}
-	if len(lone) == 0 {
+	if len(single) == 0 {
 		return nil, nil // interrupted before it
 	}
-	g, err := (&Config{Rate: s.Rate}).measure(together(lone))
+	g, err := (&Config{Rate: s.Rate}).measure(together(single))
 	if err != nil {
 		return nil, fmt.Errorf("setting %s: %w", s.Name, err)
 	}
@@ -241,8 +241,8 @@ func (c *LiveConfig) draw(s *Setting, way *link, round int) []sent {
 	}
 	for i := range c.Probes { // of increasing size, since a few drawn ones might all be small
 		size := (float64(i) + 0.5) / float64(c.Probes)
-		add(hereProfile, "lone", size, 0)
-		add(cloudProfile, "lone", size, 0)
+		add(hereProfile, "single", size, 0)
+		add(cloudProfile, "single", size, 0)
 	}
 	for i := range c.Tasks {
 		add(bothProfile, fmt.Sprintf("device-%d", i%c.Devices), rng.Float64(), time.Duration(float64(s.Gap)*rng.ExpFloat64()))
@@ -250,7 +250,7 @@ func (c *LiveConfig) draw(s *Setting, way *link, round int) []sent {
 	if from, to := s.Outage[0], s.Outage[1]; to > from {
 		first := 2 * c.Probes
 		all[first+int(from*float64(c.Tasks))].link = way.cut
-		all[first+int(to*float64(c.Tasks))].link = way.mend
+		all[first+int(to*float64(c.Tasks))].link = way.restore
 	}
 	return all
 }
@@ -290,16 +290,16 @@ func newLink(upstream string, rate float64, rtt time.Duration) (*link, error) {
 		Up:   badlink.Flow{Rate: rate, Distance: rtt / 2},
 		Down: badlink.Flow{Distance: rtt / 2},
 	}
-	if err := l.mend(); err != nil {
+	if err := l.restore(); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("shaping the link: %w", err)
 	}
 	return l, nil
 }
 
-// cut interrupts the link, and mend restores its rate and round trip.
-func (l *link) cut() error  { return l.Harm(badlink.Trouble{Cut: true}) }
-func (l *link) mend() error { return l.Harm(l.shape) }
+// cut interrupts the link, and restore restores its rate and round trip.
+func (l *link) cut() error     { return l.Harm(badlink.Trouble{Cut: true}) }
+func (l *link) restore() error { return l.Harm(l.shape) }
 
 func (l *link) observe(bytes int, at time.Time) {
 	l.carried.Add(int64(bytes))

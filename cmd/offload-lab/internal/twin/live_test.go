@@ -107,7 +107,7 @@ func TestACrowdsBytesAreThoseThatTheLinkCarried(t *testing.T) {
 	runs := [][]lived{all, {{cloud: true, bytes: 1000, wire: 1}}, {{cloud: true, bytes: 1000, wire: 1e6}}}
 	g := gateway{wire: Line{Fixed: 100, PerByte: 0.35}}
 	g.carried(runs)
-	require.InDelta(t, 1200, g.wire.at(1000)+g.wire.at(3000), 1e-9, "less than lone tasks take")
+	require.InDelta(t, 1200, g.wire.at(1000)+g.wire.at(3000), 1e-9, "less than single tasks take")
 	require.InDelta(t, 0.35/100, g.wire.PerByte/g.wire.Fixed, 1e-9)
 	require.Zero(t, g.trail)
 	before := g

@@ -180,7 +180,7 @@ func (r *runner) warm(ctx context.Context, shown []picture) error {
 	}
 	picture := &shown[0]
 	for range 30 {
-		id, err := r.send(&shot{profile: hereProfile, picture: picture, device: "lone"})
+		id, err := r.send(&shot{profile: hereProfile, picture: picture, device: "single"})
 		if err == nil {
 			err = r.wait(ctx, 10*time.Second)
 		}

@@ -46,7 +46,7 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 		load   float64
 		policy string
 	}
-	played, lone, runs := map[key]*playedLoad{}, []lived(nil), [][]lived(nil)
+	played, single, runs := map[key]*playedLoad{}, []lived(nil), [][]lived(nil)
 	for _, load := range c.Loads {
 		for _, name := range c.Policies {
 			began := time.Now()
@@ -59,12 +59,12 @@ func Loads(ctx context.Context, c LoadConfig) ([]LoadStanding, error) {
 				return nil, fmt.Errorf("load %g, policy %s: %w", load, name, err)
 			}
 			played[key{load, name}] = p
-			lone = append(lone, pick(p.all, func(t *lived) bool { return t.probe })...)
+			single = append(single, pick(p.all, func(t *lived) bool { return t.probe })...)
 			runs = append(runs, p.all)
 			c.Progress(fmt.Sprintf("load %g under %s took %v: %.1f %% late", load, name, time.Since(began).Round(time.Second), 100*p.late(c.Deadline)))
 		}
 	}
-	g, err := (&Config{Rate: c.Rate}).measure(together(lone))
+	g, err := (&Config{Rate: c.Rate}).measure(together(single))
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (c *LoadConfig) capacity(ctx context.Context, shown []picture) (best float6
 	for range bursts {
 		from := len(r.all)
 		for i := range burst {
-			if _, err := r.send(&shot{profile: hereProfile, picture: &shown[i%len(shown)], device: "lone"}); err != nil {
+			if _, err := r.send(&shot{profile: hereProfile, picture: &shown[i%len(shown)], device: "single"}); err != nil {
 				return 0, err
 			}
 		}
@@ -244,7 +244,7 @@ func (r *runner) probe(ctx context.Context, shown []picture) (map[string]passed,
 			profile = cloudProfile
 		}
 		seen := r.link.watch()
-		id, err := r.send(&shot{profile: profile, picture: &shown[i%len(shown)], device: "lone"})
+		id, err := r.send(&shot{profile: profile, picture: &shown[i%len(shown)], device: "single"})
 		if err == nil {
 			err = r.wait(ctx, 30*time.Second)
 		}

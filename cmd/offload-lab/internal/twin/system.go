@@ -75,8 +75,8 @@ func (p *publisher) play(ctx context.Context, tasks []sent, seed uint64, log str
 		return nil, err
 	}
 	all, err := readLog(filepath.Join(log, "decisions.jsonl"), tasks, p.passed)
-	for _, lone := range p.passed {
-		crowd -= lone.bytes
+	for _, single := range p.passed {
+		crowd -= single.bytes
 	}
 	divide(all, float64(crowd))
 	return all, err
@@ -238,7 +238,7 @@ func (p *publisher) settled(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d tasks came in, %d are still on their way after %v: the link is too slow for the load",
+			return fmt.Errorf("%d of %d tasks arrived, %d are still in flight after %v: the link is too slow for the load",
 				st.Events.Received, p.sent, st.Counts.InFlight+st.Counts.Spooled, p.patience)
 		case <-time.After(50 * time.Millisecond):
 		}

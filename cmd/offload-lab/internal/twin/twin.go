@@ -208,11 +208,11 @@ type pair struct {
 // other rounds; times per byte come from all rounds.
 func simulate(c *Config, r *Result, round []lived) ([]pair, error) {
 	here, first, after := r.Here, r.Before, r.After
-	if lone := pick(round, func(t *lived) bool { return t.probe && !t.cloud }); len(lone) > 0 {
-		here.Fixed = beyond(lone, here.PerByte, took)
+	if single := pick(round, func(t *lived) bool { return t.probe && !t.cloud }); len(single) > 0 {
+		here.Fixed = beyond(single, here.PerByte, took)
 	}
-	if lone := pick(round, func(t *lived) bool { return t.probe && t.cloud }); len(lone) > 0 {
-		first.Fixed, after.Fixed = beyond(lone, first.PerByte, before), beyond(lone, after.PerByte, c.after)
+	if single := pick(round, func(t *lived) bool { return t.probe && t.cloud }); len(single) > 0 {
+		first.Fixed, after.Fixed = beyond(single, first.PerByte, before), beyond(single, after.PerByte, c.after)
 	}
 	tasks := pick(round, func(t *lived) bool { return !t.probe })
 	slices.SortStableFunc(tasks, func(a, b lived) int { return cmp.Compare(a.at, b.at) })

@@ -113,7 +113,7 @@ func TestFitBearsHoldUps(t *testing.T) {
 	_, err = fit(tasks[:2], took)
 	require.ErrorContains(t, err, "needs 3")
 	_, err = fit([]lived{{bytes: 1}, {bytes: 1}, {bytes: 1}}, took)
-	require.ErrorContains(t, err, "one size")
+	require.ErrorContains(t, err, "the same size")
 }
 
 func TestIntervalByHand(t *testing.T) {
