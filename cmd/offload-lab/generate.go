@@ -44,5 +44,8 @@ func generate(ctx context.Context, w, truth io.Writer, seed uint64, duration tim
 		}
 		return errors.Join(feed.Write(out, m), feed.WriteTruth(aside, m))
 	})
-	return errors.Join(err, out.Flush(), aside.Flush())
+	if failed := errors.Join(out.Flush(), aside.Flush()); failed != nil {
+		return failed // also that of a write before
+	}
+	return err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/decision"
+	"app-offload/functions/host"
 )
 
 // A bench restarts its own program. If that were this test binary, it would run all tests again, including a bench.
@@ -198,6 +199,20 @@ func TestASecondSignalEndsAnyVerb(t *testing.T) {
 		}
 	}
 }
+
+// A full disk is reported once.
+func TestAFullDiskIsReportedOnce(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer full.Close()
+	err = generate(t.Context(), full, io.Discard, 1, time.Second, stillNode{})
+	require.Error(t, err)
+	require.Equal(t, 1, strings.Count(err.Error(), "no space left"))
+}
+
+type stillNode struct{}
+
+func (stillNode) State() *host.State { return &host.State{} }
 
 // Each verb rejects invalid arguments before it does anything.
 func TestEveryVerbChecksItsArguments(t *testing.T) {

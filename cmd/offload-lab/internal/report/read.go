@@ -99,8 +99,9 @@ var errEmpty = errors.New("no line of compare, simulate, train or replay in the 
 // Read adds the lines of r.
 func (all *Results) Read(r io.Reader) error {
 	in := bufio.NewScanner(r)
-	in.Buffer(nil, 1<<20)
-	for n := 1; in.Scan(); n++ {
+	in.Buffer(nil, maxLine)
+	n := 1
+	for ; in.Scan(); n++ {
 		if len(in.Bytes()) == 0 {
 			continue
 		}
@@ -108,8 +109,16 @@ func (all *Results) Read(r io.Reader) error {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
 	}
+	if errors.Is(in.Err(), bufio.ErrTooLong) {
+		return fmt.Errorf("line %d is longer than %d bytes", n, maxLine)
+	}
 	return in.Err()
 }
+
+// maxLine bounds a line, in bytes.
+const maxLine = 1 << 20
+
+var errNoResult = errors.New("it is not a line of compare -json, simulate, train -curve or replay -json")
 
 // line recognizes the kind of a line by a field that only this kind has.
 func (all *Results) line(raw []byte) error {
@@ -117,10 +126,14 @@ func (all *Results) line(raw []byte) error {
 		Regret, Took, Return *float64
 		IPS                  *interval
 	}
-	if err := json.Unmarshal(raw, &kind); err != nil {
+	var wrong *json.UnmarshalTypeError
+	switch err := json.Unmarshal(raw, &kind); {
+	case errors.As(err, &wrong) && wrong.Field == "":
+		return errNoResult
+	case wrong != nil:
+		return fmt.Errorf("%s: %s is not of its type, or too large", wrong.Field, wrong.Value)
+	case err != nil:
 		return err
-	}
-	switch {
 	case kind.Regret != nil:
 		return appendTo(&all.Scores, raw)
 	case kind.IPS != nil:
@@ -135,7 +148,7 @@ func (all *Results) line(raw []byte) error {
 		all.life(s.Policy).add(&s)
 		return nil
 	}
-	return errors.New("it is not a line of compare -json, simulate, train -curve or replay -json")
+	return errNoResult
 }
 
 func appendTo[T any](all *[]T, raw []byte) error {

@@ -135,6 +135,13 @@ func TestWhatIsNoResult(t *testing.T) {
 	var all Results
 	require.ErrorContains(t, all.Read(strings.NewReader(`{"policy":"x","regret":1}`+"\n"+`{"hello":1}`)), "line 2: it is not a line of")
 	require.ErrorContains(t, all.Read(strings.NewReader("{")), "line 1")
+	for text, want := range map[string]string{
+		"[]": "line 1: it is not a line of", `"text"`: "line 1: it is not a line of", "\n" + `{"regret":1e999}`: "line 2: Regret: number 1e999 is not",
+		`{"took":"x"}`: "line 1: Took: string is not", "{}": "line 1: it is not a line of",
+		"\n\n" + strings.Repeat("a", maxLine): "line 3 is longer than 1048576 bytes",
+	} {
+		require.ErrorContains(t, all.Read(strings.NewReader(text)), want)
+	}
 	var none Results
 	require.ErrorIs(t, none.Write(io.Discard, "", nil), errEmpty)
 }
