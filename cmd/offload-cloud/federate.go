@@ -139,13 +139,20 @@ func (n *federation) serve(ctx context.Context) {
 // answer handles one message. A node repeats a statement until it gets an answer.
 func (n *federation) answer(ctx context.Context, m *consume.Message) {
 	node, _, _ := strings.Cut(strings.TrimPrefix(m.Topic, seal.TopicRoot), "/")
-	answer, err := n.fleet.Handle(node, m.Payload, time.Now())
+	shown := consume.Shown(node, 100)
+	var answer []byte
+	var err error
+	if m.Cut > 0 {
+		err = n.fleet.TooLarge(m.Cut)
+	} else {
+		answer, err = n.fleet.Handle(node, m.Payload, time.Now())
+	}
 	if refused, is := errors.AsType[*fleet.Refused](err); is {
 		if count, due := n.said.Due(node + refused.Reason); due {
-			n.log.Warn("statement refused", "node", node, "reason", refused.Reason, "error", refused.Err, "count", count)
+			n.log.Warn("statement refused", "node", shown, "reason", refused.Reason, "error", refused.Err, "count", count)
 		}
 	} else if err != nil {
-		n.log.Error("answering a node failed", "node", node, "error", err)
+		n.log.Error("answering a node failed", "node", shown, "error", err)
 	}
 	if answer == nil {
 		return
@@ -153,7 +160,7 @@ func (n *federation) answer(ctx context.Context, m *consume.Message) {
 	ctx, cancel := context.WithTimeout(ctx, saveEvery)
 	defer cancel()
 	if err := n.transport.Publish(ctx, []consume.Outgoing{{Topic: seal.FleetTopic(node), Payload: answer}}); n.once.Changed("publish", err) && err != nil {
-		n.log.Warn("an answer was not published", "node", node, "error", err)
+		n.log.Warn("an answer was not published", "node", shown, "error", err)
 	}
 }
 

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"app-offload/cmd/internal/edgetest"
 	"app-offload/cmd/offload-cloud/internal/consume"
 	"app-offload/functions/fleet"
+	"app-offload/functions/say"
 	"app-offload/functions/seal"
 )
 
@@ -118,4 +121,14 @@ func TestFederateHoldsNothingUp(t *testing.T) {
 	require.Equal(t, 2, acknowledged)
 	require.NoError(t, n.save())
 	require.NoFileExists(t, state)
+}
+
+// A message that was too large to be read is refused as that, and the name of its node, which is as long as a topic may be, is cut in the log.
+func TestFederateNamesLargeStatements(t *testing.T) {
+	log := &bytes.Buffer{}
+	n := &federation{fleet: fleet.New(fleet.DefaultTerms(), nil, nil), log: slog.New(slog.NewTextHandler(log, nil)), said: say.NewEvery(time.Minute)}
+	n.answer(t.Context(), &consume.Message{Topic: seal.TopicRoot + strings.Repeat("n", 1<<16) + "/learned", Cut: 2_000_000})
+	require.Equal(t, map[string]uint64{"too large": 1}, n.fleet.Counts().Refused)
+	require.Contains(t, log.String(), `reason="too large" error="the message has 2000000 bytes, at most 1048576 are allowed"`)
+	require.Less(t, log.Len(), 400)
 }

@@ -112,6 +112,15 @@ func (f *Fleet) Handle(node string, message []byte, now time.Time) (answer []byt
 	return answer, err
 }
 
+// TooLarge refuses a message that was too large to be read.
+func (f *Fleet) TooLarge(size int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	refused := refuse("too large", "the message has %d bytes, at most %d are allowed", size, MaxMessage)
+	f.refused[refused.Reason]++
+	return refused
+}
+
 const replayed = "replayed"
 
 func (f *Fleet) take(node string, message []byte, now time.Time) *Refused {
