@@ -274,7 +274,7 @@ func (t *Turn) Judge(one *task.Task, d *decision.Decision, parked bool, reads fu
 		t.added[decision.Local] += t.estimate(&as, &t.idle).LocalTime / t.local.of(as.Class)
 	case v <= Other && parked && f.queued[target]:
 		t.Line.Add(f.place)
-	case v <= Other && !math.IsInf(f.own[target], 1):
+	case v <= Other: // on a link that is down it changes nothing
 		t.added[target] += f.occupies[target]
 	}
 	return v
