@@ -14,6 +14,9 @@ func FuzzHeadIsWhatMarshalWrites(f *testing.F) {
 	f.Add("", "ä\u2028<&>\"\\", "\x00\x7f", "\xff", uint64(math.MaxUint64), int64(math.MinInt64), -1, float32(1e-7), float32(1e21), false, byte(9))
 	f.Add("a", "b", "c", "d", uint64(0), int64(0), 0, float32(math.NaN()), float32(math.Inf(-1)), false, byte(1))
 	f.Add("a", "b", "c", "d", uint64(1), int64(5), 1, float32(1.0000001e-5), float32(123456.789), false, byte(4))
+	for c := range 256 { // each byte alone: one that is escaped hides the others
+		f.Add("a"+string([]byte{byte(c)}), "b", "c", "d", uint64(1), int64(5), 1, float32(1), float32(1), true, byte(4))
+	}
 	f.Fuzz(func(t *testing.T, a, b, c, d string, seq uint64, at int64, n int, complexity, score float32, critical bool, enc byte) {
 		r := record{
 			Sequence: seq, EventID: a, Device: b, Profile: c, Source: d, Resource: a, Class: b, Priority: n, Origin: at, Received: -at,
