@@ -560,3 +560,46 @@ func TestAnswersAreStoredTogether(t *testing.T) {
 		require.Equal(t, int64(10), w.Counts.Answered.Load())
 	})
 }
+
+// The pause before the next try doubles up to an hour, however many tries there were.
+func TestThePauseDoubles(t *testing.T) {
+	for tries, want := range map[int]time.Duration{0: time.Second, 1: time.Second, 2: 2 * time.Second, 12: 2048 * time.Second, 13: time.Hour, 1000: time.Hour} {
+		require.Equal(t, want, pause(tries), tries)
+	}
+}
+
+// A model that fails on one task alone works again.
+func TestAModelThatFailsOnOneTaskWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(edgetest.Measured(1, "n1", 1), edgetest.Measured(2, "n1", 1))
+		jobs, err := s.jobs, error(models.ErrTooBig)
+		var log bytes.Buffer
+		w := worker(s, func(context.Context, *task.Task) (models.Answer, error) { return models.Answer{}, err })
+		w.Log = slog.New(slog.NewTextHandler(&log, nil))
+		s.jobs = jobs[:1]
+		once(w)
+		time.Sleep(modelPause)
+		s.jobs, err = jobs[1:], &models.TaskError{Model: "double", Version: "1", EventID: "e", Err: errors.New("no such reading")}
+		once(w)
+		require.Contains(t, log.String(), "computing with model double works again")
+	})
+}
+
+// Leases are renewed for as long as each run of a batch may take, not for the whole batch.
+func TestEachRunOfABatchHasItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tasks []*task.Task
+		for n := range 4 {
+			tasks = append(tasks, edgetest.Measured(uint64(n), "n1", 1))
+		}
+		s, renewed := newShelf(tasks...), 0
+		once(worker(s, func(ctx context.Context, t *task.Task) (models.Answer, error) {
+			s.mu.Lock()
+			renewed = s.renewed
+			s.mu.Unlock()
+			time.Sleep(longestRun / 2)
+			return fine(ctx, t)
+		}))
+		require.Greater(t, s.renewed, renewed, "also during the last run")
+	})
+}
