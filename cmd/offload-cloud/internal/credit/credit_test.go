@@ -194,6 +194,9 @@ func TestSignedSettlementsMustFollow(t *testing.T) {
 	_, err := b.Settle(store.Uses{"n1": {"camera": {Jobs: 1 << 62}}}, store.Mark{}, score.Prices{"default": {Compute: 1e6}}, time.Unix(0, 0), secret)
 	require.ErrorContains(t, err, `node "n1", class "camera"`)
 	require.Equal(t, "0", b.Head(), "nothing is settled")
+	_, err = b.Settle(store.Uses{}, store.Mark{}, charges, time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC), secret)
+	require.ErrorContains(t, err, "year", "no text can hold it")
+	require.Equal(t, "0", b.Head())
 }
 
 // A signed line with a null in place of an account is rejected.
