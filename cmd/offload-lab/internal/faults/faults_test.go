@@ -21,7 +21,7 @@ func TestKindsAreChosenByName(t *testing.T) {
 		require.True(t, slices.ContainsFunc(quick, func(q kind) bool { return q.name == k.name }), "%s is left out when it is quick", k.name)
 	}
 	_, err = chosen([]string{"luck"})
-	require.ErrorContains(t, err, `there is no kind "luck"`)
+	require.ErrorContains(t, err, `no kind "luck"`)
 }
 
 // Tests of the checks themselves: a harness that detects nothing would find nothing.
