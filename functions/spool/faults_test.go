@@ -709,8 +709,12 @@ func TestForeignFoldersStay(t *testing.T) {
 func TestAFreshSegmentWithADamagedHeaderIsSetAside(t *testing.T) {
 	for what, c := range map[string]struct {
 		header []byte
+		lost   bool // the state
 		kept   bool
-	}{"damaged": {bytes.Repeat([]byte{7}, dataStart), true}, "one byte is left": {append(make([]byte, dataStart-1), 1), true}, "never written": {make([]byte, dataStart), false}} {
+	}{
+		"damaged": {bytes.Repeat([]byte{7}, dataStart), false, true}, "one byte is left": {append(make([]byte, dataStart-1), 1), false, true},
+		"never written": {make([]byte, dataStart), false, false}, "zeros, and the state is lost": {make([]byte, dataStart), true, true},
+	} {
 		cfg := DefaultConfig()
 		cfg.AckInterval = "1h"
 		live, dir := t.TempDir(), t.TempDir()
@@ -720,6 +724,10 @@ func TestAFreshSegmentWithADamagedHeaderIsSetAside(t *testing.T) {
 		require.NoError(t, overwrite(filepath.Join(dir, segmentName(1, 1)), 0, c.header))
 		content, err := os.ReadFile(filepath.Join(dir, segmentName(1, 1)))
 		require.NoError(t, err)
+		if c.lost {
+			require.NoError(t, os.Remove(filepath.Join(dir, "state-a")))
+			require.NoError(t, os.Remove(filepath.Join(dir, "state-b")))
+		}
 		s = open(t, dir, cfg, small(4<<20, 64<<10, 0))
 		balanced(t, s)
 		if !c.kept {

@@ -112,7 +112,7 @@ func (r *recovery) spare(name string) error {
 func (r *recovery) segment(id fileID) error {
 	saved := r.saved[id.id]
 	name := segmentName(id.lane, id.id)
-	l := &loader{fs: r.fs, dir: r.dir, rescan: r.opts.rescan, weak: r.weak}
+	l := &loader{fs: r.fs, dir: r.dir, rescan: r.opts.rescan, lost: r.st == nil, weak: r.weak}
 	if saved == nil && r.st != nil && id.id < r.st.nextID { // all its records were gone, and the state no longer has it
 		f, err := l.load(id.lane, id.id, &savedSegment{end: dataStart}) // only its header
 		if errors.Is(err, errUnused) && r.misnamed(f) {

@@ -185,6 +185,7 @@ type loader struct {
 	fs     FS
 	dir    string
 	rescan bool
+	lost   bool // the state is lost: a header of zeros does not prove that no commit was finished
 	weak   bool // a crash under a weaker sync policy: records known to the state may not have reached the disk
 }
 
@@ -222,7 +223,7 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 	}
 	var ok bool
 	if f.segmentHeader, ok = parseSegmentHeader(head); !ok {
-		if len(bytes.Trim(head, "\x00")) == 0 {
+		if blank(head) && !(l.lost && l.written(file, f.size)) {
 			return f, errUnused
 		}
 		return f, errNoHeader
@@ -245,6 +246,14 @@ func (l *loader) read(file File, lane int, id uint64, saved *savedSegment) (*fou
 	scan(f, b, unread, sealed)
 	return f, nil
 }
+
+// written reports whether anything but zeros follows the header, or cannot be read.
+func (l *loader) written(file File, size int64) bool {
+	b, bad, err := readAround(file, min(size, 64<<10))
+	return err != nil || len(bad) > 0 || !blank(b)
+}
+
+func blank(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
 // index reads the segment's index, or returns nil if it is missing, damaged, or does not match the segment.
 func (l *loader) index(f *found, limit int64) *indexed {

@@ -161,7 +161,7 @@ func newViewer(dir string, opts []Option) (*viewer, error) {
 
 func (v *viewer) readState() error {
 	st, damaged, err := readState(v.fs, v.dir)
-	v.state, v.State = st, "ok"
+	v.state, v.State, v.lost = st, "ok", st == nil
 	if damaged {
 		v.State = "one slot damaged"
 	}
