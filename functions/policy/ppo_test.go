@@ -95,6 +95,7 @@ func TestNetworkFilesThatCannotBe(t *testing.T) {
 		"257 biases":                   func(n *Network) { n.Layers[1] = Layer{Weights: make([]float64, 4*257), Bias: make([]float64, 257)} },
 		"that is not finite":           func(n *Network) { n.Layers[0].Bias[0] = math.NaN() },
 		`input "rtt in usual s": mean`: func(n *Network) { n.Inputs[inRTT].Deviation = 0 },
+		"deviation -1":                 func(n *Network) { n.Inputs[inRTT].Deviation = -1 },
 		"deviation 1e-310":             func(n *Network) { n.Inputs[inRTT].Deviation = 1e-310 },
 		`input "queue": mean`:          func(n *Network) { n.Inputs[inQueue].Low = 1e9 },
 		`input "others": mean`:         func(n *Network) { n.Inputs[inOthers].High = math.Inf(1) },
