@@ -91,7 +91,7 @@ func TestWhatCannotBeAnsweredIsSetAside(t *testing.T) {
 	list := verb(t, "jobs", "list", "-store", dsn)
 	require.Equal(t, 3, strings.Count(list, `"model":"double"`), list)
 	require.Contains(t, verb(t, "stats", "-store", dsn), "failed 3")
-	require.Equal(t, "to be computed again: 3\n", verb(t, "jobs", "retry", "-store", dsn))
+	require.Equal(t, "jobs to be computed again: 3\n", verb(t, "jobs", "retry", "-store", dsn))
 	eventually(t, func() bool { return counted(t, dsn) == store.JobCounts{Failed: 3} }, "they fail again: %v", log)
 	require.Zero(t, stop(), log)
 }

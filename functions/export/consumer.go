@@ -146,6 +146,10 @@ func (x *Exporter) clientID() string {
 	return clientID(x.deps.Node)
 }
 
+// afterStart is the time after a start in which a receipt for another session is taken for one of the start before, and not of a copy of the spool.
+// Neither confirms anything.
+const afterStart = time.Minute
+
 // openReceipt opens a receipt on the client's goroutine and passes it to the owner of the window. Receipts that are untrusted, or for another life of
 // the spool, are counted and ignored.
 func (x *Exporter) openReceipt(s *mqtt.Session, msg []byte) {
@@ -157,6 +161,8 @@ func (x *Exporter) openReceipt(s *mqtt.Session, msg []byte) {
 		x.wrongReceipt("receipt_unreadable", err.Error())
 	case r.Node != x.deps.Node:
 		x.wrongReceipt("receipt_foreign", fmt.Sprintf("addressed to node %s", quote(r.Node)))
+	case r.Session != "" && r.Session != x.deps.Spool.Session() && time.Now().Before(x.earlier):
+		x.stats.failed("receipt_late") // what was in flight at a crash is receipted after it
 	case r.Session != "" && r.Session != x.deps.Spool.Session():
 		x.wrongReceipt("receipt_session", fmt.Sprintf("for session %s, but this node's session is %s: from an earlier start or a copy of this spool", quote(r.Session), x.deps.Spool.Session()))
 	case r.Epoch != x.deps.Spool.Epoch() && r.Session != "":

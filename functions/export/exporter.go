@@ -133,6 +133,7 @@ type Exporter struct {
 	stopped context.Context
 	done    chan struct{} // closed when Run returns
 	begin   sync.Once
+	earlier time.Time // until when statements for an earlier start are expected
 
 	// Owned by the goroutine of Run.
 	window     window
@@ -171,7 +172,7 @@ func New(cfg Config, deps Deps) (*Exporter, error) {
 		deps: deps, cfg: cfg, times: t, link: link.New(), stats: newStats(),
 		events: make(chan func(), 64), rotate: make(chan struct{}, 1), closing: make(chan struct{}),
 		done: make(chan struct{}), asides: say.NewEvery(10 * time.Minute), wrong: say.NewEvery(time.Minute), rivals: mqtt.Rival{After: 5},
-		backoff: mqtt.Backoff{Low: t.backoffMin, High: t.backoffMax},
+		backoff: mqtt.Backoff{Low: t.backoffMin, High: t.backoffMax}, earlier: time.Now().Add(afterStart),
 	}
 	x.stopped, x.stop = context.WithCancel(context.Background())
 	x.window = window{limits: limits{

@@ -531,7 +531,7 @@ func newRig(t testing.TB, cfg Config, s store, change func(*Deps)) *rig {
 	}
 	r.Exporter, err = New(cfg, deps)
 	require.NoError(t, err)
-	r.window.trialPause = 20 * time.Millisecond
+	r.window.trialPause, r.earlier = 20*time.Millisecond, time.Time{}
 	go func() {
 		defer close(r.ended)
 		if err := r.Run(context.Background()); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -83,6 +84,23 @@ func TestReceiptsOfAnotherSessionAreIgnoredAndNamed(t *testing.T) {
 	require.Equal(t, 1, r.log.with("WARN", "reason=receipt_session", "another", "s1"), "one line a minute")
 	b.receipt(&seal.Receipt{ID: "x", Node: node, Epoch: "e1", Session: "s1", Created: time.Now(), Safe: all})
 	r.settled()
+}
+
+// Within a minute of a start such a receipt is probably one for the start before, which crashed: it is counted, and is no reason for an alarm.
+func TestReceiptsOfAnEarlierStartAreLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &notes{}
+		x, err := New(quick("127.0.0.1:1"), Deps{Node: node, Spool: newShelf(t), Log: log, Sealer: newSealer(t), Opener: seal.NewOpener(testKeys(), seal.Limits{})})
+		require.NoError(t, err)
+		defer x.stop()
+		msg, err := newSealer(t).SealReceipt(nil, &seal.Receipt{ID: "x", Node: node, Epoch: "e1", Session: "another", Created: time.Now()})
+		require.NoError(t, err)
+		x.openReceipt(nil, msg)
+		time.Sleep(afterStart)
+		x.openReceipt(nil, msg)
+		require.Equal(t, map[string]uint64{"receipt_late": 1, "receipt_session": 1}, x.Stats().Errors)
+		require.Equal(t, 1, log.with("WARN", "reason=receipt_session"))
+	})
 }
 
 // The consumer has other records under this node's epoch: the node begins a new one, and all unreceipted records leave under it.
