@@ -127,7 +127,7 @@ func secretKey(path string, make bool, told io.Writer) (ed25519.PrivateKey, erro
 
 // read reads and verifies the ledger.
 func (f *creditsFlags) read(public ed25519.PublicKey) (*credit.Book, error) {
-	raw, err := readFile(f.ledger)
+	raw, err := atomicfile.Read(f.ledger)
 	if err != nil {
 		return nil, fmt.Errorf("reading -ledger: %w", err)
 	}
@@ -311,7 +311,7 @@ func (s *settler) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	raw, err := readFile(s.prices) // read each time, so that prices change without a restart
+	raw, err := atomicfile.Read(s.prices) // read each time, so that prices change without a restart
 	if err != nil {
 		return fmt.Errorf("reading -prices: %w", err)
 	}

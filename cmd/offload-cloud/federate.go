@@ -168,7 +168,7 @@ func (n *federation) restore() error {
 	if n.state == "" {
 		return nil
 	}
-	raw, err := readFile(n.state)
+	raw, err := atomicfile.Read(n.state)
 	if err == nil {
 		err = n.fleet.Restore(raw)
 	}

@@ -118,18 +118,6 @@ func parseFlags(fs *flag.FlagSet, args []string) error {
 
 func notUnderstood(word string) error { return fmt.Errorf("unexpected argument %q; see -h", word) }
 
-// readFile reads a regular file. Files that are read more than once cannot be pipes.
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: must be a file", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return os.ReadFile(path)
-}
-
 // onStore runs the action named by the first argument on the store of -store, with the remaining arguments. list takes none.
 func onStore(ctx context.Context, fs *flag.FlagSet, args []string, actions map[string]func(*store.Store, []string) error) error {
 	dsn := fs.String("store", "sqlite:offload-cloud.db", "where the consumer stores")

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"app-offload/cmd/offload-cloud/internal/consume"
+	"app-offload/functions/atomicfile"
 	"app-offload/functions/check"
 	"app-offload/functions/keys"
 	"app-offload/functions/mqtt"
@@ -192,7 +193,7 @@ func (f *sourceFlags) password() (string, error) {
 	if f.passwordFile == "" {
 		return "", nil
 	}
-	content, err := readFile(f.passwordFile)
+	content, err := atomicfile.Read(f.passwordFile)
 	if err != nil {
 		return "", fmt.Errorf("reading -password-file: %w", err)
 	}

@@ -1,28 +1,69 @@
-// Package atomicfile replaces files atomically.
+// Package atomicfile replaces files atomically, and reads them. A link stands for its file. Devices, pipes and folders are refused.
 package atomicfile
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
 
 // Replace replaces a file atomically: after a power cut either the old or the new content is there. It writes and syncs a temporary file, renames it,
 // and syncs the folder, which holds the name.
-func Replace(path string, raw []byte) (err error) {
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+func Replace(path string, raw []byte) error {
+	to, err := resolve(path)
+	if err == nil {
+		err = replace(to, raw)
+	}
 	if err != nil {
 		return fmt.Errorf("replacing %s: %w", path, err)
 	}
+	return syncFolder(filepath.Dir(to))
+}
+
+// resolve follows links to the file, which may be missing if path is not a link.
+func resolve(path string) (string, error) {
+	to, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		if _, missing := os.Lstat(path); errors.Is(missing, fs.ErrNotExist) {
+			return path, nil
+		}
+		return "", err
+	}
+	info, err := os.Stat(to)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errKind
+	}
+	return to, err
+}
+
+var errKind = errors.New("must be a file")
+
+func replace(path string, raw []byte) error {
+	temp := path + ".tmp"
+	_ = os.Remove(temp) // it may be a link or a pipe; what cannot be removed cannot be created either
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
 	_, err = f.Write(raw)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("replacing %s: %w", path, err)
+		return err
 	}
-	if err := os.Rename(path+".tmp", path); err != nil {
-		return fmt.Errorf("replacing %s: %w", path, err)
+	return os.Rename(temp, path)
+}
+
+// Read reads a file. A pipe is an error, and does not block.
+func Read(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w", path, errKind)
 	}
-	return syncFolder(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
 }
 
 func syncFolder(dir string) error {

@@ -1,8 +1,10 @@
 package atomicfile
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,4 +20,52 @@ func TestReplace(t *testing.T) {
 		require.NoFileExists(t, path+".tmp")
 	}
 	require.ErrorContains(t, Replace(filepath.Join(t.TempDir(), "gone", "x"), nil), "gone")
+}
+
+// A link leads to the file that is replaced, and stays. A device, a pipe or a folder is refused and stays; so is a link that leads to nothing, as where
+// a disk is not mounted. Nothing is written through leftovers at the temporary name.
+func TestWhatIsNoFileStays(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	require.NoError(t, os.Mkdir(at("disk"), 0o700))
+	require.NoError(t, os.WriteFile(at("disk/state"), []byte("old"), 0o600))
+	require.NoError(t, os.Symlink("disk/state", at("link")))
+	require.NoError(t, Replace(at("link"), []byte("new")))
+	have, err := Read(at("disk/state"))
+	require.NoError(t, err)
+	require.Equal(t, "new", string(have))
+	require.Equal(t, fs.ModeSymlink, kind(t, at("link")))
+
+	require.NoError(t, os.Symlink("gone/state", at("dangling")))
+	require.NoError(t, os.Symlink("/dev/null", at("null")))
+	require.NoError(t, syscall.Mkfifo(at("pipe"), 0o600))
+	for _, name := range []string{"disk", "dangling", "null", "pipe"} {
+		before := kind(t, at(name))
+		require.ErrorContains(t, Replace(at(name), []byte("x")), "replacing "+at(name))
+		require.Equal(t, before, kind(t, at(name)), name)
+		_, err := Read(at(name))
+		require.Error(t, err, name)
+	}
+	require.ErrorContains(t, Replace(os.DevNull, nil), "must be a file")
+
+	for _, leave := range []func(string) error{
+		func(tmp string) error { return syscall.Mkfifo(tmp, 0o600) },
+		func(tmp string) error { return os.Symlink(at("disk/state"), tmp) },
+	} {
+		require.NoError(t, leave(at("fresh.tmp")))
+		require.NoError(t, Replace(at("fresh"), []byte("fresh")))
+		have, err := Read(at("fresh"))
+		require.NoError(t, err)
+		require.Equal(t, "fresh", string(have))
+		require.Zero(t, kind(t, at("fresh")))
+	}
+	have, err = Read(at("disk/state"))
+	require.NoError(t, err)
+	require.Equal(t, "new", string(have))
+}
+
+func kind(t *testing.T, path string) fs.FileMode {
+	info, err := os.Lstat(path)
+	require.NoError(t, err)
+	return info.Mode().Type()
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +30,9 @@ func TestLearnedStateThatCannotBeReadOrSaved(t *testing.T) {
 	obstruct(t, other.path)
 	require.ErrorContains(t, other.open(&jot{}), "reading the learned state: ")
 	require.DirExists(t, other.path)
+	other.path = filepath.Join(t.TempDir(), learnedFile)
+	require.NoError(t, syscall.Mkfifo(other.path, 0o600))
+	require.ErrorContains(t, other.open(&jot{}), "must be a file", "a pipe does not hold up the start")
 	path := f.learned.path
 	for _, at := range []string{path + ".tmp", path} {
 		clear := obstruct(t, at)

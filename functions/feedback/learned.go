@@ -98,7 +98,7 @@ func readLearned(path string) ([]byte, error) {
 	if info.Size() > maxLearned {
 		return nil, fmt.Errorf("%w: %s has %d bytes, the maximum is %d", errTooLarge, path, info.Size(), maxLearned)
 	}
-	return os.ReadFile(path)
+	return atomicfile.Read(path)
 }
 
 func unseal(raw []byte, state *learnedState) error {

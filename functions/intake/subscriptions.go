@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -52,7 +51,7 @@ func (s *Subscriber) remembered() []string {
 		return nil
 	}
 	var was rememberedSession
-	text, err := os.ReadFile(s.bus.Remember)
+	text, err := atomicfile.Read(s.bus.Remember)
 	if err == nil {
 		err = json.Unmarshal(text, &was)
 	}

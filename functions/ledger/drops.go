@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
+	"app-offload/functions/atomicfile"
 	"app-offload/functions/check"
 	"app-offload/functions/spool"
 	"app-offload/functions/status"
@@ -40,7 +40,7 @@ type dropEntry struct {
 // OpenDrops loads the drops of an earlier run. A damaged file makes all drops unacknowledged, which is the safe direction.
 func OpenDrops(dir string) (*Drops, error) {
 	d := &Drops{path: filepath.Join(dir, dropsFile), wall: time.Now}
-	raw, err := os.ReadFile(d.path)
+	raw, err := atomicfile.Read(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d, nil
 	}

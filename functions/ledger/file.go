@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 
+	"app-offload/functions/atomicfile"
 	"app-offload/functions/check"
 	"app-offload/functions/status"
 )
@@ -35,7 +36,7 @@ var ErrDamaged = errors.New("the file is damaged")
 
 // Load reads the saved account. Without a file the spool is new.
 func Load(dir string) (Saved, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, ledgerFile))
+	raw, err := atomicfile.Read(filepath.Join(dir, ledgerFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Saved{}, nil
 	}

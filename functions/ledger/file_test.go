@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,6 +36,9 @@ func TestFilesThatCannotBeReadAreErrors(t *testing.T) {
 		require.NotErrorIs(t, err, ErrDamaged, name)
 		require.DirExists(t, filepath.Join(dir, name))
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, name)))
+		require.NoError(t, syscall.Mkfifo(filepath.Join(dir, name), 0o600))
+		require.ErrorContains(t, read(), "must be a file", name)
+		require.NoError(t, os.Remove(filepath.Join(dir, name)))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600))
 		require.ErrorIs(t, read(), ErrDamaged, name)
 	}

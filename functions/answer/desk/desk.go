@@ -23,6 +23,7 @@ import (
 	"github.com/google/uuid"
 
 	"app-offload/functions/answer"
+	"app-offload/functions/atomicfile"
 	"app-offload/functions/check"
 	"app-offload/functions/say"
 	"app-offload/functions/seal"
@@ -289,7 +290,7 @@ func load(path string, most int) (map[uuid.UUID]struct{}, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := os.ReadFile(path)
+	b, err := atomicfile.Read(path)
 	if err != nil {
 		return nil, err
 	}
