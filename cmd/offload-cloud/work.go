@@ -73,7 +73,7 @@ func (f *workFlags) register(fs *flag.FlagSet, threads string) {
 	f.models.register(fs)
 	fs.IntVar(&f.threads, "threads", -1, "concurrent runs of models; "+threads)
 	fs.DurationVar(&f.lease, "lease", time.Minute, "time after which another worker takes the jobs of a killed one; extended while a model runs")
-	fs.IntVar(&f.tries, "tries", 5, "attempts before a job is set aside")
+	fs.IntVar(&f.tries, "tries", 5, "attempts before a job counts as failed")
 }
 
 func (f *workFlags) check() error {
@@ -188,7 +188,7 @@ func workVerb(ctx context.Context, args []string, std streams) (err error) {
 	running.Go(func() { rescan(ctx, m, log, func() {}) })
 	w.Run(ctx)
 	running.Wait()
-	log.Info("stopped", "answered", w.Counts.Answered.Load(), "setAside", w.Counts.Failed.Load(), "again", w.Counts.Postponed.Load(), "lost", w.Counts.Lost.Load())
+	log.Info("stopped", "answered", w.Counts.Answered.Load(), "failed", w.Counts.Failed.Load(), "again", w.Counts.Postponed.Load(), "lost", w.Counts.Lost.Load())
 	return nil
 }
 

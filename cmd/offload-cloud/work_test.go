@@ -72,7 +72,7 @@ func TestRecordsAreAnswered(t *testing.T) {
 	require.Equal(t, store.JobCounts{Confirmed: tasks}, counted(t, dsn))
 }
 
-// A record that no model can answer is set aside after its attempts, with the reason, which the node also receives. It can be retried.
+// A record that no model can answer counts as failed after its attempts, with the reason, which the node also receives. It can be retried.
 func TestWhatCannotBeAnsweredIsSetAside(t *testing.T) {
 	address, dir := edgetest.Broker(t), t.TempDir()
 	edgetest.Model(t, dir, "double", "1.0", "default")
@@ -81,7 +81,7 @@ func TestWhatCannotBeAnsweredIsSetAside(t *testing.T) {
 	_, log, stop := program(t, "-from", "mqtt://"+address, "-store", dsn, "-models", dir, "-tries", "1")
 	edge := (&edgetest.Edge{Node: "n1", Epoch: "e1", Records: 3, Resend: time.Second, Rand: seed(t)}).Prepare(t) // events without fields that EdgeX requires
 	require.True(t, edge.Run(t.Context(), t, "tcp://"+address))
-	eventually(t, func() bool { return counted(t, dsn) == store.JobCounts{Failed: 3} }, "all are set aside: %v", log)
+	eventually(t, func() bool { return counted(t, dsn) == store.JobCounts{Failed: 3} }, "all have failed: %v", log)
 	eventually(t, func() bool { last, _ := asker.Answers(); return len(last) == 3 }, "the node knows")
 	last, _ := asker.Answers()
 	for _, r := range last {

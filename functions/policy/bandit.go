@@ -232,7 +232,7 @@ func (b *bandit) Restore(data []byte) error {
 
 // String omits the learned state: it serves to compare configurations.
 func (b *bandit) String() string {
-	return fmt.Sprintf("bandit: %s, on times corrected by outcomes; optimism %.4g, up to %.3g of the close ones tried the other way",
+	return fmt.Sprintf("bandit: %s, with times corrected by outcomes; optimism %.4g; up to %.3g of the close decisions reversed, to explore",
 		b.cost.formula(), b.alpha, b.explore)
 }
 

@@ -129,7 +129,7 @@ func (p *deferring) weigh(t *task.Task, e *score.Estimate, s *host.State) (w off
 
 func (p *deferring) String() string {
 	r := &p.rule
-	return fmt.Sprintf("defer: %s; in mean deadlines of the tasks that arrive, busy time costs each of them %.4g + %.4g·time/2 here and %.4g + %.4g·time/2 on the link; a free server takes the first of what is planned for it",
+	return fmt.Sprintf("defer: %s; busy time, in mean deadlines, costs each arriving task %.4g + %.4g·time/2 locally and %.4g + %.4g·time/2 on the link; a free server takes the first task planned for it",
 		p.cost.formula(), r.EdgePrice, r.EdgeSquare, r.LinkPrice, r.LinkSquare)
 }
 

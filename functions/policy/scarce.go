@@ -39,7 +39,7 @@ func (c *scarce) String() (text string) {
 		text += fmt.Sprintf(" + %.4g·price of its MB in the cloud", c.price)
 	}
 	if c.memory > 0 {
-		text += fmt.Sprintf(" + %.4g·memory stall here", c.memory)
+		text += fmt.Sprintf(" + %.4g·local memory stall", c.memory)
 	}
 	if c.battery > 0 {
 		text += fmt.Sprintf("; on battery, J counts up to %.4g times", 1+c.battery)

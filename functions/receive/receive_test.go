@@ -110,7 +110,7 @@ func TestEachMessageEndsInOnePlace(t *testing.T) {
 	require.EqualValues(t, 2, c.Received)
 	require.EqualValues(t, 1, c.Refused["events"])
 	require.Equal(t, map[string]uint64{parse.ReasonMalformed: 2, parse.ReasonUnsendable: 1}, c.Quarantined)
-	require.EqualValues(t, 5, messages, "with the test's own pass; neither what was refused nor what was set aside")
+	require.EqualValues(t, 5, messages, "with the test's own pass; neither what was refused nor what was quarantined")
 	require.Len(t, r.Quarantined(), 3)
 }
 

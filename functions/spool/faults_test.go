@@ -508,7 +508,7 @@ func TestASegmentSetAsideIsNotMissing(t *testing.T) {
 		require.Equal(t, c.kept, err == nil, name)
 		now := s.Stats().DiskBytes
 		require.NoError(t, s.Close())
-		require.Equal(t, open(t, dir, DefaultConfig(), small(4<<20, 64<<10, 0)).Stats().DiskBytes, now, "%s: what is set aside counts at once", name)
+		require.Equal(t, open(t, dir, DefaultConfig(), small(4<<20, 64<<10, 0)).Stats().DiskBytes, now, "%s: what is quarantined counts immediately", name)
 	}
 }
 

@@ -12,7 +12,7 @@ type JobCounts struct {
 	Waiting   int64 `json:"waiting"`   // for a worker, or for its answer
 	Answered  int64 `json:"answered"`  // with an answer that the node has not confirmed
 	Confirmed int64 `json:"confirmed"` // with an answer that the node has published on its bus
-	Failed    int64 `json:"failed"`    // set aside, with a reason instead of an answer
+	Failed    int64 `json:"failed"`    // permanently, with a reason instead of an answer
 	Refused   int64 `json:"refused"`   // with an answer that the node did not publish
 	GivenUp   int64 `json:"givenUp"`   // published without a confirmation until the node was considered gone
 }
@@ -57,7 +57,7 @@ func (c *JobCounts) of(state int, ok, refused bool) *int64 {
 	return &c.Answered
 }
 
-// FailedJob is a job that was set aside, or whose answer the node refused or never confirmed.
+// FailedJob is a job that failed permanently, or whose answer the node refused or never confirmed.
 type FailedJob struct {
 	Record   int64     `json:"record"`
 	Node     string    `json:"node"`

@@ -2,7 +2,7 @@
 //
 // A Worker leases jobs from the store and extends the leases while it computes. It reads each job's record, runs the job's model and stores the
 // answer. Workers of any number of processes share one store. If a worker is killed, its leases end and other workers take its jobs. A job that
-// fails, or whose worker ends, is retried after a pause. After Tries attempts it is set aside with its reason, which is published in place of an answer.
+// fails, or whose worker ends, is retried after a pause. After Tries attempts it counts as failed, with its reason, which is published in place of an answer.
 //
 // Memory: each thread holds one event and its answer. A fault of the models' store, such as an unreadable file, does not count as an attempt. When
 // its context ends, a Worker finishes the current runs, returns the other jobs to the store, and returns.
@@ -50,7 +50,7 @@ type Worker struct {
 	Threads int                                // concurrent runs
 	Lease   time.Duration                      // time after which the jobs of a killed worker are taken by another
 	Poll    time.Duration                      // interval of queries for jobs while there are none
-	Tries   int                                // attempts before a job is set aside
+	Tries   int                                // attempts before a job counts as failed
 	Wake    <-chan struct{}                    // signals new jobs; nil if only polling finds them
 	Done    func()                             // called after each stored answer; must not block
 	Log     *slog.Logger
@@ -60,13 +60,13 @@ type Worker struct {
 	rests  rests
 }
 
-// asides limits the log lines about jobs that are set aside: there may be many, and each names its event.
+// asides limits the log lines about failed jobs: there may be many, and each names its event.
 var asides = say.NewEvery(time.Minute)
 
 // Counts are a worker's counters since its start. They are safe for concurrent use.
 type Counts struct {
 	Answered  atomic.Int64 // jobs with an answer
-	Failed    atomic.Int64 // jobs set aside
+	Failed    atomic.Int64 // jobs that failed permanently
 	Postponed atomic.Int64 // jobs to be retried
 	Lost      atomic.Int64 // jobs whose lease ended before their outcome was stored
 	RunTime   atomic.Int64 // ns, run time of models
@@ -81,7 +81,7 @@ func (c *Counts) Register(r prometheus.Registerer) {
 		unit       float64
 	}{
 		{"answered_total", "Jobs with an answer.", &c.Answered, 1},
-		{"set_aside_total", "Jobs that were set aside with a reason.", &c.Failed, 1},
+		{"set_aside_total", "Jobs that failed permanently, with a reason.", &c.Failed, 1},
 		{"postponed_total", "Jobs that were returned to be retried.", &c.Postponed, 1},
 		{"lost_total", "Jobs whose lease ended before their outcome was stored; other workers compute them.", &c.Lost, 1},
 		{"run_seconds_total", "Run time of models, for all threads.", &c.RunTime, 1e-9},

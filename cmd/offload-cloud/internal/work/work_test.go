@@ -378,7 +378,7 @@ func TestLostJobsAreNotComputed(t *testing.T) {
 	})
 }
 
-// A damaged row of the database fails only the jobs of its event, which are set aside.
+// A damaged row of the database fails only the jobs of its event, which count as failed.
 func TestADamagedRowHarmsOnlyItself(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud.db")
 	db, err := store.Open(t.Context(), "sqlite:"+path, store.Options{})

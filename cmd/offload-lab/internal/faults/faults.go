@@ -409,7 +409,7 @@ func (s *system) checkStats(lines io.Reader) error {
 		}
 		s.report.Again += n.DuplicateRecords + n.DuplicateTasks
 		delete(n.Gone, "skipped") // sequences that a crash left without a record: nothing was accepted under them
-		if s.restored > 0 {       // records repeated by a copy of the spool with other content are set aside until they arrive under a new epoch
+		if s.restored > 0 {       // records repeated by a copy of the spool with other content are quarantined until they arrive under a new epoch
 			delete(n.Gone, "done")
 			n.DeadLetters = 0
 		}
