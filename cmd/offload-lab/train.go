@@ -16,6 +16,7 @@ import (
 
 	"app-offload/cmd/offload-lab/internal/classic"
 	"app-offload/cmd/offload-lab/internal/rl"
+	"app-offload/functions/atomicfile"
 	"app-offload/functions/policy"
 )
 
@@ -207,7 +208,7 @@ func moments(v []float64) (mean, deviation float64) {
 }
 
 // writeFile writes a temporary file beside path and renames it, so that an interrupted write leaves the old file intact. It writes directly to a
-// device or a pipe, and follows a symbolic link instead of replacing it.
+// device or a pipe, and follows a symbolic link instead of replacing it, also to a missing file.
 func writeFile(path string, write func(io.Writer) error) (err error) {
 	defer func() {
 		if err != nil {
@@ -221,9 +222,9 @@ func writeFile(path string, write func(io.Writer) error) (err error) {
 		}
 		return errors.Join(write(f), f.Close())
 	}
-	to := path
-	if end, err := filepath.EvalSymlinks(path); err == nil {
-		to = end
+	to, err := atomicfile.Resolve(path)
+	if err != nil {
+		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(to), filepath.Base(to)+".*")
 	if err != nil {

@@ -141,20 +141,22 @@ func TestWhereAFileIsWritten(t *testing.T) {
 	require.NoError(t, os.WriteFile(target, []byte("old"), 0o600))
 	require.NoError(t, os.Symlink(target, link))
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	early, created := filepath.Join(dir, "early"), filepath.Join(dir, "created")
+	require.NoError(t, os.Symlink("created", early))
 	reader, err := os.OpenFile(pipe, os.O_RDWR, 0)
 	require.NoError(t, err)
 	defer reader.Close()
-	for _, path := range []string{link, pipe, fresh} {
+	for _, path := range []string{link, pipe, fresh, early} {
 		require.NoError(t, tryFile(path))
 	}
 	text, err := os.ReadFile(link)
 	require.NoError(t, err)
 	require.Equal(t, "old", string(text), "a try leaves what is there")
 	require.NoFileExists(t, fresh)
-	for _, path := range []string{link, pipe, fresh} {
+	for _, path := range []string{link, pipe, fresh, early} {
 		require.NoError(t, writeFile(path, words))
 	}
-	for _, path := range []string{target, link, fresh} {
+	for _, path := range []string{target, link, fresh, created} {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.Equal(t, "words", string(text))

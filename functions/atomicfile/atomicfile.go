@@ -12,7 +12,7 @@ import (
 // Replace replaces a file atomically: after a power cut either the old or the new content is there. It writes and syncs a temporary file, renames it,
 // and syncs the folder, which holds the name.
 func Replace(path string, raw []byte) error {
-	to, err := resolve(path)
+	to, err := Resolve(path)
 	if err == nil {
 		err = replace(to, raw)
 	}
@@ -22,20 +22,26 @@ func Replace(path string, raw []byte) error {
 	return syncFolder(filepath.Dir(to))
 }
 
-// resolve follows links to the file, which may be missing if path is not a link.
-func resolve(path string) (string, error) {
-	to, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		if _, missing := os.Lstat(path); errors.Is(missing, fs.ErrNotExist) {
-			return path, nil
+// Resolve follows links to a file, which may be missing. Anything else there is an error.
+func Resolve(path string) (string, error) {
+	for range 40 {
+		to, err := os.Readlink(path)
+		if err != nil {
+			break
 		}
-		return "", err
+		if !filepath.IsAbs(to) {
+			to = filepath.Dir(path) + "/" + to
+		}
+		path = to
 	}
-	info, err := os.Stat(to)
-	if err == nil && !info.Mode().IsRegular() {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return path, nil
+	case err == nil && !info.Mode().IsRegular():
 		err = errKind
 	}
-	return to, err
+	return path, err
 }
 
 var errKind = errors.New("must be a file")

@@ -22,8 +22,8 @@ func TestReplace(t *testing.T) {
 	require.ErrorContains(t, Replace(filepath.Join(t.TempDir(), "gone", "x"), nil), "gone")
 }
 
-// A link leads to the file that is replaced, and stays. A device, a pipe or a folder is refused and stays; so is a link that leads to nothing, as where
-// a disk is not mounted. Nothing is written through leftovers at the temporary name.
+// A link leads to the file that is replaced, and stays. A device, a pipe or a folder is refused and stays; so is a link without an end, or into
+// a missing folder. Nothing is written through leftovers at the temporary name.
 func TestWhatIsNoFileStays(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -36,10 +36,18 @@ func TestWhatIsNoFileStays(t *testing.T) {
 	require.Equal(t, "new", string(have))
 	require.Equal(t, fs.ModeSymlink, kind(t, at("link")))
 
+	require.NoError(t, os.Symlink("disk/new", at("early")))
+	require.NoError(t, Replace(at("early"), []byte("created")))
+	have, err = Read(at("disk/new"))
+	require.NoError(t, err)
+	require.Equal(t, "created", string(have))
+	require.Equal(t, fs.ModeSymlink, kind(t, at("early")))
+
 	require.NoError(t, os.Symlink("gone/state", at("dangling")))
+	require.NoError(t, os.Symlink("loop", at("loop")))
 	require.NoError(t, os.Symlink("/dev/null", at("null")))
 	require.NoError(t, syscall.Mkfifo(at("pipe"), 0o600))
-	for _, name := range []string{"disk", "dangling", "null", "pipe"} {
+	for _, name := range []string{"disk", "dangling", "loop", "null", "pipe"} {
 		before := kind(t, at(name))
 		require.ErrorContains(t, Replace(at(name), []byte("x")), "replacing "+at(name))
 		require.Equal(t, before, kind(t, at(name)), name)

@@ -112,15 +112,11 @@ func lintVerb(_ context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	err = e.lint(sh.out, *fs.asJSON)
-	if err == nil && *strict && len(e.remarks) > 0 {
-		err = errFound
-	}
-	return err
+	return e.lint(sh.out, *fs.asJSON, *strict)
 }
 
-// lint prints every problem, and returns errFound if there is one.
-func (e *effective) lint(out io.Writer, asJSON bool) error {
+// lint prints every problem, and returns errFound if there is one, or with strict a note.
+func (e *effective) lint(out io.Writer, asJSON, strict bool) error {
 	if asJSON {
 		report := struct {
 			File     string    `json:"file"`
@@ -130,9 +126,12 @@ func (e *effective) lint(out io.Writer, asJSON bool) error {
 		if err := writeJSON(out, report); err != nil {
 			return err
 		}
-		return e.complain(io.Discard)
+		out = io.Discard
 	}
 	err := e.complain(out)
+	if err == nil && strict && len(e.remarks) > 0 {
+		err = errFound
+	}
 	if err == nil {
 		fmt.Fprintf(out, "%s: no mistakes\n", e.file)
 	}

@@ -75,8 +75,9 @@ func TestLintStrict(t *testing.T) {
 		code, out := lintText(t, yaml, []string{env})
 		require.Zero(t, code, out)
 		require.Contains(t, out, "note: ")
-		code, _ = lintText(t, yaml, []string{env}, "-strict")
+		code, out = lintText(t, yaml, []string{env}, "-strict")
 		require.Equal(t, 1, code)
+		require.NotContains(t, out, "no mistakes")
 	}
 }
 
