@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -91,6 +93,11 @@ func (a *app) load() error {
 	if err := a.sdk.LoadCustomConfig(a.custom, config.Section); err != nil {
 		return fmt.Errorf("loading the section %s of the configuration: %w", config.Section, err)
 	}
+	if usesProvider(os.Args[1:], os.LookupEnv) && !overwrites(os.Args[1:]) {
+		if err := a.checkStored(); err != nil {
+			return fmt.Errorf("loading the section %s from the configuration provider: %w", config.Section, err)
+		}
+	}
 	log := a.sdk.LoggingClient()
 	for _, line := range config.Strays(&a.custom.Offload, os.Environ()) {
 		log.Warnf("%s", line)
@@ -117,6 +124,17 @@ func usesProvider(args []string, lookup func(string) (string, bool)) bool {
 	for _, arg := range args {
 		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		if strings.HasPrefix(arg, "-") && (name == "cp" || name == "configProvider") {
+			return true
+		}
+	}
+	return false
+}
+
+// overwrites reports whether the SDK replaces the provider's values by those of the file.
+func overwrites(args []string) bool {
+	for _, arg := range args {
+		name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if set, err := strconv.ParseBool(cmp.Or(value, "true")); strings.HasPrefix(arg, "-") && (name == "o" || name == "overwrite") && err == nil && set {
 			return true
 		}
 	}

@@ -19,6 +19,32 @@ func (c *customConfig) UpdateFromRaw(raw any) bool {
 	return ok
 }
 
+// storedConfig is the section as texts, as the provider has it.
+type storedConfig struct {
+	Offload map[string]any
+}
+
+// UpdateFromRaw takes what the SDK read.
+func (c *storedConfig) UpdateFromRaw(raw any) bool {
+	next, ok := raw.(*storedConfig)
+	if ok {
+		*c = *next
+	}
+	return ok
+}
+
+// checkStored rejects what a live change would: the SDK reads an emptied NeverLeave as false, and the class's data would leave.
+func (a *app) checkStored() error {
+	stored := &storedConfig{}
+	if err := a.sdk.LoadCustomConfig(stored, config.Section); err != nil {
+		return err
+	}
+	if err := config.CheckTree(stored.Offload); err != nil {
+		return err
+	}
+	return a.sdk.LoadCustomConfig(a.custom, config.Section) // or the SDK would show the texts
+}
+
 // watchConfig subscribes to changes in Consul below Offload/Writable.
 func (a *app) watchConfig() error {
 	watched := map[string]any{} // as strings: after a value that it cannot parse, the SDK would withhold every later change and only log it

@@ -252,6 +252,17 @@ func TestAnswersCarryTheCorrelationID(t *testing.T) {
 }
 
 // The SDK's own rules decide whether Consul holds the configuration.
+func TestOverwrites(t *testing.T) {
+	for want, all := range map[bool][][]string{
+		true:  {{"-o"}, {"-cp=x", "--overwrite"}, {"-o=true"}, {"-overwrite=1"}},
+		false: {nil, {"-cp=x"}, {"-o=false"}, {"-o=x"}, {"o"}, {"-cp=-o"}},
+	} {
+		for _, args := range all {
+			require.Equal(t, want, overwrites(args), args)
+		}
+	}
+}
+
 func TestUsesProvider(t *testing.T) {
 	for _, c := range []struct {
 		args []string

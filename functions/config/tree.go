@@ -26,6 +26,13 @@ func FromTree(base Writable, tree map[string]any) (Writable, error) {
 	return w, nil
 }
 
+// CheckTree reports each value of a tree of texts, as the configuration provider stores them below Offload, that cannot be read. The SDK reads some of
+// them all the same: an empty text as 0 or false.
+func CheckTree(tree map[string]any) error {
+	c := Default()
+	return graft(nil, reflect.ValueOf(&c).Elem(), tree)
+}
+
 // graft sets the fields of a struct. Like EdgeX it ignores unknown keys, and case where no key has the exact name.
 func graft(path []string, v reflect.Value, tree map[string]any) error {
 	var errs []error

@@ -90,3 +90,18 @@ func TestFromTreeNamesWhatCannotBeRead(t *testing.T) {
 	}
 	require.Len(t, strings.Split(err.Error(), "\n"), 7)
 }
+
+// What a live change rejects is also found among all that is stored. Values that are texts may be empty.
+func TestAStoredTreeIsChecked(t *testing.T) {
+	tree := map[string]any{
+		"Node": "", "Spool": map[string]any{"QuotaMiB": "512", "Encrypt": ""},
+		"Writable": map[string]any{"Classes": map[string]any{"default": map[string]any{"NeverLeave": "", "Policy": ""}}},
+	}
+	err := CheckTree(tree)
+	require.ErrorContains(t, err, `Offload.Spool.Encrypt = ""`)
+	require.ErrorContains(t, err, `Offload.Writable.Classes.default.NeverLeave = ""`)
+	require.Len(t, strings.Split(err.Error(), "\n"), 2)
+	delete(tree, "Spool")
+	delete(tree, "Writable")
+	require.NoError(t, CheckTree(tree))
+}

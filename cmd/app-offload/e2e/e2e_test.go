@@ -28,6 +28,7 @@ func TestRealStack(t *testing.T) {
 				t.Logf("%-55s %6.1f s", what, time.Since(begin).Seconds())
 			}
 			step("starts and stops without core-metadata", missesNoMetadata)
+			step("a value emptied in Consul refuses the start", refusesAnEmptiedValue)
 			step("registered, healthy and ready", comesUp)
 			step("every Writable changes while events flow", changesLive)
 			step("a mistake keeps the old configuration", refusesMistakes)
@@ -62,6 +63,17 @@ func missesNoMetadata(t *testing.T, s *stack) {
 	require.Less(t, time.Since(begin), stopTime, s.offload.log.tail())
 	s.bus.begin()
 	s.startMetadata()
+}
+
+// refusesAnEmptiedValue starts app-offload while Consul has an empty text for a switch, which the SDK reads as false: the data of a class that must
+// not leave would leave.
+func refusesAnEmptiedValue(t *testing.T, s *stack) {
+	const key = "Classes/default/NeverLeave"
+	s.consul.putAll(writable, map[string]string{key: ""})
+	s.offload.start()
+	require.Error(t, s.offload.end(), s.offload.log.tail())
+	require.Contains(t, s.offload.log.String(), "Offload.Writable.Classes.default.NeverLeave = ")
+	s.consul.putAll(writable, map[string]string{key: "false"})
 }
 
 // comesUp starts app-offload before the bus and before any device service, and compares it with what EdgeX and its operator see of it. On MQTT the

@@ -95,12 +95,18 @@ func (p *process) start() {
 func (p *process) stop() error {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM), p.name)
+	return p.end()
+}
+
+// end waits until the process ends, and returns its error.
+func (p *process) end() error {
+	p.t.Helper()
 	select {
 	case err := <-p.done:
 		p.cmd = nil
 		return err
 	case <-time.After(patience):
-		require.Fail(p.t, p.name+" does not stop", "%s", p.log.tail())
+		require.Fail(p.t, p.name+" does not end", "%s", p.log.tail())
 		return nil
 	}
 }
