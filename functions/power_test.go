@@ -72,7 +72,7 @@ func TestGovernorRunsWithTheService(t *testing.T) {
 	require.NoError(t, s.Stop())
 	raw, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Equal(t, "2000000\n", string(raw), "all of it is given back")
+	require.Equal(t, "2000000\n", string(raw), "all of it is returned")
 	plain := open(t, testConfig(t, nil, "edge"), &bin{})
 	require.Nil(t, plain.Status().Policies.Governor, "off by default")
 }

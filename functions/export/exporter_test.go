@@ -438,7 +438,7 @@ func TestALongOutageHoldsNothing(t *testing.T) {
 	s.put("d", 500, 50)
 	until(t, "the window holds something", func() bool { return r.Stats().Acked == 1 })
 	b.stop()
-	until(t, "the window is given back", func() bool { _, leased := s.count(); return leased == 0 })
+	until(t, "the window is returned", func() bool { _, leased := s.count(); return leased == 0 })
 	require.Zero(t, r.Stats().InflightBytes)
 	require.False(t, r.Link().Up)
 	until(t, "the link shows the backlog", func() bool { return r.Link().BacklogTasks == 500 })

@@ -265,7 +265,7 @@ func TestALinkIsNotIdleBetweenLongMessages(t *testing.T) {
 		}
 		return st.Receipted == 20
 	})
-	require.Equal(t, 2, most, "messages under way at once")
+	require.Equal(t, 2, most, "messages in flight at the same time")
 }
 
 func TestProbesMeasureAnIdleLink(t *testing.T) {

@@ -496,7 +496,7 @@ func TestAReceiptCountsAsTakenByTheBroker(t *testing.T) {
 	})
 }
 
-// The next trial waits for the earliest isolated record, for the pause after the last trial, and for the end of the one that is under way.
+// The next trial waits for the earliest isolated record, for the pause after the last trial, and for the end of the current one.
 func TestWhenTheNextTrialIsDue(t *testing.T) {
 	now := time.Unix(1000, 0)
 	at := func(s int) time.Time { return now.Add(time.Duration(s) * time.Second) }

@@ -22,7 +22,7 @@ func TestTheWindowSaysWhenToWake(t *testing.T) {
 		change func(w *window)
 		want   time.Duration // 0 is never
 	}{
-		"nothing under way":              {func(*window) {}, 0},
+		"nothing in progress":            {func(*window) {}, 0},
 		"something to be published":      {func(w *window) { w.add(load(1, 2)) }, 0},
 		"an acknowledgement":             {func(w *window) { w.add(load(1, 2)); flow(w) }, 10 * time.Second},
 		"the same after two hangs":       {func(w *window) { w.add(load(1, 2)); flow(w); w.slack = 2 }, 40 * time.Second},

@@ -127,7 +127,7 @@ func TestASliceLargerThanTheGatePasses(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		require.Zero(t, r.Gate.Counts().Events, "each pass is given back")
+		require.Zero(t, r.Gate.Counts().Events, "each pass is returned")
 	})
 }
 

@@ -297,5 +297,5 @@ func TestATakeBeginsWhereTheLastOneEnded(t *testing.T) {
 	require.GreaterOrEqual(t, low, 39)
 	require.Equal(t, 99, high)
 	s.Release([]uint64{5})
-	require.Equal(t, []uint64{5}, seqs(s.Take(1, "c", Live, 1, 1<<20, nil)), "what is given back comes first")
+	require.Equal(t, []uint64{5}, seqs(s.Take(1, "c", Live, 1, 1<<20, nil)), "returned records come first")
 }

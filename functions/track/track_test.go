@@ -229,7 +229,7 @@ func TestAFreeTaskIsProcessedBeforeParkedOnes(t *testing.T) {
 	require.Equal(t, Waits, tracks.Admit(item{2, "a", true, true}))
 	require.Equal(t, Waits, tracks.Admit(item{3, "a", false, true}), "one before it waits")
 	require.True(t, tracks.Unpark(k))
-	require.Empty(t, tracks.Next(k), "local work is under way")
+	require.Empty(t, tracks.Next(k), "local work is in progress")
 	require.True(t, tracks.Leave(k))
 	require.Len(t, tracks.Next(k), 1)
 	require.Len(t, tracks.Next(k), 1)

@@ -459,6 +459,6 @@ func TestWhatComesOfLocalWork(t *testing.T) {
 		w.boundHere(&parked{Case: decide.Case{Task: one.Task, ID: 1}, seq: 7}, c.err)
 		require.Equal(t, [3]any{c.ended, c.outcomes, c.amended}, [3]any{one.ended, one.outcomes, one.amended}, name)
 		records, _ := w.Held()
-		require.Equal(t, c.ended != "", records == -1, "%s: the spool's room is given back with the record", name)
+		require.Equal(t, c.ended != "", records == -1, "%s: the spool's room is released with the record", name)
 	}
 }

@@ -254,7 +254,7 @@ func (w *world) Unpark(t *task.Task) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	o := w.at[t.EventID]
-	require.True(w, o.place, "%s has no place to give back", t.EventID)
+	require.True(w, o.place, "%s has no place to release", t.EventID)
 	o.place = false
 }
 

@@ -120,7 +120,7 @@ class TaskScheduler:
         self._policies[name] = policy
 
     def dispatch(self, task, policy=""):
-        """Decides for one task, a dict or a Task, and gives back a Placement."""
+        """Decides for one task, a dict or a Task, and returns a Placement."""
         task = task if isinstance(task, Task) else Task(task)
         if policy in self._policies:
             policy = self._ask(policy, task)

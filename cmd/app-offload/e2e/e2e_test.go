@@ -82,7 +82,7 @@ func comesUp(t *testing.T, s *stack) {
 	require.NoError(t, s.bus.stop())
 	s.offload.start()
 	if s.bus.kind == "redis" {
-		s.await("alive, and not ready for want of the bus", func() bool {
+		s.await("alive, and not ready without the bus", func() bool {
 			code, reasons := s.ready()
 			return code == http.StatusServiceUnavailable && strings.Contains(reasons, "intake") && s.get("offload/live", nil) == http.StatusOK
 		})
@@ -292,7 +292,7 @@ func accountsForAll(t *testing.T, s *stack) {
 // accounted waits until nothing is in flight, and checks the account.
 func (s *stack) accounted() {
 	s.t.Helper()
-	s.await("nothing is under way", func() bool {
+	s.await("nothing is in progress", func() bool {
 		c := s.status().Counts
 		return c.Spooled == 0 && c.InFlight == 0 && c.Accepted > 0
 	})

@@ -89,7 +89,7 @@ func foreign(path string) error {
 }
 
 // private denies other users of the host access to the database, which SQLite would make readable by all. The files beside it get its mode. Read
-// access of the group is left as it is, since somebody must have set it.
+// access of the group is left as it is, since an administrator must have set it.
 func private(path string) error {
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		info, err := os.Stat(path + suffix)
