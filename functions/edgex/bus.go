@@ -39,25 +39,36 @@ func NewBus(cfg BusConfig, role string, secrets keys.Secrets) *Bus {
 // ErrNoBus means that there is no bus for results, by configuration or because the service stops.
 var ErrNoBus = errors.New("no MessageBus: MessageBus.Disabled is set, or the service is stopping")
 
-// Publish sends one payload to the topic below the base prefix. If the bus cannot be reached, the error wraps local.ErrAway. After any
-// failure the next call connects again.
+// Publish sends one payload to the topic below the base prefix. If the bus cannot be reached, the error wraps local.ErrAway. After a failure over an
+// existing connection it connects again for a second attempt, which tells a bus that is away from one that rejects the payload.
 func (b *Bus) Publish(topic, contentType, correlationID string, payload []byte) error {
-	client, err := b.connected()
-	if err != nil {
-		return err
-	}
 	var m types.MessageEnvelope
 	m.ApiVersion = "v3"
 	m.CorrelationID, m.ContentType, m.Payload = correlationID, contentType, payload
-	if err := client.Publish(m, b.cfg.BaseTopicPrefix+"/"+topic); err != nil {
-		if strings.EqualFold(b.cfg.Type, "redis") { // its client connects with each message, and Redis rejects no content
-			err = fmt.Errorf("%w: %w", local.ErrAway, err)
-		} else {
-			b.replace(client)
-		}
-		return fmt.Errorf("publishing %d bytes on %s/%s: %w", len(payload), b.cfg.BaseTopicPrefix, topic, err)
+	topic = b.cfg.BaseTopicPrefix + "/" + topic
+	again, err := b.attempt(m, topic)
+	if again {
+		_, err = b.attempt(m, topic)
 	}
-	return nil
+	return err
+}
+
+// attempt is one attempt to publish. again is set if it failed over a connection that it has dropped.
+func (b *Bus) attempt(m types.MessageEnvelope, topic string) (again bool, err error) {
+	client, err := b.connected()
+	if err != nil {
+		return false, err
+	}
+	if err = client.Publish(m, topic); err == nil {
+		return false, nil
+	}
+	if strings.EqualFold(b.cfg.Type, "redis") { // its client connects with each message, and Redis rejects no content
+		err = fmt.Errorf("%w: %w", local.ErrAway, err)
+	} else {
+		b.replace(client)
+		again = true
+	}
+	return again, fmt.Errorf("publishing %d bytes on %s: %w", len(m.Payload), topic, err)
 }
 
 // replace drops a failed client. A call that failed with an earlier client leaves the current one alone.

@@ -100,7 +100,9 @@ func TestNothingIsPublishedWhileTheBrokerIsAway(t *testing.T) {
 
 			require.NoError(t, broker.Process.Kill())
 			_ = broker.Wait()
-			require.Eventually(t, func() bool { return send(1) != nil }, 10*time.Second, time.Millisecond)
+			var first error
+			require.Eventually(t, func() bool { first = send(1); return first != nil }, 10*time.Second, time.Millisecond)
+			require.ErrorIs(t, first, local.ErrAway, "also over the connection that has ended")
 			for n := range 20 {
 				require.ErrorIs(t, send(2), local.ErrAway, n)
 				time.Sleep(50 * time.Millisecond) // the client of paho is between two attempts for most of this time

@@ -86,7 +86,8 @@ func TestAResultIsPublishedInAnEnvelope(t *testing.T) {
 	require.Equal(t, []types.MessageEnvelope{want}, c.sent)
 	require.Equal(t, []string{"plant/events/device/a"}, c.topics)
 	c.err = errors.New("broken pipe")
-	err := b.Publish("x", "", "", []byte("{}"))
+	again, err := b.attempt(want, "plant/x")
+	require.True(t, again)
 	require.ErrorIs(t, err, c.err)
 	require.ErrorContains(t, err, "publishing 2 bytes on plant/x")
 }
@@ -191,7 +192,7 @@ func TestTheAdapterAnswersForTheEvent(t *testing.T) {
 	require.EqualValues(t, 1, s.Counts().Accepted)
 	more, answer = adapt(call{}, "text")
 	require.False(t, more)
-	require.ErrorContains(t, answer.(error), "came as string")
+	require.ErrorContains(t, answer.(error), "is string instead of bytes")
 	require.NoError(t, s.Stop())
 	more, answer = adapt(call{}, []byte(envelope+string(event("d", 2))+"}"))
 	require.False(t, more)

@@ -175,6 +175,26 @@ func TestAnAnswerThatMustStayWaitsForTheBus(t *testing.T) {
 	}
 }
 
+// A bus that returns may fail again at once: the attempts while it was away do not count.
+func TestAnAnswerHasItsTriesOnceTheBusIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		away, broken := fmt.Errorf("connecting: %w", local.ErrAway), errors.New("broken pipe")
+		script := []error{away, away, away, away, broken, broken, away, broken, nil}
+		r := &Room{deps: Deps{Publisher: publishes(func(local.Result) (err error) {
+			err, script = script[0], script[1:]
+			return err
+		})}}
+		r.ctx, r.cancel = context.WithCancel(t.Context())
+		defer r.cancel()
+		require.NoError(t, r.Publish(answer.Of(&task.Task{Device: "d", Of: 1}, 1, answer.Local, models.Answer{Model: "m", Values: []float64{1}}), true))
+		require.Empty(t, script)
+	})
+}
+
+type publishes func(local.Result) error
+
+func (f publishes) Publish(r local.Result) error { return f(r) }
+
 // Each scan of the folder of models logs its problems, and nothing if all is well or the service is stopping.
 func TestTheLookSaysWhatIsWrong(t *testing.T) {
 	for _, broken := range []bool{false, true} {

@@ -337,8 +337,10 @@ func (r *Room) Workers() int {
 // ModelsFull reports whether the pool of models has no free place.
 func (r *Room) ModelsFull() bool { return r.pool != nil && r.pool.Full() }
 
-// Shut shuts the pool; see the package comment. It must precede the shutdown of the target of the refused tasks.
+// Shut shuts the pool, and ends the waits of tasks for the bus; see the package comment. It must precede the shutdown of the target of the refused
+// tasks.
 func (r *Room) Shut(ctx context.Context) error {
+	r.StopWaiting()
 	if r.pool == nil {
 		return nil
 	}
@@ -379,7 +381,13 @@ const (
 func (r *Room) Publish(a *answer.Answer, wait bool) error {
 	result := local.Answered(a)
 	err := r.deps.Publisher.Publish(result)
-	for n := 1; err != nil && (n < publishTries || wait && errors.Is(err, local.ErrAway)) && r.pause(); n++ {
+	for n := 1; err != nil; n++ {
+		if wait && errors.Is(err, local.ErrAway) {
+			n = 0 // tries count from the return of the bus on
+		}
+		if n == publishTries || !r.pause() {
+			break
+		}
 		err = r.deps.Publisher.Publish(result)
 	}
 	if err != nil {

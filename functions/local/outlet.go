@@ -238,12 +238,23 @@ func (w *worker) retry(now int64) {
 }
 
 // publish publishes a result. It retries after pauses only if the previous publication succeeded, so that an unreachable bus costs the pauses once
-// and not for each result. The result of a task that must stay local waits until the bus is back.
+// and not for each result. The result of a task that must stay local waits until the bus is back, and has its retries then.
 func (w *worker) publish(r Result) error {
-	well := w.well
+	left := 0
+	if w.well {
+		left = w.rules.limits.retries
+	}
 	err := w.try(r)
-	for n := 0; err != nil && (w.waits(err) || well && n < w.rules.limits.retries) && w.pause(); n++ {
-		err = w.try(r)
+	for ; err != nil; err = w.try(r) {
+		waits := w.waits(err)
+		if !waits {
+			left--
+		} else {
+			left = w.rules.limits.retries
+		}
+		if left < 0 || !w.pause(waits) {
+			break
+		}
 	}
 	if err != nil {
 		w.p.counts.dropped.add(dropPublish, 1)
@@ -255,14 +266,20 @@ func (w *worker) publish(r Result) error {
 // waits reports whether the current task waits for the end of a failure: the bus is unavailable, and the task must stay local.
 func (w *worker) waits(err error) bool { return w.stay && errors.Is(err, ErrAway) }
 
-// pause waits before a retry, and reports false if the processor aborts.
-func (w *worker) pause() bool {
+// pause waits before a retry, and reports false if the processor aborts, or if a task that waits for the bus may no longer do so.
+func (w *worker) pause(waits bool) bool {
+	var hasty chan struct{}
+	if waits {
+		hasty = w.p.hasty
+	}
 	began := time.Now()
 	defer func() { w.published += time.Since(began) }()
 	select {
 	case <-time.After(w.rules.limits.wait):
-		return true
+		return !isClosed(hasty)
 	case <-w.p.abort:
+		return false
+	case <-hasty:
 		return false
 	}
 }

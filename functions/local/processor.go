@@ -85,6 +85,8 @@ type Processor struct {
 	cut     sync.Once     // guards abort
 	closing chan struct{} // no more tasks
 	abort   chan struct{} // no more work
+	still   sync.Once     // guards hasty
+	hasty   chan struct{} // no more waits for the bus
 	ended   chan struct{} // all workers have returned
 }
 
@@ -107,7 +109,7 @@ func New(cfg Config, classes Classes, pub Publisher, observe func(t *task.Task, 
 	}
 	p := &Processor{
 		pub: pub, observe: observe, counts: newCounts(), seed: maphash.MakeSeed(), clock: clock.System,
-		closing: make(chan struct{}), abort: make(chan struct{}), ended: make(chan struct{}),
+		closing: make(chan struct{}), abort: make(chan struct{}), hasty: make(chan struct{}), ended: make(chan struct{}),
 	}
 	p.rules.Store(r)
 	var running sync.WaitGroup
@@ -282,6 +284,9 @@ func (p *Processor) Close(ctx context.Context) error {
 	tasks, _ := p.Queue()
 	return fmt.Errorf("closing local processing with %d tasks left: %w", tasks, ctx.Err())
 }
+
+// StopWaiting ends the waits of tasks for the bus, now and from now on: if it is unavailable, tasks that must stay are reported with ErrClosed.
+func (p *Processor) StopWaiting() { p.still.Do(func() { close(p.hasty) }) }
 
 // now returns a stamp of this node's clock. Setting the wall clock does not move windows.
 func (p *Processor) now() int64 { return p.clock.Now() }

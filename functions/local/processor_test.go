@@ -274,6 +274,73 @@ func TestAResultThatMustStayWaitsForTheBus(t *testing.T) {
 	})
 }
 
+// Only the task that must stay waits: what its device's operators publish later, as their time has come, fails at once.
+func TestNothingElseWaitsForTheBus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := &recorder{}
+		cfg := DefaultConfig()
+		cfg.Workers = 1
+		p := start(t, cfg, class("deadband band=10 max=1m"), bus)
+		for v := range 2 {
+			p.Process(t.Context(), []Item{{Task: scalar("d", "x", time.Duration(v+1), float64(v)), Stay: true}}, func(_ int, err error) { require.NoError(t, err) })
+		}
+		synctest.Wait()
+		bus.why = ErrAway
+		bus.fail(true)
+		time.Sleep(2 * time.Minute)
+		began := time.Now()
+		require.ErrorIs(t, feed(p, scalar("other", "x", 1, 1))[0], ErrAway)
+		require.Less(t, time.Since(began), time.Second)
+		require.NoError(t, p.Close(t.Context()))
+	})
+}
+
+// A bus that returns may fail again at once: attempts while it was away do not count as retries.
+func TestABusThatComesAndGoesFailsNoTaskThatMustStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		away := fmt.Errorf("connecting: %w", ErrAway)
+		cfg := DefaultConfig()
+		cfg.Retries = 2
+		bus := &scripted{script: []error{away, away, away, away, errBus, errBus, away, errBus, nil}}
+		p := start(t, cfg, class("deadband"), bus)
+		p.Process(t.Context(), []Item{{Task: scalar("d", "x", 2, 2), Stay: true}}, func(_ int, err error) { require.NoError(t, err) })
+		require.NoError(t, p.Close(t.Context()))
+		require.Empty(t, bus.script)
+	})
+}
+
+// scripted publishes with these errors, one for each attempt.
+type scripted struct{ script []error }
+
+func (s *scripted) Publish(Result) (err error) {
+	err, s.script = s.script[0], s.script[1:]
+	return err
+}
+
+// Once waiting has been ended, tasks that must stay return to their sender, without an end of the processor.
+func TestWaitingForTheBusCanBeEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := &recorder{failing: true, why: ErrAway}
+		p := start(t, DefaultConfig(), class("deadband"), bus)
+		var errs []error
+		items := make5("d")
+		for i := range items {
+			items[i].Stay = true
+		}
+		p.Process(t.Context(), items, func(_ int, err error) { errs = append(errs, err) })
+		time.Sleep(time.Hour)
+		require.Empty(t, errs)
+		p.StopWaiting()
+		p.StopWaiting()
+		synctest.Wait()
+		require.Len(t, errs, 5)
+		for _, err := range errs {
+			require.ErrorIs(t, err, ErrClosed)
+		}
+		require.NoError(t, p.Close(t.Context()))
+	})
+}
+
 func TestWindowsWaitForTheBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := &recorder{failing: true}

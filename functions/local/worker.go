@@ -120,6 +120,7 @@ func (w *worker) do(j job) {
 		if w.waits(err) {
 			err = fmt.Errorf("%w: %w", ErrClosed, err)
 		}
+		w.stay = false
 	}
 	if err != nil {
 		w.p.counts.failed.Add(1)
