@@ -188,7 +188,7 @@ func spoolMetrics() []metric {
 		{"spool_tasks", gauge, "Tasks in the spool.", nil, plain(func(s *status.Status) int64 { return s.Spool.Tasks })},
 		{"spool_bytes", gauge, "Bytes in the spool.", nil, plain(func(s *status.Status) int64 { return s.Spool.Bytes })},
 		{"spool_limit_bytes", gauge, "Bytes that tasks in the spool may take.", nil, plain(func(s *status.Status) int64 { return s.Spool.Limit })},
-		{"spool_fill", gauge, "Share of the limit in use, 1 while tasks are refused or dropped for lack of room.", nil, plain(func(s *status.Status) float64 { return s.Spool.Fill })},
+		{"spool_fill", gauge, "Share of the limit in use, 1 while tasks are refused or dropped for lack of space.", nil, plain(func(s *status.Status) float64 { return s.Spool.Fill })},
 		{"spool_quota_bytes", gauge, "Bytes that all files of the spool may take.", nil, plain(func(s *status.Status) int64 { return s.Spool.Quota })},
 		{"spool_oldest_age_seconds", gauge, "Age of the oldest task in the spool.", nil, plain(func(s *status.Status) float64 { return s.Spool.OldestAge })},
 		{"spool_damaged_records_total", counter, "Damaged records that were quarantined.", nil, plain(func(s *status.Status) int64 { return s.Spool.Damaged })},

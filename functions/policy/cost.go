@@ -197,9 +197,9 @@ func (k *cost) String() string {
 func (k *cost) formula() string {
 	text := fmt.Sprintf("%.4g·min(T/D, %.4g) + %.4g·[T > D] + %.4g·J/%.4g + %.4g in the cloud", k.time, k.kappa, k.miss, k.energy, k.joules, k.money) + k.scarce.String()
 	if k.edge != (shadow{}) || k.link != (shadow{}) {
-		text += fmt.Sprintf("; a second costs others %s here and %s on the link", k.edge, k.link)
+		text += fmt.Sprintf("; a second costs others %s locally and %s on the link", k.edge, k.link)
 	}
-	return text + "; the cheaper way"
+	return text + "; the cheaper target"
 }
 
 func (p shadow) String() string {

@@ -69,8 +69,8 @@ func TestDefaultPresetByHand(t *testing.T) {
 	high := p.Decide(sized(0, 300), &score.Estimate{}, busy(-50))
 	require.Equal(t, decision.Terms{Size: 0.3, Complexity: 0.5}, high.Terms, "at both")
 	require.Equal(t, decision.BelowThreshold, d.Reason)
-	require.Equal(t, "weighted (default): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·cpu/100, within 0–1; cloud from 0.5; the sooner target where the other takes over 3 deadlines", p.String())
-	require.Equal(t, "weighted (article): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·(1−cpu/100); cloud from 0.5; the sooner target where the other takes over 3 deadlines", build(t, "weighted", preset("article")).String())
+	require.Equal(t, "weighted (default): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·cpu/100, within 0–1; cloud from 0.5; the faster target if the other takes more than 3 deadlines", p.String())
+	require.Equal(t, "weighted (article): 0.3·(1−KB/1024) + 0.5·complexity/100 + 0.2·(1−cpu/100); cloud from 0.5; the faster target if the other takes more than 3 deadlines", build(t, "weighted", preset("article")).String())
 }
 
 func TestCustomTerms(t *testing.T) {

@@ -123,7 +123,7 @@ func (w weighted) String() string {
 	if !w.clamp {
 		within = ""
 	}
-	return fmt.Sprintf("%s (%s): %s + %s + %s%s; cloud from %.4g; the sooner target where the other takes over %.4g deadlines", weightedName, w.preset,
+	return fmt.Sprintf("%s (%s): %s + %s + %s%s; cloud from %.4g; the faster target if the other takes more than %.4g deadlines", weightedName, w.preset,
 		w.size.show("KB"), w.complexity.show("complexity"), w.cpu.show("cpu"), within, w.threshold, w.latest)
 }
 

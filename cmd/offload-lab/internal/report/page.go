@@ -115,7 +115,7 @@ func mapPlot(l *life) *figure {
 		f.text(x.at(v), top+size+16, "middle", "tick", seconds(v))
 		f.text(left-6, y.at(v)+4, "end", "tick", seconds(v))
 	}
-	f.text(left+size/2, top+size+36, "middle", "name", "predicted here")
+	f.text(left+size/2, top+size+36, "middle", "name", "predicted locally")
 	f.Marks = append(f.Marks, mark{Kind: "text", X: 10, Y: top + size/2, Anchor: "middle", Class: "name", Text: "predicted in the cloud", Rotate: -90})
 	return f
 }
