@@ -93,7 +93,7 @@ type rules struct {
 	state  host.State
 	start  int64            // of the feed, ns since the epoch
 	local  *local.Processor // reports which readings the operators use; it processes nothing
-	kin    *kin.Kin         // recognizes results, which are skipped unless a class matches them
+	kin    *kin.Kin         // recognises results, which are skipped unless a class matches them
 }
 
 func (d *dryRun) rules(e *effective) (*rules, error) {

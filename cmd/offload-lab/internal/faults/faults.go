@@ -93,7 +93,7 @@ type Report struct {
 	Faults       map[string]int `json:"faults"`   // rounds, by kind
 	Accepted     int            `json:"accepted"` // events acknowledged by the MessageBus
 	Stored       int            `json:"stored"`   // tasks in the database
-	Again        int64          `json:"again"`    // repeated records and tasks that were recognized
+	Again        int64          `json:"again"`    // repeated records and tasks that were recognised
 	Lost         int            `json:"lost"`     // accepted events that are missing or incomplete in the database
 	Doubled      int            `json:"doubled"`  // tasks and sequences stored more than once
 	Ordered      int            `json:"ordered"`  // events whose order was checked

@@ -1,6 +1,6 @@
 // Package report draws the output of the lab's other verbs: one self-contained page, with plots in SVG and no external resources.
 //
-// It reads JSON lines and recognizes their kind by their fields: scores of compare, steps of simulate, the learning curve of train, results of
+// It reads JSON lines and recognises their kind by their fields: scores of compare, steps of simulate, the learning curve of train, results of
 // replay. It accepts any mixture in any order; equal lines give equal pages.
 package report
 
@@ -120,7 +120,7 @@ const maxLine = 1 << 20
 
 var errNoResult = errors.New("it is not a line of compare -json, simulate, train -curve or replay -json")
 
-// line recognizes the kind of a line by a field that only this kind has.
+// line recognises the kind of a line by a field that only this kind has.
 func (all *Results) line(raw []byte) error {
 	var kind struct {
 		Regret, Took, Return *float64
