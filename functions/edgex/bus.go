@@ -40,7 +40,7 @@ func NewBus(cfg BusConfig, role string, secrets keys.Secrets) *Bus {
 var ErrNoBus = errors.New("no MessageBus: MessageBus.Disabled is set, or the service is stopping")
 
 // Publish sends one payload to the topic below the base prefix. If the bus cannot be reached, the error wraps local.ErrAway. After a failure over an
-// existing connection it connects again for a second attempt, which tells a bus that is away from one that rejects the payload.
+// existing connection it connects again for a second attempt, which distinguishes a bus that is away from one that rejects the payload.
 func (b *Bus) Publish(topic, contentType, correlationID string, payload []byte) error {
 	var m types.MessageEnvelope
 	m.ApiVersion = "v3"
