@@ -2,7 +2,6 @@ package policy
 
 import (
 	"math"
-	"strings"
 
 	"app-offload/functions/host"
 	"app-offload/functions/score"
@@ -38,12 +37,12 @@ const (
 const SavingInput = inSaving
 
 // InputNames are the names of the inputs, in their order. Times are in usual seconds (see Arrivals), so that no input depends on the scale of time.
-// The name of the advice contains its formula, in the words of the first networks. Weights trained with other inputs or another advice are rejected.
+// The name of the advice contains its formula. Weights trained with other inputs or another advice are rejected.
 var InputNames = [NumInputs]string{
 	"deadline in usual s", "localTime in usual s", "cloudTime in usual s", "localWait in usual s", "cloudWait in usual s",
 	"localWork in usual s", "cloudWork in usual s", "localLate", "cloudLate",
 	"localJoule", "cloudJoule", "others", "goodput in a usual s", "rtt in usual s", "queue", "backlog", "saving",
-	"advice of " + strings.NewReplacer(" locally ", " here ", "cheaper target", "cheaper way").Replace(adviser.formula()), "lately in a usual s", "long in a usual s",
+	"advice of " + adviser.formula(), "lately in a usual s", "long in a usual s",
 }
 
 const (
