@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/require"
 )
 
@@ -58,4 +60,26 @@ func TestTheConsumerOfTheREADMEJoinsAndReceipts(t *testing.T) {
 		delete(want, event.ID)
 	}
 	require.Empty(t, want)
+
+	// A repeat is receipted; a sequence with other content, as from a copy of the spool, is a conflict.
+	receipts := make(chan string, 10)
+	token := e.client.Subscribe("offload/v1/x/receipt", 1, func(_ paho.Client, m paho.Message) {
+		var receipt struct{ Data json.RawMessage }
+		_ = json.Unmarshal(m.Payload(), &receipt)
+		receipts <- string(receipt.Data)
+	})
+	require.True(t, token.WaitTimeout(patience))
+	safe := `{"node":"x","epoch":"e","safe":[[1,1]],"session":"s"}`
+	for _, c := range []struct{ event, want string }{
+		{"a", safe}, {"a", safe}, {"b", `{"node":"x","epoch":"e","safe":[],"conflicts":[[1,1]],"session":"s"}`}, {"a", safe},
+	} {
+		e.client.Publish("offload/v1/x/batch/c", 1, false, fmt.Sprintf(
+			`{"session":"s","data":{"node":"x","epoch":"e","records":[{"sequence":1,"eventId":%q,"event":{"readings":[]}}]}}`, c.event))
+		select {
+		case receipt := <-receipts:
+			require.JSONEq(t, c.want, receipt)
+		case <-time.After(patience):
+			require.Fail(t, "no receipt", c.event)
+		}
+	}
 }

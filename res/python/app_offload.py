@@ -6,12 +6,12 @@
     scheduler = TaskScheduler(node)
     print(scheduler.dispatch({"data_size": 1000, "deadline": 150}, policy="deadline"))
 
-A policy is a function of a task that answers "local" or "cloud", registered under a name of its own, or one of the node's own:
-weighted, deadline, cost, bandit, ppo, edge, cloud, random. What a function answers goes through the node's guards all the same:
-with the link down, a task with a deadline stays here. Each decision is noted by the node, and its page and API explain it.
+A policy is a function of a task that returns "local" or "cloud", registered under a name, or one of the node's policies:
+weighted, deadline, cost, bandit, ppo, defer, edge, cloud, random. The node's guards override it: with the link down, a task
+with a deadline is local. The node records each decision, and its page and API explain it.
 
-Where the node answers is told by EdgeNode(url=...), or else by the environment: APP_OFFLOAD_URL, and OFFLOAD_TOKEN in secure
-mode. Sizes are KB of 1,024 bytes, times are milliseconds, a complexity is 0 to 100.
+EdgeNode(url=...) is the address of the node; the default is APP_OFFLOAD_URL of the environment. OFFLOAD_TOKEN is the JWT for
+secure mode. Sizes are KB of 1,024 bytes, times are milliseconds, a complexity is 0 to 100.
 """
 
 import json
@@ -24,18 +24,18 @@ __all__ = ["EdgeNode", "NodeError", "Placement", "Task", "TaskScheduler", "estim
 DEFAULT_URL = "http://localhost:59740"
 DEFAULT_COMPLEXITY = 50
 
-# What the node calls the policies that always answer one way.
+# The node's policies that always select one target.
 _FIXED = {"local": "edge", "cloud": "cloud"}
 
 
 class NodeError(Exception):
-    """The node cannot be reached, or refuses what it is asked; the message says which, and why."""
+    """The node is unreachable, or refused the request; the message has the reason."""
 
 
 class EdgeNode:
     """A gateway that runs app-offload.
 
-    cpu_cores and memory_gb describe the node for the program's own use; what counts for decisions is what the node measures.
+    cpu_cores and memory_gb are for the program's own use; decisions depend on the node's measurements.
     """
 
     _latest = None  # the node that estimate_local_processing_time asks
@@ -53,15 +53,15 @@ class EdgeNode:
         return "EdgeNode(name=%r, cpu_cores=%r, memory_gb=%r, url=%r)" % (self.name, self.cpu_cores, self.memory_gb, self.url)
 
     def place(self, data_size, complexity=DEFAULT_COMPLEXITY, deadline=0, policy=""):
-        """Asks where a task should go. The answer has action, localTime, cloudTime, taskId, reason, explanation and more."""
+        """Asks for the target of a task. The answer has action, localTime, cloudTime, taskId, reason, explanation and more."""
         return self._call("POST", "/task", {"dataSize": data_size, "complexity": complexity, "deadline": deadline, "policy": policy})
 
     def status(self):
-        """What the node says of itself: counts, link, spool, load."""
+        """The status of the node: counts, link, spool, load."""
         return self._call("GET", "/status")
 
     def explain(self, task_id):
-        """The decision on an earlier task, with everything it was made from."""
+        """The decision on an earlier task, with its inputs."""
         return self._call("GET", "/decisions/%d" % task_id)["decision"]
 
     def _call(self, method, path, body=None):
@@ -82,7 +82,7 @@ class EdgeNode:
 
 
 def _message(error):
-    """What the node says of a refusal."""
+    """The node's reason for an error."""
     text = error.read().decode("utf-8", "replace")
     try:
         return json.loads(text)["message"]
@@ -91,7 +91,7 @@ def _message(error):
 
 
 class Task:
-    """What a policy sees: the task's own fields, with those that the node needs filled in."""
+    """The input of a policy: the task's fields, with defaults for those that the node needs."""
 
     def __init__(self, fields):
         if "data_size" not in fields:
@@ -106,7 +106,7 @@ class Task:
 
 
 class TaskScheduler:
-    """Finds a place for tasks, by policies of the program and by those of the node."""
+    """Selects targets for tasks, by policies of the program and of the node."""
 
     def __init__(self, node):
         self.node = node
@@ -114,7 +114,7 @@ class TaskScheduler:
         self._dispatched = 0
 
     def register_policy(self, name, policy):
-        """Makes a function of a Task, which answers "local" or "cloud", a policy under that name."""
+        """Registers a policy: a function of a Task that returns "local" or "cloud"."""
         if not callable(policy):
             raise TypeError("the policy %r must be a function of a task, not %r" % (name, policy))
         self._policies[name] = policy
@@ -136,8 +136,8 @@ class TaskScheduler:
 
 
 class Placement(dict):
-    """Where a task should go: task_id counts the scheduler's tasks, action is "local" or "cloud", time_used is the predicted
-    time there. decision is the number under which EdgeNode.explain knows it, and answer all that the node said."""
+    """The target of a task: task_id counts the scheduler's tasks, action is "local" or "cloud", time_used is the predicted
+    time. decision is the id for EdgeNode.explain, and answer is the whole answer of the node."""
 
     def __init__(self, number, answer):
         action = answer["action"]
@@ -147,12 +147,12 @@ class Placement(dict):
 
 
 def _milliseconds(value):
-    """A predicted time, whole; None where that way cannot be used now."""
+    """A predicted time, rounded; None if the target is not available now."""
     return None if value is None else round(value)
 
 
 def estimate_local_processing_time(data_size, complexity=DEFAULT_COMPLEXITY, node=None):
-    """How long the node would take for so much data now, in ms: the node that was made last, unless one is named."""
+    """The node's predicted local time for so much data, in ms; by default of the latest EdgeNode."""
     node = node or EdgeNode._latest
     if node is None:
         raise NodeError("make an EdgeNode first: the estimate is the node's")

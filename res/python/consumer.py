@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A consumer of app-offload's readable form: stores records, receipts them, prints whole events. python3 consumer.py HOST PORT DB
 
-Needs paho-mqtt. Reads what is neither sealed nor compressed (Export.Form json, no key); functions/seal/FORMAT.md has the rest."""
+Needs paho-mqtt. Reads batches that are neither sealed nor compressed (Seal.Form json, no key); functions/seal/FORMAT.md describes all others."""
 import base64, json, sqlite3, sys, time, uuid  # noqa: E401
 import paho.mqtt.client as mqtt
 
@@ -37,19 +37,26 @@ def whole(node, event, of):
 def on_batch(client, _, m):
     head = json.loads(m.payload)
     batch = head["data"]
+    new, safe, conflicts = [], [], []
     db.execute("BEGIN")
-    new = [r for r in batch["records"] if db.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?, ?)", (
-        batch["node"], batch["epoch"], str(r["sequence"]), r["eventId"], r.get("chunk", 0), json.dumps(r))).rowcount]
-    db.execute("COMMIT")  # only what is on disk is receipted
-    safe = {"node": batch["node"], "epoch": batch["epoch"], "safe": [[r["sequence"], r["sequence"]] for r in batch["records"]]}
+    for r in batch["records"]:
+        key, record = (batch["node"], batch["epoch"], str(r["sequence"])), json.dumps(r)
+        if db.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?, ?)", (*key, r["eventId"], r.get("chunk", 0), record)).rowcount:
+            new.append(r)
+        stored = db.execute("SELECT record FROM records WHERE node = ? AND epoch = ? AND sequence = ?", key).fetchone()[0]
+        (safe if stored == record else conflicts).append([r["sequence"], r["sequence"]])  # a copied spool reuses sequences
+    db.execute("COMMIT")  # only records on disk are receipted
+    receipt = {"node": batch["node"], "epoch": batch["epoch"], "safe": safe}
+    if conflicts:
+        receipt["conflicts"] = conflicts
     if "session" in head:
-        safe["session"] = head["session"]
-    client.publish(f"offload/v1/{batch['node']}/receipt", message("receipt", "cloud/" + batch["node"], batch["node"], safe), qos=1)
+        receipt["session"] = head["session"]
+    client.publish(f"offload/v1/{batch['node']}/receipt", message("receipt", "cloud/" + batch["node"], batch["node"], receipt), qos=1)
     for event, of in {r["eventId"]: r.get("of", 1) for r in new}.items():
         whole(batch["node"], event, of)
 
 
-new = getattr(mqtt, "CallbackAPIVersion", None)  # paho-mqtt 2 wants to know which callbacks it gets
+new = getattr(mqtt, "CallbackAPIVersion", None)  # paho-mqtt 2 requires the version of the callbacks
 args = {"client_id": ME, "clean_session": False}
 client = mqtt.Client(new.VERSION1, **args) if new else mqtt.Client(**args)
 client.on_connect = lambda c, *_: c.subscribe("offload/v1/+/batch/+", qos=1)
