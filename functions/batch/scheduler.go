@@ -7,7 +7,6 @@
 // The scheduler holds no records. The records that Next returns are leased from the spool: the caller calls Done or Release there. The spool drops
 // expired records by its own clock and does not return them. One goroutine calls Next, which blocks; all other methods are safe for concurrent use
 // and do not block.
-// Next, which blocks; everything else may be called from anywhere and does not block.
 package batch
 
 import (

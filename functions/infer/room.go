@@ -45,7 +45,7 @@ type Room struct {
 	pool  *local.Pool   // nil without a folder of models
 	store *models.Store // nil without a folder of models
 
-	ctx    context.Context // cancels runs that wait for memory
+	ctx    context.Context // cancels waits for memory and for the bus
 	cancel context.CancelFunc
 
 	works atomic.Pointer[map[string]*work]
@@ -344,7 +344,7 @@ func (r *Room) Shut(ctx context.Context) error {
 	if r.pool == nil {
 		return nil
 	}
-	r.cancel() // ends waits for memory
+	r.cancel() // ends waits for memory and for the bus
 	return r.pool.Shut(ctx)
 }
 

@@ -16,9 +16,9 @@
 //     and otherwise with an error; see ErrFull, ErrClosed, PanicError and PublishError. Its data are never changed.
 //   - Tasks of one device are processed in the order in which one caller submitted them.
 //   - Queues, remembered resources, samples and pending results are bounded. Effects of the bounds are counted; see Counts.
-//   - An immediate result (deadband, deadtime, range, rate) that cannot be published after the configured retries is
-//     dropped, and its task fails, so that its data can go to the cloud. The result of a task that must stay local waits
-//     until the bus is available (ErrAway). A window's result belongs to many tasks that were reported before: it waits for
+//   - An immediate result (of any operator but summary) that cannot be published after the configured retries is dropped,
+//     and its task fails, so that its data can go to the cloud. The result of a task that must stay local waits until the
+//     bus is available (ErrAway), or until StopWaiting. A window's result belongs to many tasks that were reported before: it waits for
 //     the bus in a bounded queue, in memory.
 //   - The state of operators is in memory: a crash loses the values in open windows. An orderly stop publishes
 //     these windows with the tag closed=stop. A value that arrives twice counts twice.

@@ -50,21 +50,23 @@ func TestAFolderInAnotherPlaceTakesNothing(t *testing.T) {
 
 // A removed file takes no more records: a segment is replaced by a new one, and a slot of the state is reported.
 func TestAFileThatIsRemovedTakesNothing(t *testing.T) {
-	cfg := DefaultConfig()
-	cfg.AckInterval = "1h"
-	dir := t.TempDir()
-	s, err := Open(dir, cfg, small(4<<20, 16<<10, 0))
-	require.NoError(t, err)
-	require.NoError(t, put(s, rec(1, "c", 1000, 1)))
-	removeAll(t, dir, "*.seg")
-	require.ErrorContains(t, put(s, rec(1, "c", 1000, 2)), lostPlace)
-	require.NoError(t, put(s, rec(1, "c", 1000, 3)))
-	crashed := t.TempDir()
-	require.NoError(t, os.CopyFS(crashed, os.DirFS(dir)))
-	got := open(t, crashed, cfg, small(4<<20, 16<<10, 0)).Take(1, "c", Backlog, 10, 1<<20, nil)
-	require.Len(t, got, 1)
-	require.Equal(t, rec(1, "c", 1000, 3).Payload, got[0].Payload)
-	removeAll(t, dir, "state-*")
-	require.ErrorContains(t, s.Checkpoint(), lostPlace)
-	require.ErrorContains(t, s.Close(), lostPlace)
+	for _, sync := range []string{SyncAlways, SyncInterval, SyncNone} {
+		cfg := DefaultConfig()
+		cfg.AckInterval, cfg.Sync = "1h", sync
+		dir := t.TempDir()
+		s, err := Open(dir, cfg, small(4<<20, 16<<10, 0))
+		require.NoError(t, err)
+		require.NoError(t, put(s, rec(1, "c", 1000, 1)))
+		removeAll(t, dir, "*.seg")
+		require.ErrorContains(t, put(s, rec(1, "c", 1000, 2)), lostPlace)
+		require.NoError(t, put(s, rec(1, "c", 1000, 3)))
+		crashed := t.TempDir()
+		require.NoError(t, os.CopyFS(crashed, os.DirFS(dir)))
+		got := open(t, crashed, cfg, small(4<<20, 16<<10, 0)).Take(1, "c", Backlog, 10, 1<<20, nil)
+		require.Len(t, got, 1)
+		require.Equal(t, rec(1, "c", 1000, 3).Payload, got[0].Payload)
+		removeAll(t, dir, "state-*")
+		require.ErrorContains(t, s.Checkpoint(), lostPlace)
+		require.ErrorContains(t, s.Close(), lostPlace)
+	}
 }

@@ -220,7 +220,7 @@ func (m *Pool) arrivals(last bool) []*parked {
 	return arrived
 }
 
-// Open starts the owner and returns the function that stops it; by then all parked tasks have been dispatched.
+// Open starts the owner and returns the function that stops it; by then all parked tasks have been dispatched, or stay held.
 func (m *Pool) Open() (shut func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
