@@ -374,6 +374,9 @@ func (s *Service) everySecond(ctx context.Context) {
 // configured grace; records not exported by then stay in the spool.
 func (s *Service) Stop() error {
 	s.stopping.Store(true)
+	if s.local != nil {
+		s.local.StopWaiting() // or the intake would wait for tasks that wait for the bus
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.grace)
 	defer cancel()
 	return s.life.stop(ctx)

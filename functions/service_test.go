@@ -15,6 +15,7 @@ import (
 
 	"app-offload/functions/decide"
 	"app-offload/functions/decision"
+	"app-offload/functions/local"
 	"app-offload/functions/receive"
 	"app-offload/functions/status"
 	"app-offload/functions/task"
@@ -88,6 +89,30 @@ func TestStopOrder(t *testing.T) {
 		"intake", "gate", "orderer", "models", "waiting room", "work in flight", "local processing", "exporter", "answers", "decision log", "learned state", "ledger", "spool", "quarantine", "samplers",
 	}, s.life.stopped)
 	require.NoError(t, s.Stop(), "a second stop does nothing")
+}
+
+// A stop does not spend its time on tasks that must stay local while the bus is away: the intake, which stops first, would wait for them.
+func TestAStopEndsTheWaitForTheBus(t *testing.T) {
+	cfg := testConfig(t, nil, "edge")
+	class := cfg.Writable.Classes["default"]
+	class.NeverLeave, class.Operators = true, "deadband"
+	cfg.Writable.Classes["default"] = class
+	s := open(t, cfg, &bin{err: fmt.Errorf("connecting: %w", local.ErrAway)})
+	s.Start()
+	returned := make(chan error, 1)
+	s.Submit([]*task.Event{event("pump", 1)}, func(_ int, err error) { returned <- err })
+	var first error
+	s.life.onStop("intake", func(ctx context.Context) error {
+		select {
+		case first = <-returned:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	require.NoError(t, s.Stop())
+	require.ErrorIs(t, first, local.ErrAway)
+	require.Empty(t, s.Counts().Dropped)
 }
 
 // The service stops under load, and starts again on the same spool. Every accepted event is there.

@@ -156,15 +156,17 @@ func TestAnAnswerIsOfferedAgain(t *testing.T) {
 
 // While the bus is unavailable, the answer to a task that must stay waits for it. Once the room is closing, the task is returned to its sender.
 func TestAnAnswerThatMustStayWaitsForTheBus(t *testing.T) {
-	for _, closing := range []bool{false, true} {
+	for _, end := range []func(b *bench) error{nil, func(b *bench) error { return b.Shut(context.Background()) }, func(b *bench) error {
+		b.StopWaiting()
+		return nil
+	}} {
 		b := openRoom(t, nil)
 		b.bus.fail(fmt.Errorf("connecting: %w", local.ErrAway))
 		ended := make(chan error, 1)
 		go func() { ended <- b.process(t, local.Item{Task: b.task("pump", sure), Stay: true})[0] }()
 		require.Eventually(t, func() bool { return b.bus.tried() > publishTries }, time.Minute, time.Millisecond)
-		if closing {
-			require.NoError(t, b.Shut(context.Background()))
-			b.cancel()
+		if end != nil {
+			require.NoError(t, end(b))
 			require.ErrorIs(t, <-ended, local.ErrClosed)
 			require.Zero(t, b.Stats().Classes[0].Failed)
 			continue

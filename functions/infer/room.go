@@ -47,6 +47,8 @@ type Room struct {
 
 	ctx    context.Context // cancels waits for memory and for the bus
 	cancel context.CancelFunc
+	still  sync.Once
+	hasty  chan struct{} // closed once answers wait for the bus no more
 
 	works atomic.Pointer[map[string]*work]
 	known sync.Map // *known by model name
@@ -59,7 +61,7 @@ type Room struct {
 // Open opens the store of models, loads the models of the classes, and starts the pool. Without a folder of models, the Room only forwards to the
 // processor.
 func Open(ctx context.Context, cfg Config, classes local.Classes, deps Deps) (*Room, error) {
-	r := &Room{Processor: deps.Processor, deps: deps, cfg: cfg}
+	r := &Room{Processor: deps.Processor, deps: deps, cfg: cfg, hasty: make(chan struct{})}
 	r.deps.Clock = deps.Clock.Or()
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if deps.LinkUp == nil {
@@ -337,10 +339,14 @@ func (r *Room) Workers() int {
 // ModelsFull reports whether the pool of models has no free place.
 func (r *Room) ModelsFull() bool { return r.pool != nil && r.pool.Full() }
 
-// Shut shuts the pool, and ends the waits of tasks for the bus; see the package comment. It must precede the shutdown of the target of the refused
-// tasks.
+// StopWaiting is local.Processor.StopWaiting, also for the answers of models.
+func (r *Room) StopWaiting() {
+	r.still.Do(func() { close(r.hasty) })
+	r.Processor.StopWaiting()
+}
+
+// Shut shuts the pool; see the package comment. It must precede the shutdown of the target of the refused tasks.
 func (r *Room) Shut(ctx context.Context) error {
-	r.StopWaiting()
 	if r.pool == nil {
 		return nil
 	}
@@ -377,15 +383,16 @@ const (
 	publishPause = 100 * time.Millisecond
 )
 
-// Publish publishes an answer of a local model. With wait it blocks while the bus is unavailable, until the room is closing.
+// Publish publishes an answer of a local model. With wait it blocks while the bus is unavailable, until StopWaiting or Shut.
 func (r *Room) Publish(a *answer.Answer, wait bool) error {
 	result := local.Answered(a)
 	err := r.deps.Publisher.Publish(result)
 	for n := 1; err != nil; n++ {
+		var hasty chan struct{}
 		if wait && errors.Is(err, local.ErrAway) {
-			n = 0 // tries count from the return of the bus on
+			n, hasty = 0, r.hasty // tries count from the return of the bus on
 		}
-		if n == publishTries || !r.pause() {
+		if n == publishTries || !r.pause(hasty) {
 			break
 		}
 		err = r.deps.Publisher.Publish(result)
@@ -396,11 +403,13 @@ func (r *Room) Publish(a *answer.Answer, wait bool) error {
 	return nil
 }
 
-// pause waits before the next attempt, and reports false if the room is closing.
-func (r *Room) pause() bool {
+// pause waits before the next attempt, and reports false if the room is closing or the wait has been ended.
+func (r *Room) pause(hasty <-chan struct{}) bool {
 	select {
 	case <-time.After(publishPause):
 		return true
+	case <-hasty:
+		return false
 	case <-r.ctx.Done():
 		return false
 	}

@@ -144,9 +144,10 @@ func (r *Room) compute(w *work, it *local.Item) (*models.Answer, error) {
 	return &a, nil
 }
 
-// failed counts a task without an answer and returns the error to report. After the room was closed the failure is not the task's.
+// failed counts a task without an answer and returns the error to report. After the room was closed, or a wait for the bus was ended, the failure is
+// not the task's.
 func (r *Room) failed(w *work, it *local.Item, err error) error {
-	if r.ctx.Err() != nil {
+	if r.ctx.Err() != nil || it.Stay && errors.Is(err, local.ErrAway) {
 		w.refuse()
 		return stays(fmt.Errorf("%w: %w", local.ErrShut, err), it.Stay)
 	}
