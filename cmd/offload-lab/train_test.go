@@ -58,7 +58,7 @@ func TestARuleIsLearnedResumedAndReadable(t *testing.T) {
 	c.DeferRule = two
 	p, err := policy.New("defer", c)
 	require.NoError(t, err)
-	require.Contains(t, p.String(), fmt.Sprintf("busy time costs each of them %.4g + ", readRule(t, two).EdgePrice))
+	require.Contains(t, p.String(), fmt.Sprintf("busy time, in mean deadlines, costs each arriving task %.4g + ", readRule(t, two).EdgePrice))
 	require.NoError(t, trainVerb(t.Context(), []string{"-env", "defer", "-judge", one, "-episodes", "2"}))
 }
 

@@ -284,7 +284,7 @@ func TestABatchThatCannotBecomeAMessageIsCut(t *testing.T) {
 		require.Empty(t, b.overtook)
 	})
 	until(t, "both are isolated", func() bool { return r.Stats().Isolated == 2 })
-	require.Equal(t, 1, r.log.with("WARN", "Seal.MaxMessageKiB allows 4096 bytes"), "one line, however many they are")
+	require.Equal(t, 1, r.log.with("WARN", "exceed Seal.MaxMessageKiB of 4096 bytes"), "one line, however many they are")
 	require.Equal(t, holdOversized, r.Stats().Holds[0].Reason)
 }
 

@@ -253,7 +253,7 @@ func TestRecordsAboveAKnownLimitAreHeldOrDroppedAsConfigured(t *testing.T) {
 			w.tick(time.Now())
 			require.Equal(t, drop, len(w.asides) == 1)
 			require.Contains(t, limit.String(), "20971520")
-			require.Contains(t, limit.String(), "the consumer's limit allows 16777216 bytes")
+			require.Contains(t, limit.String(), "exceed the consumer's limit of 16777216 bytes")
 			require.Empty(t, w.given)
 			time.Sleep(2 * time.Second)
 			w.limitsChanged(time.Now())

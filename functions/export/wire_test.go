@@ -149,7 +149,7 @@ func TestTheConsumersLimitsAreObeyed(t *testing.T) {
 	until(t, "it is named", func() bool { return r.Stats().Isolated == 1 && len(r.Stats().Holds) == 1 })
 	h := r.Stats().Holds[0]
 	require.Equal(t, holdOversized, h.Reason)
-	require.Contains(t, h.Text, "the consumer's limit allows 16384 bytes")
+	require.Contains(t, h.Text, "exceed the consumer's limit of 16384 bytes")
 	b.look(func() { require.LessOrEqual(t, largest, 16<<10) })
 	b.announce(seal.ConsumerLimits{MaxMessage: 1 << 20})
 	r.settled()
