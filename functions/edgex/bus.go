@@ -62,9 +62,15 @@ func (b *Bus) attempt(m types.MessageEnvelope, topic string) (again bool, err er
 	if err = client.Publish(m, topic); err == nil {
 		return false, nil
 	}
-	if strings.EqualFold(b.cfg.Type, "redis") { // its client connects with each message, and Redis rejects no content
+	var reply interface {
+		error
+		RedisError()
+	}
+	switch {
+	case errors.As(err, &reply): // Redis is there, and refuses, such as for lack of permission
+	case strings.EqualFold(b.cfg.Type, "redis"): // its client connects with each message
 		err = fmt.Errorf("%w: %w", local.ErrAway, err)
-	} else {
+	default:
 		b.replace(client)
 		again = true
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -133,6 +134,13 @@ func TestNothingIsPublishedWhileRedisIsAway(t *testing.T) {
 		require.ErrorIs(t, send(), local.ErrAway)
 		r.begin()
 		require.NoError(t, send())
+		if out, err := exec.Command("/usr/bin/redis-cli", "-p", strconv.Itoa(r.port), "acl", "setuser", "default", "resetchannels").CombinedOutput(); err != nil || !strings.Contains(string(out), "OK") {
+			t.Logf("without rules for channels: %s %v", out, err)
+		} else {
+			err := send()
+			require.ErrorContains(t, err, "NOPERM")
+			require.NotErrorIs(t, err, local.ErrAway, "it is there")
+		}
 		r.end()
 	}
 }
