@@ -42,7 +42,7 @@ func TestGlobsMatchNamesNotPaths(t *testing.T) {
 // A pattern that matches nothing would let everything leave that was meant to stay.
 func TestGlobsThatMatchNothingAreMistakes(t *testing.T) {
 	for _, glob := range []string{
-		"[", "a[b", "[]", "[^]", "[a-]", "[a-", "[a--z]", "[-a]", `a\`, "[z-a]*", "[a-cz-x]", "[^ -\U0010ffff]", "[^\x00-\U0010ffff]x",
+		"[", "a[b", "[]", "[^]", "[a-]", "[a-]]", "[a--]", "[a-", "[a--z]", "[-a]", `a\`, "[z-a]*", "[a-cz-x]", "[^ -\U0010ffff]", "[^\x00-\U0010ffff]x",
 		"^Camera.*$", "^Camera", "Camera$", `cam-\d`, `hall\cam`, ".*Camera", ".+", "(?i)cam", "(hall|yard)*", "{hall,yard}*",
 		" hall*", "hall* ", "hall*\n", "\xff*", "a[\xff]",
 	} {

@@ -194,14 +194,16 @@ func TestMQTTOutlivesARefusal(t *testing.T) {
 	require.Equal(t, 1, strings.Count(log.String(), "lost the connection"), log.String())
 }
 
-// The consumer waits for a broker that is not there yet, and the wait can be ended.
+// The consumer waits for a broker that is not there yet, which is logged once, and the wait can be ended.
 func TestMQTTWaitsForTheBroker(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	var log bytes.Buffer                                                  // read after Close
+	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond) // of at least two attempts
 	defer cancel()
-	m := NewMQTT(MQTTConfig{URL: "tcp://127.0.0.1:1", ID: "consumer", Log: slog.New(slog.DiscardHandler)})
+	m := NewMQTT(MQTTConfig{URL: "tcp://127.0.0.1:1", ID: "consumer", Log: slog.New(slog.NewTextHandler(&log, nil))})
 	require.ErrorIs(t, m.Start(ctx, (&inbox{}).deliver), context.DeadlineExceeded)
 	require.False(t, m.Connected())
 	m.Close()
+	require.Equal(t, 1, strings.Count(log.String(), "cannot connect to the broker"), log.String())
 }
 
 func wait(token mqtt.Token) error {
