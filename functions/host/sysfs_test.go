@@ -3,6 +3,8 @@ package host
 import (
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -166,4 +168,14 @@ func TestNoEnergyIsNoPower(t *testing.T) {
 	s := tr.sampler()
 	require.NoError(t, s.sample(time.Unix(0, s.State().Time).Add(time.Second)))
 	require.InDelta(t, 0, s.State().Watts, 1e-9)
+}
+
+// A sensor that reports no number has no temperature, load or charge.
+func TestANumberOfASensorIsFinite(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "value")
+	for content, want := range map[string]bool{"48312\n": true, "-1": true, "inf": false, "-Inf\n": false, "NaN": false, "": false, "N/A": false} {
+		require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
+		_, ok := number(file)
+		require.Equal(t, want, ok, content)
+	}
 }

@@ -166,3 +166,14 @@ func TestALinkBeforeItsFolder(t *testing.T) {
 	_, problems := s.Status()
 	require.Equal(t, []string{"a: version 1 of model m is already in the folder m.edge.1"}, problems)
 }
+
+// A file that cannot be replaced is reported, and what it had stays.
+func TestAFileThatCannotBeReplacedIsReported(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "state", "in the way"), 0o700))
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	defer root.Close()
+	require.Error(t, WriteFile(root, "state", []byte("{}")))
+	require.DirExists(t, filepath.Join(dir, "state", "in the way"))
+}
