@@ -199,7 +199,7 @@ func TestONNXRuntimeRefusesBadFiles(t *testing.T) {
 	}
 	c.Library = "/nowhere/libonnxruntime.so"
 	_, err = Load(good, c, allowed)
-	require.ErrorContains(t, err, "without a restart", "the library of this process is another one")
+	require.ErrorContains(t, err, "needs a restart", "the library of this process is another one")
 }
 
 // An operator that Go lacks runs. Its memory is unknown, so the whole limit is counted.
