@@ -35,7 +35,7 @@
 //	status     plain types that the API answers with  health     what is wrong, from a snapshot of facts
 //	say        limits of repeated log lines           clock      durations that no step of the wall clock changes
 //	kin        which events are results of an app-offload
-//	halt       which signals stop a program
+//	halt       the signals that stop a program
 //	fleet      learns with other nodes                pool       adds up what nodes have learned
 //	atomicfile replaces files as a whole              background queues for work that may block
 package functions

@@ -213,55 +213,43 @@ func TestHardExamplesStayWithoutALink(t *testing.T) {
 	require.EqualValues(t, 1, s.Counts().Local)
 }
 
-// A provisional answer becomes final if the spool rejects the task.
+// A provisional answer becomes final if the spool does not take the task. If the bus is down as well, the sender keeps the task: it is neither done nor
+// dropped.
 func TestAProvisionalAnswerBecomesFinalWhereTheSpoolIsFull(t *testing.T) {
-	for name, onFull := range map[string]string{"local": "local", "drop": "dropOldest", "refuse": "refuse"} {
+	for name, row := range map[string]struct {
+		onFull string
+		event  jobEvent
+		bus    error
+	}{
+		"local": {"local", fullLocal, nil}, "drop": {"dropOldest", fullDrop, nil}, "refuse": {"refuse", unstored, nil},
+		"no bus": {"refuse", unstored, fmt.Errorf("connecting: %w", local.ErrAway)},
+	} {
 		t.Run(name, func(t *testing.T) {
 			b := startBroker(t)
 			startCloud(t, b, "n1", nil)
 			c := modelConfig(t, b, "edge")
 			class := c.Writable.Classes["bearing"]
-			class.Hard, class.OnFull = "margin threshold=0.2", onFull
+			class.Hard, class.OnFull = "margin threshold=0.2", row.onFull
 			c.Writable.Classes["bearing"] = class
 			bus := &bin{}
 			s := linkedTo(t, c, bus)
-			j := &job{Case: decide.Case{Task: taskOfClass(t, s, bearing("pump", 1, unsure), "bearing")}, state: asking, event: &countdown{run: &run{done: func(int, error) {}, over: func() {}}}}
+			var refused error
+			j := &job{Case: decide.Case{Task: taskOfClass(t, s, bearing("pump", 1, unsure), "bearing")}, state: asking}
+			j.event = &countdown{run: &run{rules: s.rules.Load(), done: func(_ int, err error) { refused = err }, over: func() {}}}
 			j.event.left.Store(1)
 			s.ledger.Enter(1)
-			a := s.firstAnswer(t, j.Task)
-			j.first = a
-			ev := map[string]jobEvent{"local": fullLocal, "drop": fullDrop, "refuse": unstored}[name]
-			require.Equal(t, finished, s.dispatch(j, ev, nil))
+			j.first = s.firstAnswer(t, j.Task)
+			bus.err = row.bus
+			require.Equal(t, finished, s.dispatch(j, row.event, nil))
 			last := bus.all()[len(bus.all())-1]
 			require.Equal(t, "false", last.Event.Tags["provisional"])
-			require.EqualValues(t, 1, s.Counts().Local)
-			require.Zero(t, s.Counts().InFlight)
+			require.ErrorIs(t, refused, row.bus)
+			counts := s.Counts()
+			require.Equal(t, row.bus == nil, counts.Local == 1)
+			require.Zero(t, counts.InFlight)
+			require.Empty(t, counts.Dropped)
 		})
 	}
-}
-
-// If the bus is down as well, the sender keeps the task: it is neither done nor dropped.
-func TestAProvisionalAnswerIsNotDroppedWhileTheBusIsAway(t *testing.T) {
-	b := startBroker(t)
-	startCloud(t, b, "n1", nil)
-	c := modelConfig(t, b, "edge")
-	class := c.Writable.Classes["bearing"]
-	class.Hard = "margin threshold=0.2"
-	c.Writable.Classes["bearing"] = class
-	bus := &bin{}
-	s := linkedTo(t, c, bus)
-	var refused error
-	j := &job{Case: decide.Case{Task: taskOfClass(t, s, bearing("pump", 1, unsure), "bearing")}, state: asking}
-	j.event = &countdown{run: &run{rules: s.rules.Load(), done: func(_ int, err error) { refused = err }, over: func() {}}}
-	j.event.left.Store(1)
-	s.ledger.Enter(1)
-	j.first = s.firstAnswer(t, j.Task)
-	bus.err = fmt.Errorf("connecting: %w", local.ErrAway)
-	s.dispatch(j, unstored, nil)
-	require.ErrorIs(t, refused, local.ErrAway)
-	counts := s.Counts()
-	require.Zero(t, counts.Local+counts.InFlight)
-	require.Empty(t, counts.Dropped)
 }
 
 func taskOfClass(t *testing.T, s *Service, ev *task.Event, class string) *task.Task {

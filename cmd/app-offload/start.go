@@ -14,6 +14,8 @@ import (
 	sdk "github.com/edgexfoundry/app-functions-sdk-go/v3/pkg"
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/clients/logger"
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/models"
+
+	"app-offload/functions/halt"
 )
 
 // patienceAtStop is how long a stop during startup waits for parts that are being opened: as long as a stop may take.
@@ -24,7 +26,7 @@ const patienceAtStop = 8 * time.Second
 // SIGTERM, which the SDK handles.
 func start() (*app, int) {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, stopSignals()...)
+	signal.Notify(signals, halt.Signals()...)
 	opening, made := make(chan struct{}), make(chan *app, 1)
 	go func() { made <- open(opening) }()
 	select {
@@ -37,15 +39,6 @@ func start() (*app, int) {
 	case s := <-signals:
 		return nil, stopEarly(s, opening, made)
 	}
-}
-
-// stopSignals returns the signals that stop the service in order. If SIGHUP is ignored, as under nohup, it stays ignored.
-func stopSignals() []os.Signal {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
-		signals = append(signals, syscall.SIGHUP)
-	}
-	return signals
 }
 
 // passOn sends the process a SIGTERM for each SIGHUP, as long as it lives.

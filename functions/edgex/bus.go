@@ -142,12 +142,15 @@ func (b *Bus) connected() (messaging.MessageClient, error) {
 		return nil, fmt.Errorf("%w: connecting to the %s MessageBus at %s:%d: %w", local.ErrAway, b.cfg.Type, b.cfg.Host, b.cfg.Port, err)
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		_ = client.Disconnect()
+	closed := b.closed
+	if !closed {
+		b.client = client
+	}
+	b.mu.Unlock()
+	if closed {
+		_ = client.Disconnect() // without mu, since it may take long
 		return nil, ErrNoBus
 	}
-	b.client = client
 	return client, nil
 }
 

@@ -101,12 +101,9 @@ func TestNothingIsPublishedWhileTheBrokerIsAway(t *testing.T) {
 
 			require.NoError(t, broker.Process.Kill())
 			_ = broker.Wait()
-			var first error
-			require.Eventually(t, func() bool { first = send(1); return first != nil }, 10*time.Second, time.Millisecond)
-			require.ErrorIs(t, first, local.ErrAway, "also over the connection that has ended")
 			for n := range 20 {
-				require.ErrorIs(t, send(2), local.ErrAway, n)
-				time.Sleep(50 * time.Millisecond) // the client of paho is between two attempts for most of this time
+				time.Sleep(50 * time.Millisecond) // a client that reconnects by itself is between two attempts for most of this time
+				require.ErrorIs(t, send(1), local.ErrAway, n)
 			}
 
 			mosquittotest.Run(t, program, conf, address)
@@ -116,10 +113,10 @@ func TestNothingIsPublishedWhileTheBrokerIsAway(t *testing.T) {
 			require.NoError(t, err)
 			seen := make(chan types.MessageEnvelope, 10)
 			require.NoError(t, client.Subscribe([]types.TopicChannel{{Topic: "edgex/x", Messages: seen}}, make(chan error, 1)))
-			require.Eventually(t, func() bool { return send(3) == nil }, 10*time.Second, 10*time.Millisecond)
-			require.NoError(t, send(4))
+			require.Eventually(t, func() bool { return send(2) == nil }, 10*time.Second, 10*time.Millisecond)
+			require.NoError(t, send(3))
+			require.Equal(t, "2", string((<-seen).Payload))
 			require.Equal(t, "3", string((<-seen).Payload))
-			require.Equal(t, "4", string((<-seen).Payload))
 		})
 	}
 }

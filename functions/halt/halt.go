@@ -1,4 +1,4 @@
-// Package halt says which signals stop a program in order.
+// Package halt defines the signals that stop the programs.
 package halt
 
 import (
@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// Signals are an interrupt, SIGTERM and SIGHUP. A SIGHUP that is ignored, as under nohup, stays so.
+// Signals returns the signals that stop a program in an orderly way: interrupt, SIGTERM and, unless the process ignores it as under nohup, SIGHUP.
 func Signals() []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {

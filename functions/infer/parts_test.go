@@ -182,7 +182,7 @@ func TestAnAnswerHasItsTriesOnceTheBusIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away, broken := fmt.Errorf("connecting: %w", local.ErrAway), errors.New("broken pipe")
 		script := []error{away, away, away, away, broken, broken, away, broken, nil}
-		r := &Room{deps: Deps{Publisher: publishes(func(local.Result) (err error) {
+		r := &Room{Processor: &local.Processor{}, deps: Deps{Publisher: publishes(func(local.Result) (err error) {
 			err, script = script[0], script[1:]
 			return err
 		})}}

@@ -47,8 +47,6 @@ type Room struct {
 
 	ctx    context.Context // cancels waits for memory and for the bus
 	cancel context.CancelFunc
-	still  sync.Once
-	hasty  chan struct{} // closed once answers wait for the bus no more
 
 	works atomic.Pointer[map[string]*work]
 	known sync.Map // *known by model name
@@ -61,7 +59,7 @@ type Room struct {
 // Open opens the store of models, loads the models of the classes, and starts the pool. Without a folder of models, the Room only forwards to the
 // processor.
 func Open(ctx context.Context, cfg Config, classes local.Classes, deps Deps) (*Room, error) {
-	r := &Room{Processor: deps.Processor, deps: deps, cfg: cfg, hasty: make(chan struct{})}
+	r := &Room{Processor: deps.Processor, deps: deps, cfg: cfg}
 	r.deps.Clock = deps.Clock.Or()
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if deps.LinkUp == nil {
@@ -339,12 +337,6 @@ func (r *Room) Workers() int {
 // ModelsFull reports whether the pool of models has no free place.
 func (r *Room) ModelsFull() bool { return r.pool != nil && r.pool.Full() }
 
-// StopWaiting is local.Processor.StopWaiting, also for the answers of models.
-func (r *Room) StopWaiting() {
-	r.still.Do(func() { close(r.hasty) })
-	r.Processor.StopWaiting()
-}
-
 // Shut shuts the pool; see the package comment. It must precede the shutdown of the target of the refused tasks.
 func (r *Room) Shut(ctx context.Context) error {
 	if r.pool == nil {
@@ -388,11 +380,11 @@ func (r *Room) Publish(a *answer.Answer, wait bool) error {
 	result := local.Answered(a)
 	err := r.deps.Publisher.Publish(result)
 	for n := 1; err != nil; n++ {
-		var hasty chan struct{}
+		var unwait <-chan struct{}
 		if wait && errors.Is(err, local.ErrAway) {
-			n, hasty = 0, r.hasty // tries count from the return of the bus on
+			n, unwait = 0, r.NoWaits() // tries count from the return of the bus on
 		}
-		if n == publishTries || !r.pause(hasty) {
+		if n == publishTries || !r.pause(unwait) {
 			break
 		}
 		err = r.deps.Publisher.Publish(result)
@@ -404,11 +396,11 @@ func (r *Room) Publish(a *answer.Answer, wait bool) error {
 }
 
 // pause waits before the next attempt, and reports false if the room is closing or the wait has been ended.
-func (r *Room) pause(hasty <-chan struct{}) bool {
+func (r *Room) pause(unwait <-chan struct{}) bool {
 	select {
 	case <-time.After(publishPause):
 		return true
-	case <-hasty:
+	case <-unwait:
 		return false
 	case <-r.ctx.Done():
 		return false

@@ -247,9 +247,7 @@ func (w *worker) publish(r Result) error {
 	err := w.try(r)
 	for ; err != nil; err = w.try(r) {
 		waits := w.waits(err)
-		if !waits {
-			left--
-		} else {
+		if left--; waits {
 			left = w.rules.limits.retries
 		}
 		if left < 0 || !w.pause(waits) {
@@ -268,18 +266,18 @@ func (w *worker) waits(err error) bool { return w.stay && errors.Is(err, ErrAway
 
 // pause waits before a retry, and reports false if the processor aborts, or if a task that waits for the bus may no longer do so.
 func (w *worker) pause(waits bool) bool {
-	var hasty chan struct{}
+	var unwait <-chan struct{}
 	if waits {
-		hasty = w.p.hasty
+		unwait = w.p.unwait
 	}
 	began := time.Now()
 	defer func() { w.published += time.Since(began) }()
 	select {
 	case <-time.After(w.rules.limits.wait):
-		return !isClosed(hasty)
+		return !isClosed(unwait)
 	case <-w.p.abort:
 		return false
-	case <-hasty:
+	case <-unwait:
 		return false
 	}
 }

@@ -85,8 +85,8 @@ type Processor struct {
 	cut     sync.Once     // guards abort
 	closing chan struct{} // no more tasks
 	abort   chan struct{} // no more work
-	still   sync.Once     // guards hasty
-	hasty   chan struct{} // no more waits for the bus
+	stopped sync.Once     // guards unwait
+	unwait  chan struct{} // closed by StopWaiting
 	ended   chan struct{} // all workers have returned
 }
 
@@ -109,7 +109,7 @@ func New(cfg Config, classes Classes, pub Publisher, observe func(t *task.Task, 
 	}
 	p := &Processor{
 		pub: pub, observe: observe, counts: newCounts(), seed: maphash.MakeSeed(), clock: clock.System,
-		closing: make(chan struct{}), abort: make(chan struct{}), hasty: make(chan struct{}), ended: make(chan struct{}),
+		closing: make(chan struct{}), abort: make(chan struct{}), unwait: make(chan struct{}), ended: make(chan struct{}),
 	}
 	p.rules.Store(r)
 	var running sync.WaitGroup
@@ -286,7 +286,10 @@ func (p *Processor) Close(ctx context.Context) error {
 }
 
 // StopWaiting ends the waits of tasks for the bus, now and from now on: if it is unavailable, tasks that must stay are reported with ErrClosed.
-func (p *Processor) StopWaiting() { p.still.Do(func() { close(p.hasty) }) }
+func (p *Processor) StopWaiting() { p.stopped.Do(func() { close(p.unwait) }) }
+
+// NoWaits returns a channel that StopWaiting closes.
+func (p *Processor) NoWaits() <-chan struct{} { return p.unwait }
 
 // now returns a stamp of this node's clock. Setting the wall clock does not move windows.
 func (p *Processor) now() int64 { return p.clock.Now() }
@@ -295,7 +298,7 @@ func (p *Processor) stopping() bool { return isClosed(p.closing) }
 
 func (p *Processor) aborted() bool { return isClosed(p.abort) }
 
-func isClosed(c chan struct{}) bool {
+func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true

@@ -35,7 +35,7 @@ func newPPO(c Config) Policy {
 	return p
 }
 
-// open opens a file of what was learned. A pipe without its other end is empty, instead of holding up the start or a reload.
+// open opens a file of weights or a rule. It does not wait for the writer of a pipe, which would block the start or a reload: such a pipe is empty.
 func open(file string) (*os.File, error) {
 	return os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }

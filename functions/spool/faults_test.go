@@ -605,8 +605,7 @@ func TestAStartReadsAroundABadSector(t *testing.T) {
 		"behind the last":                 {44 << 10, 48 << 10, 31, 0},
 		"far behind":                      {64 << 10, 68 << 10, 31, 0},
 	} {
-		crashed := t.TempDir()
-		require.NoError(t, os.CopyFS(crashed, os.DirFS(dir)))
+		crashed := crash(t, dir)
 		after := open(t, crashed, cfg, WithFS(&badSector{osFS{}, c.from, c.to}), small(4<<20, 256<<10, 0))
 		st := balanced(t, after)
 		require.Equal(t, [3]int{c.held, c.lost, c.lost}, [3]int{int(st.Held), int(st.Dropped[ReasonQuarantined]), len(after.Damages())}, what)
@@ -663,8 +662,7 @@ func TestAStartSetsASegmentWithoutAReadableHeaderAside(t *testing.T) {
 	for i := range 30 {
 		require.NoError(t, put(s, rec(1, "c", 1000, i)))
 	}
-	crashed := t.TempDir()
-	require.NoError(t, os.CopyFS(crashed, os.DirFS(dir)))
+	crashed := crash(t, dir)
 	require.NoError(t, s.Close())
 	for what, c := range map[string]struct {
 		dir  string
@@ -717,10 +715,10 @@ func TestAFreshSegmentWithADamagedHeaderIsSetAside(t *testing.T) {
 	} {
 		cfg := DefaultConfig()
 		cfg.AckInterval = "1h"
-		live, dir := t.TempDir(), t.TempDir()
+		live := t.TempDir()
 		s := open(t, live, cfg, small(4<<20, 64<<10, 0))
 		require.NoError(t, put(s, rec(1, "c", 1000, 1)))
-		require.NoError(t, os.CopyFS(dir, os.DirFS(live)))
+		dir := crash(t, live)
 		require.NoError(t, overwrite(filepath.Join(dir, segmentName(1, 1)), 0, c.header))
 		content, err := os.ReadFile(filepath.Join(dir, segmentName(1, 1)))
 		require.NoError(t, err)

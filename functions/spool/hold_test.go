@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -45,7 +44,7 @@ func TestHeldFromTheCommitOn(t *testing.T) {
 
 // After a crash the holder of a record is gone: the record is backlog. A record done locally before a checkpoint does not reappear.
 func TestHeldIsBacklogAfterACrash(t *testing.T) {
-	dir, crashed := t.TempDir()+"/a", t.TempDir()+"/b"
+	dir := t.TempDir()
 	s := open(t, dir, DefaultConfig(), small(16<<20, 1<<20, 1<<20))
 	for i := range 4 {
 		require.NoError(t, put(s, held(rec(1, "c", 1000, i))))
@@ -53,9 +52,7 @@ func TestHeldIsBacklogAfterACrash(t *testing.T) {
 	s.Drop([]uint64{2}, ReasonHere)
 	require.NoError(t, s.Checkpoint())
 	s.Drop([]uint64{3}, ReasonHere)
-	require.NoError(t, os.CopyFS(crashed, os.DirFS(dir)))
-
-	s = open(t, crashed, DefaultConfig(), small(16<<20, 1<<20, 1<<20))
+	s = open(t, crash(t, dir), DefaultConfig(), small(16<<20, 1<<20, 1<<20))
 	st := balanced(t, s)
 	require.Equal(t, [2]int{3, 0}, [2]int{st.Backlog, st.Leased})
 	require.EqualValues(t, 1, st.Dropped[ReasonHere])

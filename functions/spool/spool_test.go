@@ -2,6 +2,8 @@ package spool
 
 import (
 	"fmt"
+	"io/fs"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +16,19 @@ func small(quota, segment, ring int64) Option {
 			l.quota, l.segment, l.ring, l.slot, l.quarantine = quota, segment, ring, 16<<10, quota/16
 			l.commitEvery = 0
 		}
+	}
+}
+
+// crash copies the folder of an open spool, as a crash would leave it. It copies again if a file of unfinished work disappears meanwhile.
+func crash(t testing.TB, dir string) string {
+	t.Helper()
+	for {
+		to := t.TempDir()
+		err := os.CopyFS(to, os.DirFS(dir))
+		if err == nil {
+			return to
+		}
+		require.ErrorIs(t, err, fs.ErrNotExist)
 	}
 }
 

@@ -71,7 +71,7 @@ func (p *proxy) serve(ctx context.Context, sh *shell, listen string) error {
 	}
 	p.named(l.Addr())
 	if err := p.try(ctx); err != nil {
-		fmt.Fprintf(sh.err, "%s ui: %v; serving all the same\n", Name, err)
+		fmt.Fprintf(sh.err, "%s ui: %v; serving anyway\n", Name, err)
 	}
 	fmt.Fprintf(sh.out, "%s\n", p.address(l.Addr()))
 	fmt.Fprintln(sh.err, "open this address in a browser; it contains a secret key. Stop with Ctrl-C.")

@@ -230,7 +230,7 @@ func TestUIAtTheStart(t *testing.T) {
 	o = openUI(t, nil, "", "-url", g.URL)
 	require.Equal(t, exitFine, o.end())
 	require.Contains(t, o.stderr.String(), "offloadctl ui: requesting "+g.URL)
-	require.Contains(t, o.stderr.String(), "requires a valid JWT; pass one by -token-file or OFFLOAD_TOKEN; serving all the same")
+	require.Contains(t, o.stderr.String(), "requires a valid JWT; pass one by -token-file or OFFLOAD_TOKEN; serving anyway")
 
 	for _, c := range []struct {
 		args, stdin string

@@ -51,10 +51,11 @@ func Run(t testing.TB, program, conf, address string) *exec.Cmd {
 	})
 	require.Eventually(t, func() bool {
 		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = conn.Close()
+		if err != nil {
+			return false
 		}
-		return err == nil
+		_ = conn.Close()
+		return conn.LocalAddr().String() != address // a connection to a free port may connect to itself
 	}, time.Minute, 10*time.Millisecond, "mosquitto listens")
 	return cmd
 }

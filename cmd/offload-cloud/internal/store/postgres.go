@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -276,7 +277,9 @@ func (d postgresDialect) failed(conn *sql.Conn, err error) {
 	if locked, slow := d.blocked(err); locked || slow || d.permanent(err) || !errors.As(err, &e) {
 		return
 	}
-	_ = conn.Raw(func(driver any) error { return driver.(*stdlib.Conn).Conn().Close(context.Background()) }) // the pool opens another one
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // ctx of the transaction may have ended
+	defer cancel()
+	_ = conn.Raw(func(driver any) error { return driver.(*stdlib.Conn).Conn().Close(ctx) }) // the pool opens another one
 }
 
 func column[T any](rows []*row, of func(*row) T) []T {
