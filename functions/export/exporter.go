@@ -332,7 +332,10 @@ func (x *Exporter) connected(ctx context.Context, d dialed) *mqtt.Session {
 		if k, ok := errors.AsType[*kindError](d.err); ok {
 			kind = k.kind
 		}
-		if kind == "subscribe" {
+		switch kind {
+		case "connect":
+			x.rival(false, 0, d.err)
+		case "subscribe":
 			x.holds.set(holdSubscribe, "", d.err.Error())
 		}
 		x.stats.do(func(s *Stats) {

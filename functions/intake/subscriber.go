@@ -259,7 +259,7 @@ func (s *Subscriber) keeper() (*mqtt.Keeper, error) {
 		},
 		Backoff: mqtt.Backoff{Low: time.Second, High: maxBackOff},
 		Up:      s.connected, Down: s.lost,
-		Failed: func(err error) { s.report(fmt.Errorf("connecting: %w", err)) },
+		Failed: s.failed,
 	}, nil
 }
 
@@ -271,6 +271,13 @@ func (s *Subscriber) report(problem error) {
 	if s.ctx.Err() == nil && s.once.Changed("connection", problem) {
 		s.log.Errorf("cannot connect to the MQTT MessageBus, still trying: url=%s error=%q", s.bus.URL, problem)
 	}
+}
+
+func (s *Subscriber) failed(err error) {
+	s.mu.Lock()
+	s.rival.Doubt()
+	s.mu.Unlock()
+	s.report(fmt.Errorf("connecting: %w", err))
 }
 
 func (s *Subscriber) lost(session *mqtt.Session, lived time.Duration) {

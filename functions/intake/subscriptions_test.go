@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -120,4 +121,23 @@ func TestAnotherClientWithTheSameIDIsNamed(t *testing.T) {
 	eventually(t, func() bool { return s.Rival() != "" }, "noticed")
 	require.Contains(t, s.Rival(), `another client uses ClientID "app-offload"`)
 	eventually(t, func() bool { return s.log.(*logLines).count(`another client uses ClientID "app-offload"`) == 1 }, "in the log, once")
+}
+
+// A broker that restarts several times also closes connections that worked. That it refuses connections in between shows that there is no other client.
+func TestABrokerThatRestartsIsNoOtherClient(t *testing.T) {
+	program, address := mosquittotest.Program(t), mosquittotest.FreeAddress(t)
+	_, port, _ := strings.Cut(address, ":")
+	conf := filepath.Join(t.TempDir(), "conf")
+	require.NoError(t, os.WriteFile(conf, []byte("user root\nallow_anonymous true\nlistener "+port+" 127.0.0.1\n"), 0o600))
+	broker := mosquittotest.Run(t, program, conf, address)
+	s := startSubscriber(t, testConfig(), Bus{URL: "tcp://" + address}, &testSink{})
+	for n := 1; n <= 4; n++ {
+		eventually(t, func() bool { return s.Counts().Subscribed }, "connected")
+		require.NoError(t, broker.Process.Kill())
+		_ = broker.Wait()
+		eventually(t, func() bool { return s.log.(*logLines).count("cannot connect") == n }, "an attempt was refused")
+		require.Empty(t, s.Rival(), "restart %d", n)
+		broker = mosquittotest.Run(t, program, conf, address)
+	}
+	require.Zero(t, s.log.(*logLines).count("another client"))
 }

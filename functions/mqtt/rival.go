@@ -34,8 +34,8 @@ func (r *Rival) Lost(lived time.Duration, err error) bool {
 	return r.Suspected(lived)
 }
 
-// Doubt discounts one of the closed connections: another connection was closed because of its messages, by a balancer or a broker that refuses a
-// message; a rival would do so only by chance.
+// Doubt discounts one of the closed connections, as something else closed it: a broker that goes away also refuses to connect, and a balancer or a
+// broker that refuses a message closes connections because of their messages. A rival would do so only by chance.
 func (r *Rival) Doubt() { r.closed = max(0, r.closed-1) }
 
 // Suspected reports whether another client is suspected, given the age of the current connection; 0 without a connection.

@@ -88,11 +88,7 @@ func (m *MQTT) Start(ctx context.Context, deliver func(*Message) bool) error {
 	}
 	m.keeper.Backoff = mqtt.Backoff{Low: 500 * time.Millisecond, High: 10 * time.Second}
 	m.keeper.Up, m.keeper.Down = m.subscribe, m.lost
-	m.keeper.Failed = func(err error) {
-		if m.said.New("connect", "failed") {
-			m.cfg.Log.Error("cannot connect to the broker, still trying", "broker", m.cfg.URL, "error", err)
-		}
-	}
+	m.keeper.Failed = m.failed
 	m.done.Go(func() { m.keeper.Run(m.ctx) })
 	select {
 	case <-m.ready:
@@ -187,6 +183,13 @@ func (m *MQTT) filter(below string) string {
 		return "$share/" + m.cfg.Share + "/" + seal.TopicRoot + below
 	}
 	return seal.TopicRoot + below
+}
+
+func (m *MQTT) failed(err error) {
+	m.rival.Doubt()
+	if m.said.New("connect", "failed") {
+		m.cfg.Log.Error("cannot connect to the broker, still trying", "broker", m.cfg.URL, "error", err)
+	}
 }
 
 func (m *MQTT) lost(s *mqtt.Session, lived time.Duration) {

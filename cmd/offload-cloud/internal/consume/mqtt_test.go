@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -166,6 +167,15 @@ func TestMQTTSuspectsAnotherClient(t *testing.T) {
 	}
 	m.lost(s, time.Second)
 	require.Equal(t, 9, strings.Count(log.String(), "lost the connection"))
+
+	log.Reset()
+	m = NewMQTT(MQTTConfig{ID: "consumer", Log: slog.New(slog.NewTextHandler(log, nil))})
+	for range 10 { // a broker that restarts refuses connections in between
+		m.up.Store(true)
+		m.lost(s, time.Second)
+		m.failed(io.ErrUnexpectedEOF)
+	}
+	require.NotContains(t, log.String(), "another client")
 }
 
 // An unanswered subscription is repeated: the connection is up, so nothing else would end the wait.
