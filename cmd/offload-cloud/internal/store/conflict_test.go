@@ -160,6 +160,7 @@ func testFloorNeverFalls(t *testing.T, s *Store) {
 	require.Equal(t, uint64(5), nodes[0].Gaps)
 	require.Empty(t, commit(t, s, of("restored", 1, "b", 8)).Receipts[0].Gaps, "another session knows nothing above its own floor")
 	require.Equal(t, []ranges.Span{span(1, 3)}, commit(t, s, of("restored", 4, "b", 9)).Receipts[0].Gaps)
+	require.Equal(t, []ranges.Span{span(1, 4)}, commit(t, s, of("restored", 6, "b", 9)).Receipts[0].Gaps, "a gap below it ends where it ends")
 	commit(t, s, of("", 20, "a", 20))
 	require.Equal(t, []ranges.Span{span(1, 4), span(6, 6), span(11, 19)}, commit(t, s, of("restored", 4, "b", 10)).Receipts[0].Gaps, "no session is known to have named the floor")
 }

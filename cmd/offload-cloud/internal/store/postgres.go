@@ -136,7 +136,14 @@ func (postgresDialect) repeated(err error) bool {
 
 // insertNew inserts all rows with one statement of arrays, which leaves out existing rows.
 func (postgresDialect) insertNew(ctx context.Context, tx *transaction, rows []*row) error {
-	found, err := tx.QueryContext(ctx, insertPostgres,
+	type place struct{ stream, sequence int64 }
+	fresh := make(map[place]bool, len(rows))
+	err := scan(ctx, tx, func(found *sql.Rows) error {
+		var p place
+		err := found.Scan(&p.stream, &p.sequence)
+		fresh[p] = true
+		return err
+	}, insertPostgres,
 		column(rows, func(r *row) int64 { return r.stream }), column(rows, func(r *row) int64 { return r.sequence }),
 		column(rows, func(r *row) int64 { return r.node }), column(rows, func(r *row) string { return r.task.EventID }),
 		column(rows, func(r *row) int32 { return int32(r.task.Chunk) }), column(rows, func(r *row) int32 { return int32(r.task.Of) }),
@@ -147,20 +154,10 @@ func (postgresDialect) insertNew(ctx context.Context, tx *transaction, rows []*r
 	if err != nil {
 		return fmt.Errorf("storing %d records: %w", len(rows), err)
 	}
-	defer found.Close() //nolint:errcheck // Err below reports it
-	type place struct{ stream, sequence int64 }
-	fresh := make(map[place]bool, len(rows))
-	for found.Next() {
-		var p place
-		if err := found.Scan(&p.stream, &p.sequence); err != nil {
-			return fmt.Errorf("storing %d records: %w", len(rows), err)
-		}
-		fresh[p] = true
-	}
 	for _, r := range rows {
 		r.fresh = fresh[place{r.stream, r.sequence}]
 	}
-	return found.Err()
+	return nil
 }
 
 func (postgresDialect) third() []string { return thirdVersion("BYTEA") }
