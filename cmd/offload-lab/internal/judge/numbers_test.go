@@ -18,28 +18,39 @@ import (
 	"app-offload/functions/task"
 )
 
-// Two episodes of one contestant, every figure computed by hand.
+// Three episodes of one contestant, every figure computed by hand. Times of the last one are to be judged by twice the limit.
 func TestEveryFigureOfAScoreByHand(t *testing.T) {
+	shed := func(value int, s Shed) (all [10]Shed) { all[value] = s; return all }
 	rounds := []round{
-		{scale: 1, best: 2, plan: 1, bound: 0.5, load: 0.2, exact: true, tallies: []tally{{}, {cost: 3, joules: 8, bytes: 100, missed: 1, cloud: 2, took: []float64{4, 1}}}},
-		{scale: 1, best: 4, plan: 2, bound: 1.5, load: 0.9, exact: false, tallies: []tally{{}, {cost: 10, joules: 4, bytes: 500, missed: 2, cloud: 1, took: []float64{2, 13}}}},
+		{scale: 1, best: 2, plan: 1, bound: 0.5, load: 0.2, exact: true, tallies: []tally{{}, {cost: 3, joules: 8, bytes: 100, missed: 1, cloud: 2, took: []float64{4, 1}, shed: shed(2, Shed{tasks: 2})}}},
+		{scale: 1, best: 4, plan: 2, bound: 1.5, load: 0.9, exact: false, tallies: []tally{{}, {cost: 10, joules: 4, bytes: 500, missed: 2, cloud: 1, took: []float64{2, 13}, shed: shed(5, Shed{tasks: 2, Reduced: 1})}}},
+		{scale: 2, best: 1, plan: 1, bound: 0.5, load: 1. / 3, exact: true, tallies: []tally{{}, {cost: 2, gone: 1, took: []float64{23}, shed: shed(2, Shed{tasks: 2, Gone: 1})}}},
+		{scale: 1, best: 2, plan: 2, bound: 1, load: 0.4, exact: true, tallies: []tally{{}, {cost: 2, took: []float64{13, 1}, shed: shed(2, Shed{tasks: 2})}}},
 	}
 	s := sum("me", 1, rounds)
-	// Regrets (3−2)/2 = 0.5 and (10−4)/2 = 3, whose mean is 1.75 and whose standard error is 1.25.
-	half := student95(1) * 1.25
-	require.InDelta(t, 1.75-half, s.RegretCI95[0], 1e-12)
-	require.InDelta(t, 1.75+half, s.RegretCI95[1], 1e-12)
+	// Regrets (3−2)/2 = 0.5, (10−4)/2 = 3, (2−1)/2 = 0.5 and 0, whose mean is 1 and whose standard error is √(5.5/3/4).
+	half := student95(3) * math.Sqrt(5.5/12)
+	require.InDelta(t, 1-half, s.RegretCI95[0], 1e-12)
+	require.InDelta(t, 1+half, s.RegretCI95[1], 1e-12)
 	s.RegretCI95 = [2]float64{}
 	require.Equal(t, Score{
-		Policy: "me", Episodes: 2, ExactEpisodes: 1, Regret: 1.75,
-		MeanCost: 13.0 / 4, JoulesPerTask: 3, BytesPerTask: 150, MissShare: 0.75, CloudShare: 0.75,
-		RelativeRegret: (0.5 + 1.5) / 2, MeanT: 5, P95T: 13, P99T: 13,
-		RegretToPlan: (1 + 4) / 2.0, RegretToBound: (1.25 + 4.25) / 2, InTime: 0.5,
+		Policy: "me", Episodes: 4, ExactEpisodes: 3, Regret: 1,
+		MeanCost: 17.0 / 8, JoulesPerTask: 1.5, BytesPerTask: 75, MissShare: 3.0 / 8, CloudShare: 3.0 / 8,
+		RelativeRegret: (0.5 + 1.5 + 1 + 0) / 4, MeanT: 57.0 / 7, P95T: 23, P99T: 23,
+		RegretToPlan: (1 + 4 + 0.5 + 0) / 4, RegretToBound: (1.25 + 4.25 + 0.75 + 0.5) / 4, InTime: 0.5,
 		Loads: []Load{
 			{Load: "light", Episodes: 1, Cost: 1.5, Plan: 0.5, Bound: 0.25, InTime: 1},
+			{Load: "mid", Episodes: 2, Cost: 1, Plan: 0.75, Bound: 0.375, InTime: 0.5},
 			{Load: "heavy", Episodes: 1, Cost: 5, Plan: 1, Bound: 0.75},
 		},
+		Shed: []Shed{{Value: 2, Gone: 1.0 / 6, tasks: 6}, {Value: 5, Reduced: 0.5, tasks: 2}},
 	}, s)
+	for i := range rounds { // without plans and an optimum
+		rounds[i].plan, rounds[i].bound, rounds[i].best, rounds[i].tallies[1].shed = 0, 0, 0, [10]Shed{}
+	}
+	s = sum("me", 1, rounds)
+	require.Equal(t, [6]float64{}, [6]float64{s.Regret, s.RegretCI95[0], s.RegretCI95[1], s.RelativeRegret, s.RegretToPlan, s.RegretToBound})
+	require.Nil(t, s.Shed)
 }
 
 func TestAQuantileIsTheSmallestValueThatTheShareIsNotAbove(t *testing.T) {
@@ -71,8 +82,13 @@ func TestATallyAddsUpWhatCameOfEachTask(t *testing.T) {
 	got.add(sim.Info{Took: 2, Cost: 3, Joules: 4, Bytes: 5, Missed: true})
 	got.add(sim.Info{Took: 1, Cost: 10, Joules: 20, Bytes: 30, Cloud: true})
 	got.add(sim.Info{Took: 5, Cloud: true})
-	got.add(sim.Info{Took: 5, Cloud: true})
-	require.Equal(t, tally{cost: 13, joules: 24, bytes: 35, missed: 1, cloud: 3, took: []float64{2, 1, 5, 5}}, got)
+	got.add(sim.Info{Took: 5, Gone: true, Missed: true})
+	want := tally{cost: 13, joules: 24, bytes: 35, missed: 2, cloud: 2, gone: 1, took: []float64{2, 1, 5}}
+	for _, info := range []sim.Info{{}, {Gone: true}, {Reduced: true}} {
+		got.give(3, info)
+	}
+	want.shed[3] = Shed{tasks: 3, Gone: 1, Reduced: 1}
+	require.Equal(t, want, got)
 }
 
 func small(t *testing.T, tasks int) *sim.World {
@@ -138,6 +154,10 @@ func TestEachEpisodeIsPlayedOnceByEachContestant(t *testing.T) {
 	require.Equal(t, []int{0, 0}, episodes, "one to play, one to time")
 	require.Equal(t, 60+60+50*60, asked)
 	require.Len(t, scores, 2)
+	alone, err := Compare(t.Context(), w, []Contestant{{"fixed", make}}, Options{Episodes: 1, Seed: 5})
+	require.NoError(t, err)
+	require.Len(t, alone, 1, "without a search there is no optimum")
+	require.Equal(t, scores[1].MeanCost, alone[0].MeanCost)
 	require.Equal(t, "oracle", scores[0].Policy, "the least regret first")
 	require.Equal(t, 1, scores[0].ExactEpisodes)
 	require.InDelta(t, 0, scores[0].Regret, 1e-9)

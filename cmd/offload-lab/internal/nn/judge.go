@@ -176,13 +176,15 @@ func (t *Trial) ask(ctx context.Context, look *models.Look, m Model, seed uint64
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for i := k; i < t.Samples && errs[k] == nil && ctx.Err() == nil; i += workers {
-				errs[k] = askOne(loaded, m.Source, seed, i, answer)
+			for i := k; i < t.Samples && errs[k] == nil; i += workers {
+				if errs[k] = ctx.Err(); errs[k] == nil {
+					errs[k] = askOne(loaded, m.Source, seed, i, answer)
+				}
 			}
 		}()
 	}
 	wg.Wait()
-	return errors.Join(append(errs, ctx.Err())...)
+	return errors.Join(errs...)
 }
 
 func askOne(loaded []*models.Looked, source *Source, seed uint64, i int, answer func(i, label int, answers []models.Answer)) error {

@@ -16,8 +16,8 @@ import (
 	"app-offload/functions/engine/tflite"
 )
 
-// Layer describes one layer of a network. With Out above 0 it is a convolution if KH is above 0, otherwise fully connected. A layer without outputs
-// is a maximum pool of KH × KW with that stride.
+// Layer describes one layer of a network. Without KH it is fully connected. Without Out it is a maximum pool of KH × KW with that stride. With both it
+// is a convolution.
 type Layer struct {
 	Out              int
 	KH, KW           int
@@ -35,7 +35,7 @@ func Dense(out int, relu bool) Layer { return Layer{Out: out, Relu: relu} }
 func MaxPool(kh, kw int) Layer { return Layer{KH: kh, KW: kw, StrideH: kh, StrideW: kw} }
 
 func (l *Layer) pools() bool { return l.Out == 0 }
-func (l *Layer) full() bool  { return l.Out > 0 && l.KH == 0 }
+func (l *Layer) full() bool  { return l.KH == 0 }
 
 // node is a layer with its place in the network and its weights, by output: w[out·k + i].
 type node struct {
@@ -224,8 +224,8 @@ func (n *Net) backward(p *pass) {
 			back = nil // the input has no gradient
 		}
 		d.spread(columns, slope, back, p.dw[i], p.db[i])
-		if back != nil && !d.dense() {
-			d.gather(to, back)
+		if back != nil {
+			d.gather(to, back) // nothing for a fully connected layer, which has no pixels
 		}
 	}
 }

@@ -1,16 +1,24 @@
 package nn
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
+	"image/jpeg"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/cmd/internal/golden"
 	"app-offload/functions/engine/onnx"
+	"app-offload/functions/engine/onnxruntime"
 	"app-offload/functions/engine/tflite"
 	"app-offload/functions/models"
 )
@@ -169,6 +177,25 @@ func TestSamples(t *testing.T) {
 	require.Less(t, len(set.Inputs), 40)
 	require.Len(t, set.Labels, len(set.Inputs))
 	require.Equal(t, slices.Repeat([]int{0}, len(set.Labels)), set.Labels, "samples of other labels are left out")
+	var b strings.Builder
+	for n := range 12 {
+		for _, low := range []bool{false, true} {
+			r, label := Parts.Draw(5, n, low)
+			head, err := jpeg.DecodeConfig(bytes.NewReader(r.Value))
+			require.NoError(t, err)
+			table := r.Value[bytes.Index(r.Value, []byte{0xff, 0xdb})+5:][:4] // the encoder's quality
+			fmt.Fprintf(&b, "%s %s %s of %d×%d, quantisation %v\n", Parts.Labels[label], r.Resource, r.Type, head.Width, head.Height, table)
+		}
+		r, label := Bearings.Draw(5, n, true)
+		var samples []float64
+		require.NoError(t, json.Unmarshal(r.Value, &samples))
+		square := 0.0
+		for _, v := range samples {
+			square += v * v / float64(len(samples))
+		}
+		fmt.Fprintf(&b, "%s %s %s: %d samples from %.4f, effective %.4f\n", Bearings.Labels[label], r.Resource, r.Type, len(samples), samples[0], math.Sqrt(square))
+	}
+	golden.Require(t, "samples.golden", b.String())
 	_, err = Bearings.Collect(1, 4, models.Input{Kind: models.Numbers}, []int{1, 1, 7, 1}, -1)
 	require.ErrorContains(t, err, "sample 0 of seed 1")
 }
@@ -225,6 +252,52 @@ func TestTrainingIsAdam(t *testing.T) {
 		is := slices.Concat(d.w, d.b)[i]
 		require.InDelta(t, want, is, 1e-3, "%d", i)
 	}
+}
+
+// A recipe gives a file and a manifest that fit each other, and for a seed always the same figures.
+func TestARecipeMakesAModel(t *testing.T) {
+	var b strings.Builder
+	for _, m := range []Model{
+		{Name: "int8", Variant: models.Edge, Scale: 4. / 127, Layers: []Layer{Conv(4, 1, 8, 1, 4), Dense(4, false)}},
+		{Name: "float", Variant: models.Cloud, Layers: []Layer{Dense(4, false)}},
+		{Name: "auto", Variant: models.Edge, Scale: 4. / 127, Auto: true, Layers: []Layer{Dense(8, true), Dense(32, false)}},
+	} {
+		m.Source, m.Samples, m.H, m.W = Bearings, 1100, 1, 32 // more samples than calibrate
+		m.Input, m.Recipe = models.Input{Resource: "Acceleration", Kind: models.Numbers, Window: "last"}, Recipe{Epochs: 3, Batch: 20, Rate: 0.01}
+		epochs := 0
+		file, manifest, err := m.Make(t.Context(), 3, "1.2.3", func(epoch int, _ float64) { epochs = epoch })
+		require.NoError(t, err)
+		require.Equal(t, 3, epochs)
+		program, err := models.Load(models.EngineOf(file), file, 1<<20, onnxruntime.DefaultConfig())
+		require.NoError(t, err)
+		out := program.Info().Outputs[0]
+		models.Close(program)
+		fmt.Fprintf(&b, "%s %s %s: %d bytes, output %.3g (q − %d)\n  %v %s %q threshold %.3g temperature %.3g\n", manifest.Name, manifest.Version, manifest.Variant,
+			len(file), out.Scale, out.Zero, manifest.Labels, manifest.Output.Kind, manifest.Output.Activation, manifest.Output.Threshold, manifest.Output.Temperature)
+		require.Equal(t, m.Input, manifest.Input)
+
+		dir := t.TempDir()
+		require.NoError(t, Write(dir, file, manifest))
+		cfg := models.DefaultConfig()
+		cfg.Dir = dir
+		look, err := models.LookAt(cfg)
+		require.NoError(t, err)
+		require.Empty(t, look.Problems)
+		require.Empty(t, look.Reports()[0].Problem)
+		require.NoError(t, look.Close())
+		require.Error(t, Write(filepath.Join(dir, manifest.Folder(), manifest.File), file, manifest), "a file is no folder")
+	}
+	golden.Require(t, "recipes.golden", b.String())
+	ended, end := context.WithCancel(t.Context())
+	end()
+	m := Models()[0]
+	m.Samples = 100
+	_, _, err := m.Make(ended, 1, "1.0.0", nil)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "training bearing")
+	m.Input.Kind = models.Image
+	_, _, err = m.Make(t.Context(), 3, "1.0.0", nil)
+	require.ErrorContains(t, err, "sample 0 of seed 3", "vibration is no picture")
 }
 
 // Pictures are mirrored on each axis, with unchanged channels.

@@ -2,6 +2,7 @@ package nn
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/cmd/internal/golden"
 	"app-offload/functions/engine"
 	"app-offload/functions/engine/onnxruntime"
 	"app-offload/functions/engine/tflite"
@@ -88,12 +90,11 @@ func TestTensorFlowLiteGivesTheSameBits(t *testing.T) {
 	}
 }
 
-// The shipped models are accurate on seeds not used in training, and the report has all lines.
+// The shipped models are accurate on seeds not used in training. The report never changes for given models and seeds.
 func TestShippedModelsAreAccurate(t *testing.T) {
 	var out strings.Builder
-	require.NoError(t, Judge(t.Context(), &out, Trial{Dir: shipped, From: 77, Seeds: 1, Samples: 50, Share: 0.1}))
-	t.Log(out.String())
-	require.NotContains(t, out.String(), "NaN")
+	require.NoError(t, Judge(t.Context(), &out, Trial{Dir: shipped, From: 77, Seeds: 2, Samples: 40, Share: 0.1}))
+	golden.Require(t, "judge.golden", out.String())
 	for line, c := range map[string]struct {
 		times int
 		least float64 // %
@@ -106,11 +107,6 @@ func TestShippedModelsAreAccurate(t *testing.T) {
 			require.GreaterOrEqual(t, percent, c.least, line)
 		}
 	}
-	for _, line := range regexp.MustCompile(`([0-9.]+) % to the cloud`).FindAllStringSubmatch(out.String(), -1) {
-		percent, err := strconv.ParseFloat(line[1], 64)
-		require.NoError(t, err)
-		require.True(t, percent > 0 && percent <= 10, line)
-	}
 	out.Reset()
 	require.NoError(t, Judge(t.Context(), &out, Trial{Dir: shipped, From: 77, Seeds: 1, Samples: 1, Share: 0.1}))
 	require.NotContains(t, out.String(), "NaN", "also of faults of which there are none")
@@ -122,6 +118,9 @@ func TestShippedModelsAreAccurate(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(path, bytes.Replace(manifest, []byte("Acceleration"), []byte("Sound"), 1), 0o600))
 	require.ErrorContains(t, Judge(t.Context(), &out, Trial{Dir: dir, Only: "bearing", Seeds: 1, Samples: 1}), "Sound")
+	ended, end := context.WithCancel(t.Context())
+	end()
+	require.ErrorIs(t, Judge(ended, &out, Trial{Dir: shipped, Only: "parts", Seeds: 1, Samples: 1}), context.Canceled)
 }
 
 // The recipes give networks of the shipped size and work.

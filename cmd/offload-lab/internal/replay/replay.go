@@ -121,12 +121,12 @@ func (s *sample) unsupported(k int) bool {
 	return !s.forced && s.propensity >= 1 && s.chance(k) < 1
 }
 
-// errEmpty means that the log has nothing to evaluate.
-var errEmpty = errors.New("no record has an outcome: let the service run until results and receipts have come back")
+// errEmpty means that the log has nothing to evaluate: an interval needs two records.
+var errEmpty = errors.New("fewer than two decisions have an outcome: let the service run until results and receipts have come back")
 
 // Evaluate estimates the mean of the measure under each policy. The first result is that of the log itself.
 func (l *Log) Evaluate() ([]Result, error) {
-	if len(l.samples) == 0 {
+	if len(l.samples) < 2 {
 		return nil, fmt.Errorf("%w (%d unknown, %d failed)", errEmpty, l.skipped.Unknown, l.skipped.Failed)
 	}
 	models := crossFit(l.samples)
@@ -281,7 +281,7 @@ func (r *Result) warnings() []string {
 	return all
 }
 
-// interval is mean and 95 % interval of terms in order of time.
+// interval is mean and 95 % interval of at least two terms in order of time.
 func interval(terms []float64) Interval {
 	n := min(blocks, len(terms))
 	means := make([]float64, n)
@@ -294,9 +294,6 @@ func interval(terms []float64) Interval {
 		}
 	}
 	mean := total / float64(len(terms))
-	if n < 2 {
-		return Interval{mean, [2]float64{math.Inf(-1), math.Inf(1)}}
-	}
 	sum := 0.0
 	for _, m := range means {
 		sum += (m - mean) * (m - mean)

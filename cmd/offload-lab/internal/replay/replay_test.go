@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -181,8 +182,41 @@ func TestGuardsAndMissingOutcomes(t *testing.T) {
 func TestNothingToEvaluateIsAnError(t *testing.T) {
 	l, err := NewLog(took, nil, policy.DefaultConfig())
 	require.NoError(t, err)
-	_, err = l.Evaluate()
-	require.ErrorIs(t, err, errEmpty)
+	w := world{rand.New(rand.NewPCG(1, 1))}
+	log, _ := w.log(2, 0, stubborn{})
+	for i := range log {
+		_, err = l.Evaluate()
+		require.ErrorIs(t, err, errEmpty, "%d records", i)
+		l.Add(&log[i])
+	}
+	all, err := l.Evaluate()
+	require.NoError(t, err)
+	_, err = json.Marshal(all)
+	require.NoError(t, err, "an interval that is infinite is no JSON")
+}
+
+// pupil decides as stubborn and counts what it learns from.
+type pupil struct {
+	stubborn
+	policy.Learner
+	learned *int
+}
+
+func (p pupil) Name() string   { return "pupil" }
+func (p pupil) String() string { return "pupil" }
+
+func (p pupil) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
+	return p.stubborn.Decide(t, e, s)
+}
+
+func (p pupil) Observe(*decision.Entry) { *p.learned++ }
+
+// A policy that learns does so from every record with an outcome.
+func TestAPolicyLearnsFromTheLog(t *testing.T) {
+	w, learned := world{rand.New(rand.NewPCG(1, 1))}, 0
+	log, _ := w.log(30, 0.5, stubborn{})
+	evaluate(t, log, pupil{stubborn: stubborn{"", 1, 1}, learned: &learned})
+	require.Equal(t, 30, learned)
 }
 
 // Rows of a known line reproduce the line.

@@ -296,7 +296,7 @@ func replayPlot(all []replayed) *figure {
 	low, high := math.Inf(1), math.Inf(-1)
 	for i := range all {
 		for _, v := range []interval{all[i].IPS, all[i].DR} {
-			low, high = min(low, v.Mean, finite(v.CI95[0], v.Mean)), max(high, v.Mean, finite(v.CI95[1], v.Mean))
+			low, high = min(low, v.Mean, v.CI95[0]), max(high, v.Mean, v.CI95[1])
 		}
 	}
 	if high <= low {
@@ -312,17 +312,10 @@ func replayPlot(all []replayed) *figure {
 		for k, v := range []interval{r.DR, r.IPS} {
 			at, kind := y-6+12*float64(k), []string{"doubly robust", "inverse propensity"}[k]
 			class := colour(r.Policy) + []string{"", " faint"}[k]
-			f.line(x.in(finite(v.CI95[0], low)), at, x.in(finite(v.CI95[1], high)), at, "whisker "+class)
+			f.line(x.in(v.CI95[0]), at, x.in(v.CI95[1]), at, "whisker "+class)
 			f.circle(x.at(v.Mean), at, 5-float64(k), "dot "+class,
 				fmt.Sprintf("%s, %s: %.4g, 95 %% %.4g to %.4g", r.Policy, kind, v.Mean, v.CI95[0], v.CI95[1]))
 		}
 	}
 	return f
-}
-
-func finite(v, otherwise float64) float64 {
-	if math.IsInf(v, 0) || math.IsNaN(v) {
-		return otherwise
-	}
-	return v
 }
