@@ -1,6 +1,8 @@
 package local
 
 import (
+	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -36,6 +38,19 @@ func TestAnAnomalyNeedsItsWarmup(t *testing.T) {
 	}
 	require.Empty(t, run(t, "anomaly warmup=100", values, times).results)
 	require.NotEmpty(t, run(t, "anomaly warmup=50", values, times).results)
+}
+
+// above is the lowest score that raises an alarm.
+func TestAnAnomalyBeginsAtItsScore(t *testing.T) {
+	values, times := make([]float64, 30), make([]time.Duration, 30)
+	for i := range values {
+		values[i], times[i] = float64(i/29*9+i%2), time.Duration(i+1)*time.Second
+	}
+	bus := run(t, "anomaly warmup=20", values, times)
+	require.Len(t, bus.results, 1)
+	score := float(t, bus.results[0], "x_anomaly")
+	require.Len(t, run(t, fmt.Sprintf("anomaly warmup=20 above=%v", score), values, times).results, 1)
+	require.Empty(t, run(t, fmt.Sprintf("anomaly warmup=20 above=%v", math.Nextafter(score, 1)), values, times).results)
 }
 
 func TestAnArrayGivesOneAnomaly(t *testing.T) {

@@ -29,3 +29,16 @@ func TestABadClassIsNamed(t *testing.T) {
 	_, err = New(cfg, class(""), &recorder{}, nil)
 	require.Equal(t, 1, strings.Count(err.Error(), "is unknown"), "that of all classes is one problem: %v", err)
 }
+
+// However many workers share a limit, each has at least one.
+func TestEachWorkerHasAShare(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Workers, cfg.QueueTasks, cfg.PendingResults = 4, 3, 3
+	l, err := cfg.limits()
+	require.NoError(t, err)
+	require.Equal(t, [2]int{1, 1}, [2]int{l.queue, l.pending})
+	cfg.PendingResults = 0
+	l, err = cfg.limits()
+	require.NoError(t, err)
+	require.Zero(t, l.pending)
+}

@@ -53,6 +53,7 @@ type deadband struct {
 	heldAt int64
 	typ    task.ValueType
 	text   []byte
+	units  string
 }
 
 func (d *deadband) feed(in *sample, out *outlet) {
@@ -67,7 +68,7 @@ func (d *deadband) feed(in *sample, out *outlet) {
 		d.held, d.value, d.heldAt = true, v, in.at
 	}
 	if d.held {
-		d.typ, d.text = in.typ, append(d.text[:0], in.text...)
+		d.typ, d.text, d.units = in.typ, append(d.text[:0], in.text...), in.units
 	}
 	if len(pass.values) > 0 {
 		pass.send(in, out)
@@ -95,7 +96,7 @@ func (d *deadband) due() int64 {
 }
 
 func (d *deadband) wake(now int64, out *outlet) {
-	in := sample{at: d.heldAt, now: now, typ: d.typ, units: out.e.units}
+	in := sample{at: d.heldAt, now: now, typ: d.typ, units: d.units}
 	if len(d.text) > 0 {
 		in.text = d.text
 	}

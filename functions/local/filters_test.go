@@ -3,10 +3,13 @@ package local
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -283,6 +286,20 @@ func TestRateNeedsTimesOfTheirOwn(t *testing.T) {
 	require.EqualValues(t, 2, w.p.counts.stale.Load())
 }
 
+// Only readings that are older without interruption show that the device's clock was set back, even if the newer ones are too near for a rate.
+func TestRateIgnoresSingleOlderReadings(t *testing.T) {
+	second := time.Second
+	values, times := []float64{0}, []time.Duration{100 * second}
+	for range 3 {
+		for range maxStray - 1 {
+			values, times = append(values, 7), append(times, 50*second)
+		}
+		values, times = append(values, 8), append(times, times[0]+second*time.Duration(len(values)/maxStray+1))
+	}
+	got, _ := outputs(t, run(t, "rate over=20s", append(values, 40), append(times, 120*second)).results, "x_rate")
+	require.Equal(t, []float64{2}, got)
+}
+
 func TestAChainPublishesOnlyAtItsEnd(t *testing.T) {
 	second := time.Second
 	bus := run(t, "deadband band=1 | rate | deadtime time=3s", []float64{0, 0.5, 2, 4, 4.5, 10},
@@ -303,6 +320,32 @@ func TestTheUnitOfARate(t *testing.T) {
 				require.NoError(t, w.process(taskOf("d", time.Duration(i)*time.Second, task.Reading{Resource: "x", Type: task.Int16, Units: units, Value: []byte(v)})))
 			}
 			require.Equal(t, want, bus.results[0].Event.Readings[at].Units, operators)
+		}
+	}
+}
+
+// The unit of a derived value stays with it, in windows and after a silence.
+func TestTheUnitOfADerivedValue(t *testing.T) {
+	for operators, name := range map[string]string{
+		"rate | summary percentiles=50":      "x_mean x_p50",
+		"rate | deadband band=1e9 max=1s":    "x_deadband",
+		"rate | range high=1":                "x_range_value",
+		"deadband | rate | deadtime time=1s": "x_deadtime",
+	} {
+		bus := &recorder{}
+		w := still(t, class(operators), bus)
+		for i, v := range []string{"1", "5", "6"} {
+			at := time.Duration(i) * time.Second / 4
+			require.NoError(t, w.process(taskOf("d", at, task.Reading{Resource: "x", Type: task.Int16, Units: "kN", Value: []byte(v)})))
+		}
+		e := w.table.oldest()
+		w.wakeChain(e, e.chains[0], w.p.now()+int64(time.Minute))
+		w.finish()
+		all := bus.results[len(bus.results)-1].Event.Readings
+		for name := range strings.FieldsSeq(name) {
+			at := slices.IndexFunc(all, func(r dtos.BaseReading) bool { return r.ResourceName == name })
+			require.GreaterOrEqual(t, at, 0, "%s of %s", name, operators)
+			require.Equal(t, "kN/s", all[at].Units, "%s of %s", name, operators)
 		}
 	}
 }

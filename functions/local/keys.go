@@ -16,7 +16,7 @@ type key struct{ class, device, resource string }
 type entry struct {
 	key
 	profile string
-	units   string
+	units   string // of its latest value
 	lastID  []byte // of the latest event
 	lastCID []byte // correlation id of the latest event
 	hop     int    // highest hop of its events
@@ -98,12 +98,12 @@ func (t *table) oldest() *entry {
 }
 
 // describe records the origin of future results. It copies only changed strings.
-func (e *entry) describe(t *task.Task, r *task.Reading) {
+func (e *entry) describe(t *task.Task, units string) {
 	if e.profile != t.Profile {
 		e.profile = strings.Clone(t.Profile)
 	}
-	if e.units != r.Units {
-		e.units = strings.Clone(r.Units)
+	if e.units != units {
+		e.units = strings.Clone(units)
 	}
 	e.lastID = append(e.lastID[:0], t.EventID...)
 	e.lastCID = append(e.lastCID[:0], t.CorrelationID...)

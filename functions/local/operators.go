@@ -242,14 +242,18 @@ func (p *params) duration(name string, low, high time.Duration) int64 {
 	return int64(max(d, low)) // a length of 0 would divide by 0
 }
 
-// number reads a finite number within [low, high]; an empty text gives NaN.
-func (p *params) number(name string, low, high float64) float64 {
-	text := p.value(name)
-	if text == "" {
+// bound reads a finite number; an empty text gives NaN.
+func (p *params) bound(name string) float64 {
+	if p.value(name) == "" {
 		p.note(name, "")
 		return math.NaN()
 	}
-	v, err := strconv.ParseFloat(text, 64)
+	return p.number(name, -math.MaxFloat64, math.MaxFloat64)
+}
+
+// number reads a finite number within [low, high].
+func (p *params) number(name string, low, high float64) float64 {
+	v, err := strconv.ParseFloat(p.value(name), 64)
 	switch good := err == nil && v >= low && v <= high; {
 	case good:
 	case low == -math.MaxFloat64:
@@ -409,8 +413,8 @@ type sample struct {
 	now    int64     // this node's time, see Processor.now
 	typ    task.ValueType
 	text   []byte // the original text of a scalar, nil otherwise
-	units  string
-	chunk  bool // one of several samples of one reading
+	units  string // not part of an event's bytes, so stages may keep it
+	chunk  bool   // one of several samples of one reading
 
 	missing int // elements of the array that are not numbers, such as NaN, and are not in values
 }

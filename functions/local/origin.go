@@ -21,7 +21,10 @@ var units = [...]struct {
 
 // inNS converts a time stamp to ns and returns its unit; "" means that no unit fits.
 func inNS(at, received int64) (ns int64, unit string) {
-	if at >= earliest || at > 0 && max(at, received)-min(at, received) <= near {
+	if at <= 0 {
+		return 0, ""
+	}
+	if at >= earliest || max(at, received)-min(at, received) <= near {
 		return at, "ns"
 	}
 	for _, u := range units {
@@ -35,30 +38,29 @@ func inNS(at, received int64) (ns int64, unit string) {
 	return 0, ""
 }
 
-// when returns the event time of a reading: its own time, the event's time, or the time of reception if neither is valid.
-func (w *worker) when(t *task.Task, r *task.Reading) int64 {
+// when returns the event time of a reading: its origin, the event's origin, or the time of reception if neither is valid.
+func (w *worker) when(t *task.Task, origin int64) int64 {
 	received := t.Received
 	if received <= 0 {
 		received = w.p.now()
 	}
 	received = w.p.clock.Wall(received).UnixNano() // in wall time, as devices use now
-	at := r.Origin
-	if at <= 0 {
-		at = t.Origin
+	if origin <= 0 {
+		origin = t.Origin
 	}
-	if at == 0 {
+	if origin == 0 {
 		return received
 	}
-	at, unit := inNS(at, received)
+	at, unit := inNS(origin, received)
 	switch unit {
 	case "ns":
 	case "":
 		w.p.counts.replaced.Add(1)
-		w.p.notices.say("origin/"+t.Device, "origin of readings is not a valid time, using the time of reception: device=%q origin=%d", t.Device, r.Origin)
+		w.p.notices.say("origin/"+t.Device, "origin of readings is not a valid time, using the time of reception: device=%q origin=%d", t.Device, origin)
 		return received
 	default:
 		w.p.counts.converted.Add(1)
-		w.p.notices.say("origin/"+t.Device, "origin of readings is not in ns, converting it: device=%q unit=%s origin=%d", t.Device, unit, r.Origin)
+		w.p.notices.say("origin/"+t.Device, "origin of readings is not in ns, converting it: device=%q unit=%s origin=%d", t.Device, unit, origin)
 	}
 	if at-received > w.rules.limits.ahead {
 		w.p.counts.ahead.Add(1)

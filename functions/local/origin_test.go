@@ -81,6 +81,7 @@ func TestATimeThatIsNoneIsReplaced(t *testing.T) {
 		{"between µs and ns", 5e13, "", 0},
 		{"below 0", -5, "", 0},
 		{"the least", math.MinInt64, "", 0},
+		{"far below 0, in no unit", -9_000_000_000_000_001_000, "", 0},
 	} {
 		ns, unit := inNS(row.at, now)
 		require.Equal(t, row.unit, unit, row.why)
@@ -105,6 +106,10 @@ func TestATimeThatIsNoneIsReplaced(t *testing.T) {
 	require.Len(t, *said, 1)
 	w.finish()
 	require.InDelta(t, time.Now().UnixNano(), bus.results[0].Event.Origin, float64(time.Minute), "it counts in the window of its reception")
+	one := scalar("of the event", "x", 0, 1)
+	one.Readings[0].Origin, one.Origin = 0, 5
+	require.NoError(t, w.process(one))
+	require.Contains(t, (*said)[1], "origin=5")
 }
 
 func TestWhatIsSaidOfDevicesIsBounded(t *testing.T) {

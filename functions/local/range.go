@@ -28,8 +28,8 @@ type rangeConfig struct{ low, high, hysteresis float64 }
 
 func buildRange(p *params) func() stage {
 	c := &rangeConfig{
-		low:        p.number("low", -math.MaxFloat64, math.MaxFloat64),
-		high:       p.number("high", -math.MaxFloat64, math.MaxFloat64),
+		low:        p.bound("low"),
+		high:       p.bound("high"),
 		hysteresis: p.number("hysteresis", 0, math.MaxFloat64),
 	}
 	if p.value("low") == "" && p.value("high") == "" {

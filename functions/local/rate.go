@@ -62,13 +62,14 @@ func (r *rate) feed(in *sample, out *outlet) {
 		}
 		out.stale()
 		return
-	case gap < r.cfg.over:
-		r.back = 0
+	}
+	r.back = 0
+	if gap < r.cfg.over {
 		return
 	}
 	step, ok := r.step(in, v, out)
 	perSecond := step / time.Duration(gap).Seconds()
-	r.last, r.at, r.back = v, in.at, 0
+	r.last, r.at = v, in.at
 	if !ok {
 		return
 	}

@@ -81,6 +81,7 @@ type summary struct {
 	offset int64  // this node's time minus event time when high was seen
 	stray  int    // consecutive readings that came too late for any window
 	kind   kind   // of the values
+	units  string
 	dst    []float64
 	whole  []uint64
 }
@@ -99,7 +100,7 @@ type pane struct {
 const maxStray = 8
 
 func (s *summary) feed(in *sample, out *outlet) {
-	p := floor(in.at, s.cfg.slide)
+	p := in.at - in.at%s.cfg.slide
 	if p+s.cfg.window <= max(s.closed, s.high-s.cfg.late) {
 		if !in.chunk || s.stray == 0 {
 			s.stray++
@@ -117,7 +118,7 @@ func (s *summary) feed(in *sample, out *outlet) {
 		s.close(in.at-s.cfg.late, "time", out)
 	}
 	at := s.pane(p)
-	s.kind = kindOf(in.typ)
+	s.kind, s.units = kindOf(in.typ), in.units
 	at.take(in, out)
 	at.missing += int64(in.missing)
 	switch {
@@ -180,7 +181,7 @@ func (s *summary) close(mark int64, why string, out *outlet) {
 		s.evict(end+s.cfg.slide-s.cfg.window, out)
 	}
 	// Windows without values close as well: a late value must not reopen them.
-	s.closed = max(s.closed, floor(mark, s.cfg.slide))
+	s.closed = max(s.closed, mark-mark%s.cfg.slide)
 }
 
 // evict discards the panes that start before the next window.
@@ -242,7 +243,7 @@ func (s *summary) publish(end int64, why string, out *outlet) {
 	if !out.c.custom {
 		d.base = out.e.resource
 	}
-	d.values(&all, s.kind)
+	d.values(&all, s.kind, s.units)
 	s.quantiles(d, parts, out)
 	d.tag("windowStart", stamp(start))
 	d.tag("windowEnd", stamp(end))
@@ -280,7 +281,7 @@ func (s *summary) floatQuantiles(d *draft, panes []*pane, out *outlet) (kept, se
 	if len(parts) > 0 {
 		out.w.scratch, s.dst = percentiles(parts, s.cfg.percentiles, out.w.scratch, s.dst[:0])
 		for i, v := range s.dst {
-			d.float(s.cfg.labels[i], v, out.e.units)
+			d.float(s.cfg.labels[i], v, s.units)
 		}
 	}
 	return kept, seen
@@ -294,15 +295,14 @@ func (s *summary) wholeQuantiles(d *draft, panes []*pane) (kept, seen int64) {
 	if len(parts) > 0 {
 		_, s.whole = percentiles(parts, s.cfg.percentiles, nil, s.whole[:0])
 		for i, rank := range s.whole {
-			d.number(s.cfg.labels[i], number{rank: rank, kind: s.kind, whole: true}, d.out.e.units)
+			d.number(s.cfg.labels[i], number{rank: rank, kind: s.kind, whole: true}, s.units)
 		}
 	}
 	return kept, seen
 }
 
 // values adds all readings but the percentiles.
-func (d *draft) values(p *pane, k kind) {
-	units := d.out.e.units
+func (d *draft) values(p *pane, k kind, units string) {
 	d.reading("_count", task.Uint64, strconv.FormatInt(p.n, 10), "")
 	if p.missing > 0 {
 		d.reading("_missing", task.Uint64, strconv.FormatInt(p.missing, 10), "")
@@ -314,15 +314,6 @@ func (d *draft) values(p *pane, k kind) {
 	d.float("_stddev", p.stddev(), units)
 	d.float("_rms", p.rms(), units)
 	d.float("_crest", p.crest(), "")
-}
-
-// floor returns the multiple of step at or below t, also for times before 1970.
-func floor(t, step int64) int64 {
-	q := t / step
-	if t%step < 0 {
-		q--
-	}
-	return q * step
 }
 
 // stamp formats a time in RFC 3339.

@@ -43,7 +43,7 @@ func (w *worker) read(t *task.Task, r *task.Reading) (in *sample, skip string) {
 	if len(in.values) == 0 {
 		return nil, "" // the values are counted individually, or the array is empty
 	}
-	in.at = w.when(t, r)
+	in.at = w.when(t, r.Origin)
 	return in, ""
 }
 

@@ -162,12 +162,11 @@ func (w *worker) hole(t *task.Task, h *task.Hole, now int64) error {
 	if e == nil {
 		return w.skip(t, h.Resource, skip)
 	}
-	r := task.Reading{Resource: h.Resource, Type: task.Blob, Units: "bytes", Origin: t.Origin}
 	w.values = append(w.values[:0], float64(h.Length))
 	w.text = fmt.Appendf(w.text[:0], "%d", h.Length)
 	w.ranks = append(w.ranks[:0], uint64(h.Length))
-	w.in = sample{values: w.values, ranks: w.ranks, typ: task.Uint64, text: w.text, units: r.Units, at: w.when(t, &r)}
-	return w.offer(e, t, &r, now)
+	w.in = sample{values: w.values, ranks: w.ranks, typ: task.Uint64, text: w.text, units: "bytes", at: w.when(t, t.Origin)}
+	return w.offer(e, t, now)
 }
 
 // reading passes one reading to the chains of its entry.
@@ -190,7 +189,7 @@ func (w *worker) reading(t *task.Task, r *task.Reading, now int64) error {
 		}
 		return nil
 	}
-	return w.offer(e, t, r, now)
+	return w.offer(e, t, now)
 }
 
 // skip counts a reading that no operator reads. It returns an error if there is no room for the resource's state: the task then goes to the cloud.
@@ -204,15 +203,12 @@ func (w *worker) skip(t *task.Task, resource, why string) error {
 }
 
 // offer passes w.in to each chain.
-func (w *worker) offer(e *entry, t *task.Task, r *task.Reading, now int64) (first error) {
+func (w *worker) offer(e *entry, t *task.Task, now int64) (first error) {
 	w.p.counts.readings.Add(1)
 	w.p.counts.values.Add(int64(len(w.in.values)))
-	e.describe(t, r)
+	e.describe(t, w.in.units)
 	w.adapt(e, kindOf(w.in.typ))
-	if r.Type == task.Blob {
-		e.units = "bytes"
-	}
-	w.in.now = now
+	w.in.now, w.in.units = now, e.units
 	for _, c := range e.chains {
 		if err := w.call(e, c, 0, func(s stage, out *outlet) { out.missing = w.in.missing; s.feed(&w.in, out) }); err != nil && first == nil {
 			first = err
