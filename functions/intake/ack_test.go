@@ -168,6 +168,7 @@ func TestConnectionsThatEndDoNotFillTheGate(t *testing.T) {
 	eventually(t, func() bool { return unacknowledged(server, "app-offload") == 0 }, "acknowledged on the latest connection")
 	eventually(t, func() bool { return s.Counts().UnderWay.Events == 0 }, "nothing left")
 	require.Equal(t, uint64(5), s.Counts().Acked)
+	require.Zero(t, s.log.(*logLines).count("another client"))
 }
 
 // TestAStopLeavesARefusedEventAndItsRepeatsToTheBroker: none of them prevents the gate from emptying.

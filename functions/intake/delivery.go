@@ -360,12 +360,14 @@ func (s *Subscriber) takeDue(now time.Time) (due []*delivery, holding bool, wait
 // leaves refused events to the broker. Messages at QoS 1 behind a refused event are redelivered behind it.
 func (s *Subscriber) finish() {
 	for s.leftOver() {
-		if a := <-s.arrived; a.msg.QoS > 0 && s.holding() {
-			t := new(ticket)
-			s.acks.Expect(t, a.msg, a.pass)
-			s.acks.Abandon(t)
-		} else {
+		switch a, holding, d := <-s.arrived, s.holding(), new(delivery); {
+		case !holding:
 			s.submit(s.collect(a))
+		case a.msg.QoS > 0:
+			s.acks.Expect(&d.first, a.msg, a.pass)
+			s.acks.Abandon(&d.first)
+		case s.accept(d, a):
+			s.submit([]*delivery{d}) // alone, as messages at QoS 1 may have arrived behind it
 		}
 	}
 	s.mu.Lock()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/mqtt"
 	"app-offload/functions/task"
 )
 
@@ -60,4 +61,30 @@ func TestARefusedEventWaitsBeforeItIsOfferedAgain(t *testing.T) {
 		due, _, _ := s.takeDue(time.Now())
 		require.Len(t, due, 1)
 	})
+}
+
+// TestAStopSubmitsWhatHasArrived: while an event is refused, only the messages at QoS 0, which are not redelivered. Those at QoS 1 would overtake it.
+func TestAStopSubmitsWhatHasArrived(t *testing.T) {
+	for name, c := range map[string]struct {
+		refused bool
+		want    []int64
+	}{"none refused": {false, sequence(1, 9)}, "one refused": {true, []int64{1, 3, 4, 7}}} {
+		sink := &testSink{}
+		s := newSubscriber(t, testConfig(), Bus{URL: "tcp://127.0.0.1:1"}, sink)
+		if c.refused {
+			s.mu.Lock()
+			s.refuse(&delivery{event: &task.Event{}}, ErrFullEvents)
+			s.mu.Unlock()
+		}
+		for n, qos := range []byte{0, 1, 0, 0, 1, 1, 0, 1} {
+			s.arrived <- arrival{msg: mqtt.Message{Topic: testTopic, Payload: message(t, "device", n+1), QoS: qos}}
+		}
+		for qos := range byte(2) { // a rejected message and one behind it
+			s.arrived <- arrival{msg: mqtt.Message{Topic: testTopic, QoS: qos}}
+		}
+		s.finish()
+		require.Equal(t, c.want, sink.got(), name)
+		require.Empty(t, s.retries, name)
+		require.Equal(t, map[bool]uint64{true: 1, false: 2}[c.refused], s.counts.Rejected, name)
+	}
 }

@@ -167,6 +167,11 @@ func TestWhatIsNoMQTTEndsTheConnection(t *testing.T) {
 	c := newInbound(stream{Reader: bytes.NewReader(publishOf("t", 0, 0, 1, 'x'))}, 64, 100, nil, nil)
 	_, err := c.Read(make([]byte, 1))
 	require.ErrorContains(t, err, "before CONNACK")
+	for _, in := range []string{"\x30\x03\x00", "\x32\x05\x00\x01a\x00"} { // the connection ends within them
+		_, got, err := readAll(t, strings.NewReader(in), 100, nil)
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF, "% x", in)
+		require.Empty(t, got)
+	}
 	for _, in := range []string{"\x30\x00", "\x32\x01\x00", "\x32\x03\x00\x00\x00"} { // shorter than its topic's length and its id; nothing follows that
 		_, _, err := readAll(t, strings.NewReader(in), 100, nil)
 		require.ErrorContains(t, err, "MQTT packet", "% x", in)

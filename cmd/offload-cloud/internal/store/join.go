@@ -29,9 +29,7 @@ func Join(all []*Found) (whole []Whole, least *task.MissingError, problem error)
 			if fewest == 0 || lack < fewest {
 				fewest = lack
 				_, err := task.Join(j.firsts(c.of))
-				if !errors.As(err, &least) {
-					problem = err
-				}
+				least, _ = errors.AsType[*task.MissingError](err) // stored records fit into their number of parts
 			}
 			continue
 		}
