@@ -84,7 +84,7 @@ func (s *Store) take(ctx context.Context, name string) (l *loaded, mine bool, er
 		case m.loaded != nil:
 			m.loaded.users++
 			return m.loaded, false, nil
-		case m.failed == m.now && s.clock.Since(m.failedAt) < retryAfter:
+		case m.failed == m.now.digest && s.clock.Since(m.failedAt) < retryAfter:
 			return nil, false, m.problem
 		}
 		if l, err = s.reserve(m.now); err != nil {
@@ -312,7 +312,7 @@ func (s *Store) put(m *model, l *loaded) {
 			s.drop(old)
 		}
 	}
-	m.now, m.loaded, m.problem, m.failed = l.version, l, nil, nil
+	m.now, m.loaded, m.problem, m.failed = l.version, l, nil, ""
 	s.counts.Swaps++
 	s.wake()
 }
@@ -343,13 +343,13 @@ func (s *Store) bring(ctx context.Context, v *version) (*loaded, error) {
 
 func (m *model) fail(v *version, err error, now int64) {
 	m.problem = fmt.Errorf("version %s: %w", v.Version, err)
-	m.failed, m.failedAt = v, now
+	m.failed, m.failedAt = v.digest, now
 }
 
 func (m *model) measured(l *loaded) {
 	m.bytes, m.macs, m.took = l.p.bytes, l.p.info.MACs, l.p.took
-	if m.failed == l.version {
-		m.problem, m.failed = nil, nil
+	if m.failed == l.digest {
+		m.problem, m.failed = nil, ""
 	}
 }
 
@@ -363,8 +363,8 @@ type model struct {
 	crowded  string     // digest of a canary that was evicted for a model in use
 	canary   *loaded    // a newer version on trial, nil without one
 	pinned   bool
-	problem  error    // of the last load or swap
-	failed   *version // version that failed
+	problem  error  // of the last load or swap
+	failed   string // digest of the version that failed, "" if none did
 	failedAt int64
 	bytes    int64
 	macs     int64

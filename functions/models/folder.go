@@ -254,7 +254,7 @@ func Passing(err error) bool {
 // onTrial reports whether a version is a canary, or becomes one at the next scan. The caller holds the lock.
 func (s *Store) onTrial(m *model, v *version) bool {
 	return m.canary != nil && m.canary.digest == v.digest ||
-		s.cfg.Canary && m.now != nil && m.failed != v && v.Version.Compare(m.newest) > 0
+		s.cfg.Canary && m.now != nil && m.failed != v.digest && v.Version.Compare(m.newest) > 0
 }
 
 // holder returns another version that uses the folder of a new version, nil if the folder is free.

@@ -87,7 +87,7 @@ func (s *Store) usable(name string) (*version, error) {
 		return nil, ErrClosed
 	case m == nil || m.now == nil && m.problem == nil:
 		return nil, ErrUnknown
-	case m.now == nil, m.loaded == nil && m.failed == m.now && s.clock.Since(m.failedAt) < retryAfter:
+	case m.now == nil, m.loaded == nil && m.failed == m.now.digest && s.clock.Since(m.failedAt) < retryAfter:
 		return nil, m.problem
 	}
 	return m.now, nil

@@ -117,8 +117,11 @@ func (s *Store) adopt(found map[string][]*version, problems []problem) []*model 
 	return slices.SortedFunc(maps.Values(s.models), func(a, b *model) int { return cmp.Compare(a.name, b.name) })
 }
 
-// keep finds the version in force among the versions in the folder. The caller holds the lock.
+// keep finds the version in force among the versions in the folder, and clears a problem whose cause is gone. The caller holds the lock.
 func (s *Store) keep(m *model) {
+	if !slices.ContainsFunc(m.versions, func(v *version) bool { return v.digest == m.failed }) {
+		m.problem, m.failed = nil, "" // the version that failed was removed, or the problem is one of the folder and is found again
+	}
 	want := s.state[m.name].Version
 	at := slices.IndexFunc(m.versions, func(v *version) bool { return v.Version == want })
 	switch {

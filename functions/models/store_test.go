@@ -476,6 +476,62 @@ func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
 	require.EqualValues(t, 1, value(t, s, "m"))
 }
 
+// A problem ends with its cause, also if the folder was scanned in between.
+func TestAProblemEndsWithItsCause(t *testing.T) {
+	fake := clock.NewFake(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
+	file := made(t, 4, 1)
+	for name, c := range map[string]struct {
+		spoil, mend func(s *Store, folder string, m *Manifest)
+	}{
+		"a file that is restored": {
+			func(s *Store, folder string, m *Manifest) {
+				overwrite(t, folder+"/"+m.File, 10)
+				_, err := s.Model("m").Run(t.Context(), numbers("[1,2,3,4]"))
+				require.ErrorContains(t, err, "has 10 bytes")
+			},
+			func(_ *Store, folder string, m *Manifest) {
+				require.NoError(t, os.WriteFile(folder+"/"+m.File, file, 0o600))
+			},
+		},
+		"a bad version that is removed": {
+			func(_ *Store, folder string, m *Manifest) {
+				bad := describe(t, "m", "2", file)
+				overwrite(t, put(t, filepath.Dir(folder), bad, file)+"/"+bad.File, 10)
+			},
+			func(_ *Store, folder string, m *Manifest) {
+				require.NoError(t, os.RemoveAll(filepath.Dir(folder)+"/m.edge.2"))
+			},
+		},
+		"a changed manifest that is restored": {
+			func(_ *Store, folder string, m *Manifest) {
+				changed := *m
+				changed.Output.Threshold = 3
+				put(t, filepath.Dir(folder), &changed, file)
+			},
+			func(_ *Store, folder string, m *Manifest) { put(t, filepath.Dir(folder), m, file) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			m := describe(t, "m", "1", file)
+			folder := put(t, dir, m, file)
+			s := open(t, dir) // records the choice
+			require.NoError(t, s.Close(t.Context()))
+			s, err := Open(t.Context(), s.cfg, clock.New(fake))
+			require.NoError(t, err)
+			defer func() { _ = s.Close(t.Context()) }()
+			c.spoil(s, folder, m)
+			require.NoError(t, s.Scan(t.Context()))
+			require.NotEmpty(t, status(t, s, "m").Problem)
+			c.mend(s, folder, m)
+			require.NoError(t, s.Scan(t.Context()))
+			fake.Advance(retryAfter)
+			require.InDelta(t, 1, value(t, s, "m"), 0)
+			require.Empty(t, status(t, s, "m").Problem)
+		})
+	}
+}
+
 // A changed manifest of the version in force changes only the status.
 func TestAManifestThatIsChangedInItsFolder(t *testing.T) {
 	dir := t.TempDir()
