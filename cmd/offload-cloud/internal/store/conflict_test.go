@@ -3,7 +3,9 @@ package store
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -119,6 +121,40 @@ func testForgottenRows(t *testing.T, s *Store) {
 	result := commit(t, s, of("", 1, "b", 1, 2))
 	require.Equal(t, []string{"b-1"}, ids(result))
 	require.Equal(t, []ranges.Span{span(2, 2)}, result.Receipts[0].Conflicts)
+}
+
+// A reader that continues after the last id misses no record, although an operator has deleted all of them.
+func testIDsAscend(t *testing.T, s *Store) {
+	commit(t, s, of("", 1, "a", 1, 2, 3))
+	all, err := s.First(t.Context(), Filter{Limit: 10})
+	require.NoError(t, err)
+	last := all[len(all)-1].ID
+	_, err = s.write.ExecContext(t.Context(), `DELETE FROM records`)
+	require.NoError(t, err)
+	commit(t, s, of("", 1, "a", 4))
+	after, err := s.First(t.Context(), Filter{After: last, Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, after, 1)
+	require.Equal(t, "a-4", after[0].Task.EventID)
+}
+
+// The statement that the documentation recommends deletes old records, and keeps those with an open job.
+func testDeletingOldRecords(t *testing.T, s *Store) {
+	commit(t, s, batch("n1", 1, 1))
+	commit(t, withModel(s), batch("n1", 1, 2)) // with an open job
+	s.SetModels(nil)
+	commit(t, s, batch("n1", 1, 3), batch("n1", 1, 4))
+	_, err := s.write.ExecContext(t.Context(), `UPDATE records SET stored = stored - 2592000000000001 WHERE sequence < 3`)
+	require.NoError(t, err)
+	text, err := os.ReadFile("../../../../res/OPERATING.md")
+	require.NoError(t, err)
+	_, statement, _ := strings.Cut(string(text), "```sql\n")
+	statement, _, _ = strings.Cut(statement, "```")
+	result, err := s.write.ExecContext(t.Context(), statement)
+	require.NoError(t, err)
+	deleted, err := result.RowsAffected()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, deleted)
 }
 
 // The same event id, chunk and data prove nothing if the device or the chunk's place in its event differs.

@@ -58,7 +58,10 @@ func openSQLite(path string, opts Options) (*Store, error) {
 	}
 	read.SetMaxOpenConns(opts.ReadersMax)
 	return &Store{
-		write: write, read: read, opts: opts, dialect: sqliteDialect{}, lanes: 1, protect: func() error { return private(path) },
+		write: write, read: read, opts: opts, dialect: sqliteDialect{}, lanes: 1, protect: func(ctx context.Context) error {
+			_, err := write.ExecContext(ctx, keepNewest)
+			return errors.Join(err, private(path))
+		},
 		inPlace: func() error {
 			if now, err := os.Stat(path); err != nil || !os.SameFile(opened, now) {
 				return fmt.Errorf("the file %s was removed, moved or replaced while it is open; put it back, or start the program again", path)
@@ -72,6 +75,12 @@ func openSQLite(path string, opts Options) (*Store, error) {
 func sqliteDSN(path string, settings []string) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String() + "?" + url.Values{"_pragma": settings}.Encode()
 }
+
+// keepNewest keeps the newest record when old ones are deleted by hand: SQLite would use its id again, and readers that continue after that id would
+// miss the next record.
+const keepNewest = `CREATE TRIGGER IF NOT EXISTS offload_newest BEFORE DELETE ON records WHEN OLD.id = (SELECT MAX(id) FROM records) BEGIN
+		SELECT RAISE(IGNORE);
+	END`
 
 // foreign returns an error for another program's database: it has tables, but none of the store's.
 func foreign(path string) error {

@@ -127,11 +127,11 @@ type Store struct {
 	dialect     dialect
 	opts        Options
 	models      atomic.Pointer[map[string]string]
-	takes       atomic.Uint64 // calls of TakeJobs
-	careful     atomic.Int32  // number of commits that expect existing rows
-	lanes       int           // see Lanes
-	protect     func() error  // restricts access to the file once it is known to be the store's; nil for a server
-	inPlace     func() error  // fails if the file is no longer at its path; nil for a server
+	takes       atomic.Uint64               // calls of TakeJobs
+	careful     atomic.Int32                // number of commits that expect existing rows
+	lanes       int                         // see Lanes
+	protect     func(context.Context) error // restricts access to the file and deletions, once it is known to be the store's; nil for a server
+	inPlace     func() error                // fails if the file is no longer at its path; nil for a server
 	close       func() error
 }
 
@@ -160,7 +160,7 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	}
 	err = prepare(ctx)
 	if err == nil && !opts.MustExist && s.protect != nil {
-		err = s.protect()
+		err = s.protect(ctx)
 	}
 	if err != nil {
 		_ = s.Close()

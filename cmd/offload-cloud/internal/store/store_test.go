@@ -33,6 +33,8 @@ var storeTests = map[string]func(t *testing.T, s *Store){
 	"each session gets a receipt of its own":          testSessionsOfOneGroup,
 	"conflicts are quarantined within bounds":         testConflictsAreBounded,
 	"unreadable and repeated records have content":    testConflictsOfDeadRecords,
+	"old records may be deleted":                      testDeletingOldRecords,
+	"an id is not used again":                         testIDsAscend,
 	"a forgotten row proves nothing":                  testForgottenRows,
 	"one id of many devices is many events":           testOneIDManyDevices,
 	"the floor never falls":                           testFloorNeverFalls,
