@@ -168,6 +168,22 @@ func TestTheWindowMeasuresNothingFromBeforeItsConnection(t *testing.T) {
 	})
 }
 
+// A measurement is as bursty as its longest gap, wherever that is in it.
+func TestABurstMayBeginAMeasurement(t *testing.T) {
+	s, now := span{}, time.Unix(1000, 0)
+	s.resume(now)
+	for range 3 {
+		sent, size := now, s.size(256)
+		now = now.Add(spanMeasure - time.Duration(size)*time.Millisecond)
+		for under := size; under > 0; under-- {
+			now = now.Add(time.Millisecond)
+			s.confirmed(sent, now)
+			s.measure(under, 256, now)
+		}
+	}
+	require.Positive(t, s.before, "a larger window is tried")
+}
+
 // A failed trial has no lasting effect: if the rate falls later, so does the window.
 func TestAFailedTrialDoesNotKeepTheWindowWide(t *testing.T) {
 	s, now, trials := span{}, time.Unix(1000, 0), 0
