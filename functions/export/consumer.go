@@ -32,6 +32,7 @@ func (x *Exporter) openAnnouncement(s *mqtt.Session, msg []byte) {
 func (x *Exporter) announced(a *seal.Announcement) {
 	now := time.Now()
 	x.greeted = quote(a.Consumer)
+	x.maxMessage, x.maxData = lowest{}, lowest{} // the consumer may have replaced the others
 	x.obey(a.Limits, now)
 	silent := x.window.silent()
 	x.window.announced(now)
@@ -57,15 +58,32 @@ func (x *Exporter) silence() string {
 // leastMessage is the lower bound for a consumer's limit: nothing would leave below it.
 const leastMessage = 4 << 10
 
-// obey applies the limits that the consumer announced.
+// limitsLast is how long a limit lasts that receipts no longer name. Several consumers may share a subscription, with different limits.
+const limitsLast = time.Minute
+
+// lowest is the lowest limit that statements have named lately, 0 for none.
+type lowest struct {
+	bytes int64
+	named time.Time
+}
+
+func (l *lowest) see(bytes int64, now time.Time) int64 {
+	if bytes > 0 {
+		bytes = max(bytes, leastMessage)
+	}
+	if l.bytes == 0 || bytes > 0 && bytes <= l.bytes || now.Sub(l.named) >= limitsLast {
+		l.bytes, l.named = bytes, now
+	}
+	return l.bytes
+}
+
+// obey applies the limits that a consumer announced.
 func (x *Exporter) obey(l seal.ConsumerLimits, now time.Time) {
-	if l.MaxMessage > 0 {
-		l.MaxMessage = max(l.MaxMessage, leastMessage)
+	if l == (seal.ConsumerLimits{}) {
+		return
 	}
-	if l.MaxData > 0 {
-		l.MaxData = max(l.MaxData, leastMessage)
-	}
-	if l == x.consumer || l == (seal.ConsumerLimits{}) {
+	l = seal.ConsumerLimits{MaxMessage: x.maxMessage.see(l.MaxMessage, now), MaxData: x.maxData.see(l.MaxData, now)}
+	if l == x.consumer {
 		return
 	}
 	x.consumer = l

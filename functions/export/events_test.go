@@ -146,10 +146,35 @@ func TestLimitsThatAreToldAreObeyed(t *testing.T) {
 		{seal.ConsumerLimits{}, seal.ConsumerLimits{MaxMessage: 1 << 20, MaxData: 2 << 20}, 2},
 		{seal.ConsumerLimits{MaxData: 3 << 20}, seal.ConsumerLimits{MaxData: 3 << 20}, 3},
 	} {
-		x.obey(row.told, time.Now())
+		x.announced(&seal.Announcement{Limits: row.told})
 		require.Equal(t, row.want, x.Stats().Consumer)
 		require.Equal(t, row.lines, log.with("INFO", "consumer announced its limits"))
 	}
+}
+
+// Consumers that share a subscription may have different limits, as while they are updated one after the other: the lower ones hold as long as
+// receipts name them.
+func TestTheLowestLimitsOfSeveralConsumersHold(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, _ *window) {
+		x, log := idle(t, newShelf(t), nil)
+		low, high := seal.ConsumerLimits{MaxMessage: 1 << 20, MaxData: 8 << 20}, seal.ConsumerLimits{MaxMessage: 2 << 20, MaxData: 4 << 20}
+		receipt := func(l seal.ConsumerLimits) seal.ConsumerLimits {
+			x.receipt(&seal.Receipt{Limits: l})
+			return x.Stats().Consumer
+		}
+		require.Equal(t, high, receipt(high))
+		for range 20 {
+			time.Sleep(limitsLast / 10)
+			require.Equal(t, seal.ConsumerLimits{MaxMessage: 1 << 20, MaxData: 4 << 20}, receipt(low))
+			require.Equal(t, seal.ConsumerLimits{MaxMessage: 1 << 20, MaxData: 4 << 20}, receipt(high))
+			require.Equal(t, seal.ConsumerLimits{MaxMessage: 1 << 20, MaxData: 4 << 20}, receipt(seal.ConsumerLimits{}))
+		}
+		require.Equal(t, 2, log.with("INFO", "consumer announced its limits"))
+		time.Sleep(limitsLast)
+		require.Equal(t, high, receipt(high), "the other consumer is gone")
+		x.announced(&seal.Announcement{Limits: low})
+		require.Equal(t, low, x.Stats().Consumer, "a consumer that has subscribed may have replaced the others")
+	})
 }
 
 // The message about a silent consumer names the remedy, by what is known of the consumer.

@@ -152,6 +152,8 @@ type Exporter struct {
 	rivals     mqtt.Rival
 	conflictAt time.Time // time of the latest attempt at a new epoch
 	consumer   seal.ConsumerLimits
+	maxMessage lowest
+	maxData    lowest
 	greeted    string // the consumer that announced itself last, quoted
 	holds      holds
 	said       say.Once        // the holds that were logged
