@@ -39,7 +39,7 @@ func (s *Subscriber) collect(first arrival) []*delivery {
 	slice, room := make([]*delivery, 0, n), make([]delivery, n)
 	for a := first; ; {
 		if len(room) == 0 { // more have arrived meanwhile, or some made no delivery: the acknowledgements use their tickets
-			room = make([]delivery, min(s.cfg.MaxSlice-len(slice), 1+len(s.arrived)))
+			room = make([]delivery, 1)
 		}
 		d := &room[0]
 		room = room[1:]

@@ -221,10 +221,7 @@ func (s *Subscriber) stop(ctx context.Context) error {
 		err = fmt.Errorf("stopping the MQTT subscriber, the broker redelivers the remaining events: %w", err)
 	}
 	s.connecting.Wait() // its context has ended
-	if !s.acks.Stop(ctx) {
-		s.connection.Renew() // the broker does not read the acknowledgements
-		s.acks.Wait()
-	} else if session := s.connection.Session(); session != nil {
+	if session := s.connection.Session(); s.acks.Stop(ctx) && session != nil {
 		settling, cancel := context.WithTimeout(ctx, settleTimeout)
 		_ = session.Settle(settling) // if the broker does not answer, it redelivers the events whose acknowledgement it has not read
 		cancel()

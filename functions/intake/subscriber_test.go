@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"net"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/intake/parse"
@@ -243,6 +245,58 @@ func slowTo(t *testing.T, broker string) string {
 		}
 	}()
 	return l.Addr().String()
+}
+
+// fakeBroker accepts connections and subscriptions, and passes all other packets to handle, until that returns false.
+func fakeBroker(t *testing.T, handle func(packets.ControlPacket) bool) (url string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	serve := func(c net.Conn) {
+		defer c.Close()
+		for {
+			p, err := packets.ReadPacket(c)
+			if err != nil {
+				return
+			}
+			switch p := p.(type) {
+			case *packets.ConnectPacket:
+				_ = packets.NewControlPacket(packets.Connack).Write(c)
+			case *packets.SubscribePacket:
+				answer := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+				answer.MessageID, answer.ReturnCodes = p.MessageID, make([]byte, len(p.Topics))
+				_ = answer.Write(c)
+			default:
+				if !handle(p) {
+					return
+				}
+			}
+		}
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
+	}()
+	return "tcp://" + l.Addr().String()
+}
+
+// A subscription is complete only after the earlier ones have ended.
+func TestAnUnsubscriptionThatFailsIsReported(t *testing.T) {
+	url := fakeBroker(t, func(p packets.ControlPacket) bool { _, is := p.(*packets.UnsubscribePacket); return !is })
+	bus := Bus{URL: url, Remember: filepath.Join(t.TempDir(), "subscriptions.json"), Topics: []string{"edgex/old"}}
+	s := newSubscriber(t, testConfig(), bus, &testSink{})
+	s.remember(bus.Topics)
+	bus.Topics = nil
+	s = newSubscriber(t, testConfig(), Bus{URL: url, Remember: bus.Remember}, &testSink{})
+	s.Start(t.Context())
+	defer stopSubscriber(t, s)
+	eventually(t, func() bool { return s.log.(*logLines).count("unsubscribing from") > 0 }, "reported")
+	require.False(t, s.Counts().Subscribed)
 }
 
 func TestNewSubscriberNamesEveryProblem(t *testing.T) {

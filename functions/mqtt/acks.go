@@ -149,20 +149,22 @@ func (a *Acks[T]) take() (s *Session, ready, rest []*Ticket[T], closed bool) {
 	return a.session, ready, rest, a.closed
 }
 
-// Stop sends the acknowledgements that may be sent, and ends. It reports whether that was done before ctx ended; if not, Wait is due once the session
-// is cut.
+// Stop sends the acknowledgements that may be sent, and ends. It returns false if ctx ended first; then it has cut the session, whose broker reads no
+// acknowledgements.
 func (a *Acks[T]) Stop(ctx context.Context) bool {
 	a.mu.Lock()
 	a.closed = true
+	session := a.session
 	a.mu.Unlock()
 	a.nudge()
 	select {
 	case <-a.done:
 		return true
 	case <-ctx.Done():
-		return false
 	}
+	if session != nil {
+		session.Cut()
+	}
+	<-a.done
+	return false
 }
-
-// Wait waits for the goroutine of Start.
-func (a *Acks[T]) Wait() { <-a.done }

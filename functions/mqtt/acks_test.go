@@ -139,12 +139,18 @@ func TestAcknowledgementsThatCannotLeave(t *testing.T) {
 		a.Start()
 		a.Renew(s)
 		a.Done(expect(a, Message{QoS: 1, id: 1, session: s}, 1))
+		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
 		require.False(t, a.Stop(ctx))
-		a.Wait()
+		require.Equal(t, time.Second/2, time.Since(began))
 		_, err := here.Read(make([]byte, 1))
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		for range 20 { // without a session
+			a := NewAcks(func(int, bool) {})
+			a.Start()
+			a.Stop(ctx)
+		}
 	})
 }
 
