@@ -125,6 +125,14 @@ func TestAFullSpoolTakesAllOfAnEventOrNothing(t *testing.T) {
 	require.Zero(t, s.Counts().Balance)
 	small := event("small", n+1)
 	require.NoError(t, put(small), "there is room for some of it")
+
+	answers := make([]error, 2)
+	var done sync.WaitGroup
+	done.Add(2)
+	s.Submit([]*task.Event{ev, event("small", n+2)}, func(i int, err error) { answers[i] = err; done.Done() })
+	done.Wait()
+	require.ErrorIs(t, answers[0], ErrRefused)
+	require.NoError(t, answers[1], "its neighbour in the slice needs too much room")
 }
 
 // Records are dropped for a new one only if that makes room for it: on a full disk, in a full spool, and for several at once.

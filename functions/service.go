@@ -405,12 +405,8 @@ func (s *Service) SecretsChanged() {
 // topics returns the topics subscribed to on the link besides receipts and results, as far as the configuration uses them.
 func (s *Service) topics() map[string]func([]byte) {
 	topics := map[string]func([]byte){}
-	if s.cfg.Models.Directory != "" && s.cfg.Models.Delivery {
-		topics[delivery.Topic(s.cfg.Node)] = func(message []byte) {
-			if d := s.deliveries.Load(); d != nil {
-				d.Take(message)
-			}
-		}
+	if d := s.deliveries.Load(); d != nil {
+		topics[delivery.Topic(s.cfg.Node)] = d.Take
 	}
 	if s.member.Status() != nil {
 		topics[seal.FleetTopic(s.cfg.Node)] = s.member.Take

@@ -135,6 +135,12 @@ func TestAFolderThatCannotBeWrittenIsNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud.db")
 	s, err := Open(t.Context(), "sqlite:"+path, Options{})
 	require.NoError(t, err)
+	_, err = s.write.Exec("PRAGMA query_only = ON")
+	require.NoError(t, err)
+	for statement, advised := range map[string]bool{"DELETE FROM nodes": true, "DELETE FROM none": false} {
+		_, err := s.write.Exec(statement)
+		require.Equal(t, advised, strings.Contains(explained(err).Error(), "this user must be able to write"), "%s: %v", statement, err)
+	}
 	require.NoError(t, s.Close())
 	require.NoError(t, os.Mkdir(path+"-wal", 0o700)) // fails like a file that must not be created, also for root
 	_, err = Open(t.Context(), "sqlite:"+path, Options{MustExist: true})
