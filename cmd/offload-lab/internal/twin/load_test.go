@@ -193,7 +193,7 @@ func TestASlowGatewayNeedsItsModel(t *testing.T) {
 	require.Error(t, eachField([]byte{0xff}, func(protowire.Number, []byte, []byte) error { return nil }), "half a tag")
 }
 
-// The pace of a node is that of tasks that found it busy: neither idle time between them nor single tasks count.
+// The pace of a busy node is that of tasks that found it busy: neither idle time between them nor single tasks count.
 func TestThePaceOfABusyNode(t *testing.T) {
 	all := []lived{{probe: true, at: 1, took: 9}, {cloud: true, at: 2, took: 7}}
 	for i := range 30 {
@@ -201,6 +201,15 @@ func TestThePaceOfABusyNode(t *testing.T) {
 		all = append(all, lived{at: 100 + at/2, waited: at / 4, took: 0.01 + at/2 + 1}) // done at 101.01, 102.01 and so on
 	}
 	all = append(all, lived{at: 500, took: 3})
-	require.InDelta(t, 1, pace(all), 1e-9)
-	require.Zero(t, pace(all[:15]), "too few to say")
+	busy, free := pace(all)
+	require.InDelta(t, 1, busy, 1e-9)
+	require.Zero(t, free)
+	busy, _ = pace(all[:15])
+	require.Zero(t, busy, "too few to say")
+	for i := range 30 {
+		all = append(all, lived{at: 600 + float64(2*i), waited: 0.5, took: 1.75})
+	}
+	busy, free = pace(all)
+	require.InDelta(t, 1, busy, 1e-9)
+	require.InDelta(t, 1.25, free, 0.1, "31 tasks, one of which took 3 s")
 }

@@ -293,8 +293,12 @@ func (r *runner) lived(probes int, saw map[string]passed) *playedLoad {
 func (c *LoadConfig) stand(g *gateway, name string, load, capacity float64, p *playedLoad) (LoadStanding, error) {
 	s := &Setting{Name: fmt.Sprintf("%g", load), Rate: c.Rate, RTT: c.RTT, Deadline: c.Deadline}
 	own := *g
-	if each := pace(p.all); each > 0 {
-		own.serve = each
+	busy, free := pace(p.all)
+	if busy > 0 {
+		own.serve = busy
+	}
+	if free > 0 {
+		own.here = Line{Fixed: free}
 	}
 	r, err := own.run(s, name, c.Seed, p.all)
 	if err != nil {
@@ -307,22 +311,33 @@ func (c *LoadConfig) stand(g *gateway, name string, load, capacity float64, p *p
 	return one, nil
 }
 
-// pace is the node's time per local task of a dense series that found it busy, 0 if there are few. Near its capacity a node that is 1 % slower has
-// twice the queue, and its speed depends on other work of the machine.
-func pace(all []lived) float64 {
+// pace returns the node's time per local task of a dense series that found it busy, and of one that found it free, from its decision to its answer;
+// 0 where there are few. Near its capacity a node that is 1 % slower has twice the queue, and its speed depends on other work of the machine.
+func pace(all []lived) (busy, free float64) {
 	local := pick(all, func(t *lived) bool { return !t.probe && !t.cloud })
 	slices.SortFunc(local, func(a, b lived) int { return cmp.Compare(a.at+a.took, b.at+b.took) })
-	sum, n := 0.0, 0
+	var between, alone []float64
 	for i := 1; i < len(local); i++ {
-		if done := local[i-1].at + local[i-1].took; local[i].at+local[i].waited < done {
-			sum += local[i].at + local[i].took - done
-			n++
+		decided, before := local[i].at+local[i].waited, local[i-1].at+local[i-1].took
+		if done := local[i].at + local[i].took; decided < before {
+			between = append(between, done-before)
+		} else {
+			alone = append(alone, done-decided)
 		}
 	}
-	if n < leastBusy {
+	return average(between), average(alone)
+}
+
+// average is the mean of enough values, otherwise 0.
+func average(of []float64) float64 {
+	if len(of) < leastBusy {
 		return 0
 	}
-	return sum / float64(n)
+	sum := 0.0
+	for _, v := range of {
+		sum += v
+	}
+	return sum / float64(len(of))
 }
 
 const leastBusy = 20
