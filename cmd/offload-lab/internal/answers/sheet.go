@@ -61,81 +61,67 @@ func (s *Sheet) Sent(id, label string, at time.Time) {
 	s.order = append(s.order, id)
 }
 
-// answer is the part of an event on the bus that is read.
-type answer struct {
-	Event struct {
-		SourceName string         `json:"sourceName"`
-		Tags       map[string]any `json:"tags"`
-		Readings   []struct {
-			ResourceName string `json:"resourceName"`
-			Value        string `json:"value"`
-		} `json:"readings"`
-	} `json:"event"`
-}
-
-func (a *answer) tag(name string) string {
-	text, _ := a.Event.Tags[name].(string)
-	return text
-}
-
-// label returns the model's label.
-func (a *answer) label() (text string, ok bool) {
-	for _, reading := range a.Event.Readings {
-		if reading.ResourceName == a.Event.SourceName {
-			return reading.Value, true
-		}
-	}
-	return "", false
-}
-
 // Answer is a model's answer on the bus.
 type Answer struct {
-	About       string // id of the event
-	By          string // local or cloud
-	Provisional bool
-	Label       string // "" without a label
+	About        string // id of the event
+	By           string // local or cloud
+	Model, Class string
+	Provisional  bool
+	Label        string // "" without a label
 }
 
 // Read decodes a message of the bus. It returns false for an event that is not a model's answer.
 func Read(envelope []byte) (Answer, bool, error) {
-	a, err := read(envelope)
-	label, _ := a.label()
-	one := Answer{a.tag("originEventId"), a.tag("computedBy"), a.tag("provisional") == "true", label}
-	return one, err == nil && one.By != "", err
-}
-
-func read(envelope []byte) (a answer, err error) {
 	var e struct {
 		Payload []byte `json:"payload"`
 	}
 	if err := json.Unmarshal(envelope, &e); err != nil {
-		return a, fmt.Errorf("reading a message of the bus: %w", err)
+		return Answer{}, false, fmt.Errorf("reading a message of the bus: %w", err)
 	}
-	if err := json.Unmarshal(e.Payload, &a); err != nil {
-		return a, fmt.Errorf("reading an event of the bus: %w", err)
+	var m struct {
+		Event struct {
+			SourceName string         `json:"sourceName"`
+			Tags       map[string]any `json:"tags"`
+			Readings   []struct {
+				ResourceName string `json:"resourceName"`
+				Value        string `json:"value"`
+			} `json:"readings"`
+		} `json:"event"`
 	}
-	return a, nil
+	if err := json.Unmarshal(e.Payload, &m); err != nil {
+		return Answer{}, false, fmt.Errorf("reading an event of the bus: %w", err)
+	}
+	tag := func(name string) string {
+		text, _ := m.Event.Tags[name].(string)
+		return text
+	}
+	a := Answer{About: tag("originEventId"), By: tag("computedBy"), Model: tag("model"), Class: tag("class"), Provisional: tag("provisional") == "true"}
+	for _, reading := range m.Event.Readings {
+		if reading.ResourceName == m.Event.SourceName {
+			a.Label = reading.Value
+		}
+	}
+	return a, a.By != "", nil
 }
 
 // Seen records a message of the bus. It ignores messages that are not models' answers.
 func (s *Sheet) Seen(envelope []byte, at time.Time) error {
-	a, err := read(envelope)
-	if err != nil || a.tag("computedBy") == "" {
+	a, ok, err := Read(envelope)
+	if !ok {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id, provisional := a.tag("originEventId"), a.tag("provisional") == "true"
-	about, known := s.events[id]
-	if known && !provisional {
+	about, known := s.events[a.About]
+	if known && !a.Provisional {
 		if about.final {
 			s.twice++
 			return nil
 		}
 		about.final = true
-		s.events[id] = about
+		s.events[a.About] = about
 	}
-	k := place{a.tag("model"), a.tag("computedBy"), provisional}
+	k := place{a.Model, a.By, a.Provisional}
 	r := s.rows[k]
 	if r == nil {
 		r = &row{}
@@ -146,15 +132,15 @@ func (s *Sheet) Seen(envelope []byte, at time.Time) error {
 		return nil
 	}
 	took := at.Sub(about.at)
-	if d := s.deadlines[a.tag("class")]; d > 0 && took > d {
+	if d := s.deadlines[a.Class]; d > 0 && took > d {
 		r.late++
 	}
 	if len(r.times) < maxSamples {
 		r.times = append(r.times, took.Seconds())
 	}
-	if label, ok := a.label(); ok {
+	if a.Label != "" {
 		r.judged++
-		if label == about.label {
+		if a.Label == about.label {
 			r.right++
 		}
 	}

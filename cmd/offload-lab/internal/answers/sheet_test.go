@@ -50,7 +50,8 @@ func TestAnswersAreJudgedByPlace(t *testing.T) {
 		{Model: "parts", Place: "local", Provisional: true, Count: 1, Accuracy: 0, P50: 0.02, P99: 0.02},
 	}, s.Rows())
 	require.Equal(t, "  answers local 3 (1 provisional) cloud 2", s.Line())
-	require.Contains(t, s.Table(), "provisional")
+	require.Regexp(t, `(?m)^parts +local +provisional +1 +0\.0 % +20\.0 ms +20\.0 ms +0$`, s.Table())
+	require.Regexp(t, `(?m)^parts +cloud +final +2 +100\.0 % +1200\.0 ms +1200\.0 ms +1$`, s.Table())
 	require.Empty(t, New(nil).Table())
 }
 
@@ -62,7 +63,7 @@ func TestAnswersAreRead(t *testing.T) {
 	a, ok, err := Read(message(`{"event":{"sourceName":"Frame_label","tags":{"computedBy":"cloud","originEventId":"e","provisional":"true"},"readings":[{"resourceName":"other","value":"x"},{"resourceName":"Frame_label","value":"good"}]}}`))
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.Equal(t, Answer{"e", "cloud", true, "good"}, a)
+	require.Equal(t, Answer{About: "e", By: "cloud", Provisional: true, Label: "good"}, a)
 	_, ok, err = Read(message(`{"event":{"tags":{}}}`))
 	require.NoError(t, err)
 	require.False(t, ok)
@@ -77,4 +78,18 @@ func TestAnswersToUnknownEventsShowNoFigures(t *testing.T) {
 	require.NoError(t, s.Seen(message(t, "earlier", "cloud", "false", "ok"), time.Now()))
 	require.Equal(t, []Row{{Model: "parts", Place: "cloud", Count: 1, Accuracy: -1, P50: -1, P99: -1}}, s.Rows())
 	require.Regexp(t, `cloud +final +1 +- +- +- +0\n`, s.Table())
+}
+
+// The truth of the oldest event is forgotten for the newest.
+func TestTheSheetIsBounded(t *testing.T) {
+	s, at := New(nil), time.Now()
+	for i := range maxEvents + 1 {
+		s.Sent(fmt.Sprint(i), "ok", at)
+	}
+	require.Len(t, s.events, maxEvents)
+	for _, id := range []string{"0", "1"} {
+		require.NoError(t, s.Seen(message(t, id, "local", "false", "ok"), at))
+	}
+	require.Equal(t, 2, s.Rows()[0].Count)
+	require.Len(t, s.rows[place{"parts", "local", false}].times, 1)
 }

@@ -1,12 +1,15 @@
 package clairvoyant
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/cmd/internal/golden"
 	"app-offload/cmd/offload-lab/internal/oracle"
 	"app-offload/cmd/offload-lab/internal/sim"
 	"app-offload/cmd/offload-lab/internal/trace"
@@ -175,4 +178,23 @@ func TestLoadIsThatOfTheBestDivision(t *testing.T) {
 	// Capacity 300 each. The second goes to the node (100), the third to the link (100); the first is halved: 150 each.
 	require.InDelta(t, 0.5, Load(e), 1e-12)
 	require.Zero(t, Load(&sim.Episode{}))
+}
+
+// Bound and plan of an episode never change, also where most tasks are dropped: published figures stay comparable.
+func TestAPlanIsWhatItAlwaysWas(t *testing.T) {
+	var b strings.Builder
+	for _, busy := range []float64{2, 8, 40} {
+		w := world(t, 60, busy)
+		for seed := range uint64(3) {
+			p := Search{Slot: 0.05, Steps: 150, Moves: 6000, Seed: 1}.Solve(w.Draw(seed))
+			at, cloud := 0.0, 0
+			for _, s := range p.Steps {
+				if at += s.At; s.Cloud {
+					cloud++
+				}
+			}
+			fmt.Fprintf(&b, "rate %g, seed %d: cost %.9g bound %.9g, %d steps at %.9g, %d to the cloud, load %.9g\n", busy, seed, p.Cost, p.Bound, len(p.Steps), at, cloud, Load(w.Draw(seed)))
+		}
+	}
+	golden.Require(t, "plans.golden", b.String())
 }

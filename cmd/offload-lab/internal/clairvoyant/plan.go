@@ -24,9 +24,10 @@ type lists struct {
 	cost    float64
 }
 
+// newLists begins with every task dropped.
 func newLists(e *sim.Episode, giveUp []float64) *lists {
 	n := len(e.Jobs)
-	l := &lists{episode: e, costs: make([]float64, n), at: make([]int8, n), giveUp: giveUp, away: make([]float64, n)}
+	l := &lists{episode: e, costs: make([]float64, n), at: slices.Repeat([]int8{nowhere}, n), giveUp: giveUp, away: make([]float64, n)}
 	for s, r := range [2]sim.Rate{sim.Local: e.Edge, sim.Cloud: e.Link} {
 		l.release[s], l.own[s] = make([]float64, n), make([]float64, n)
 		for i := range e.Jobs {
@@ -45,8 +46,6 @@ func (l *lists) fill(places []place) {
 	for i, p := range places {
 		if l.at[i] = int8(p.server); p.server != nowhere {
 			l.order[p.server] = append(l.order[p.server], i)
-		} else {
-			l.costs[i] = l.giveUp[i]
 		}
 	}
 	for s := range l.order {
@@ -57,20 +56,11 @@ func (l *lists) fill(places []place) {
 			return 1
 		})
 	}
-	l.total()
-}
-
-// empty drops every task.
-func (l *lists) empty() {
-	l.order = [2][]int{}
-	for i := range l.at {
-		l.at[i], l.costs[i] = nowhere, l.giveUp[i]
-	}
-	l.total()
 }
 
 // total computes all ends and costs.
 func (l *lists) total() {
+	copy(l.costs, l.giveUp)
 	for s := range l.order {
 		l.end[s] = slices.Grow(l.end[s][:0], len(l.order[s]))[:len(l.order[s])]
 		free := math.Inf(-1)
@@ -174,11 +164,6 @@ func (l *lists) improve(moves int, seed uint64) {
 		}
 	}
 	l.order, l.at = best.order, best.at
-	for i, s := range l.at {
-		if s == nowhere {
-			l.costs[i] = l.giveUp[i]
-		}
-	}
 	l.total()
 }
 
@@ -279,7 +264,6 @@ type Plan struct {
 func (s Search) Solve(e *sim.Episode) Plan {
 	d := newDual(e, s.Slot*e.Config.Scale)
 	l := newLists(e, d.giveUp)
-	l.empty()
 	l.improve(s.Moves/20, s.Seed) // the search of the prices needs an upper bound
 	bound, places := d.search(s.Steps, l.cost)
 	l.fill(places)

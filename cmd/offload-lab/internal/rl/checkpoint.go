@@ -33,10 +33,7 @@ const checkpointVersion = 1
 
 // Save writes the complete state of a training.
 func (t *Trainer) Save(w io.Writer) error {
-	random, err := t.source.MarshalBinary()
-	if err != nil {
-		return fmt.Errorf("saving the random state: %w", err)
-	}
+	random, _ := t.source.MarshalBinary() // never fails
 	c := checkpoint{
 		Version: checkpointVersion, Config: t.config, Steps: t.Steps, Random: random, Actor: t.actor, Critic: t.critic,
 		ActorOpt: t.actorOpt, CriticOpt: t.criticOpt, Norm: t.norm, ReturnNorm: t.returnNorm, Best: t.best,
@@ -44,27 +41,38 @@ func (t *Trainer) Save(w io.Writer) error {
 	for _, l := range t.lanes {
 		c.Lanes = append(c.Lanes, place{l.seed, l.episodes, l.actions, l.total, l.carried})
 	}
-	if err := gob.NewEncoder(w).Encode(c); err != nil {
+	return save(w, c)
+}
+
+// save writes a checkpoint of any method.
+func save(w io.Writer, state any) error {
+	if err := gob.NewEncoder(w).Encode(state); err != nil {
 		return fmt.Errorf("saving a checkpoint: %w", err)
+	}
+	return nil
+}
+
+// load reads a checkpoint. fits reports why it does not fit this training.
+func load(r io.Reader, state any, fits func() error) error {
+	err := gob.NewDecoder(r).Decode(state)
+	if err == nil {
+		err = fits()
+	}
+	if err != nil {
+		return fmt.Errorf("reading a checkpoint: %w", err)
 	}
 	return nil
 }
 
 // Resume continues a saved training under the same configuration; only Steps may differ.
 func Resume(r io.Reader, c Config, newEnv func() (Env, error)) (*Trainer, error) {
-	var saved checkpoint
-	if err := gob.NewDecoder(r).Decode(&saved); err != nil {
-		return nil, fmt.Errorf("reading a checkpoint: %w", err)
-	}
 	t, err := NewTrainer(c, newEnv)
 	if err != nil {
 		return nil, err
 	}
-	if err := saved.fits(t); err != nil {
-		return nil, fmt.Errorf("reading a checkpoint: %w", err)
-	}
-	if err := t.source.UnmarshalBinary(saved.Random); err != nil {
-		return nil, fmt.Errorf("reading the random state: %w", err)
+	var saved checkpoint
+	if err := load(r, &saved, func() error { return saved.fits(t) }); err != nil {
+		return nil, err
 	}
 	t.Steps, t.actorOpt, t.criticOpt, t.norm, t.returnNorm = saved.Steps, saved.ActorOpt, saved.CriticOpt, saved.Norm, saved.ReturnNorm
 	t.actor, t.critic, t.best = saved.Actor, saved.Critic, saved.Best
@@ -78,6 +86,7 @@ func Resume(r io.Reader, c Config, newEnv func() (Env, error)) (*Trainer, error)
 	return t, nil
 }
 
+// fits checks a checkpoint, and restores the random state.
 func (c *checkpoint) fits(t *Trainer) error {
 	was := c.Config
 	was.Steps = t.config.Steps
@@ -91,5 +100,5 @@ func (c *checkpoint) fits(t *Trainer) error {
 	case !reflect.DeepEqual(c.Actor.Sizes, t.actor.Sizes):
 		return fmt.Errorf("its network is %v; this environment needs %v", c.Actor.Sizes, t.actor.Sizes)
 	}
-	return errors.Join(c.Actor.Valid(), c.Critic.Valid())
+	return errors.Join(c.Actor.Valid(), c.Critic.Valid(), t.source.UnmarshalBinary(c.Random))
 }

@@ -1,7 +1,6 @@
 package rl
 
 import (
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -165,39 +164,34 @@ type halfway struct {
 
 // Save writes the complete state of the training.
 func (im *Improver) Save(w io.Writer) error {
-	random, err := im.source.MarshalBinary()
-	if err != nil {
-		return fmt.Errorf("saving the random state: %w", err)
-	}
-	h := halfway{checkpointVersion, im.config, random, im.net, im.norm, im.fitter.opt, im.labels, im.steps}
-	if err := gob.NewEncoder(w).Encode(h); err != nil {
-		return fmt.Errorf("saving a checkpoint: %w", err)
-	}
-	return nil
+	random, _ := im.source.MarshalBinary() // never fails
+	return save(w, halfway{checkpointVersion, im.config, random, im.net, im.norm, im.fitter.opt, im.labels, im.steps})
 }
 
 // Resume continues a saved training under the same configuration.
 func (im *Improver) Resume(r io.Reader) error {
 	var h halfway
-	if err := gob.NewDecoder(r).Decode(&h); err != nil {
-		return fmt.Errorf("reading a checkpoint: %w", err)
-	}
-	switch {
-	case h.Version != checkpointVersion:
-		return fmt.Errorf("reading a checkpoint: version %d; this program reads version %d", h.Version, checkpointVersion)
-	case !reflect.DeepEqual(h.Config, im.config):
-		return fmt.Errorf("reading a checkpoint: it was made with %+v; this training has %+v", h.Config, im.config)
-	case h.Net == nil || h.Norm == nil || h.Opt == nil || !reflect.DeepEqual(h.Net.Sizes, im.net.Sizes):
-		return errors.New("reading a checkpoint: its network does not fit")
-	}
-	if err := errors.Join(h.Net.Valid(), im.source.UnmarshalBinary(h.Random)); err != nil {
-		return fmt.Errorf("reading a checkpoint: %w", err)
+	if err := load(r, &h, func() error { return h.fits(im) }); err != nil {
+		return err
 	}
 	im.net, im.norm, im.labels, im.steps = h.Net, h.Norm, h.Labels, h.Steps
 	im.fitter = NewFitter(im.net, im.config.Minibatch, im.config.Power)
 	im.fitter.opt = h.Opt
 	im.actor = NewActor(im.net, im.norm)
 	return nil
+}
+
+// fits checks a checkpoint, and restores the random state.
+func (h *halfway) fits(im *Improver) error {
+	switch {
+	case h.Version != checkpointVersion:
+		return fmt.Errorf("version %d; this program reads version %d", h.Version, checkpointVersion)
+	case !reflect.DeepEqual(h.Config, im.config):
+		return fmt.Errorf("it was made with %+v; this training has %+v", h.Config, im.config)
+	case h.Net == nil || h.Norm == nil || h.Opt == nil || !reflect.DeepEqual(h.Net.Sizes, im.net.Sizes):
+		return errors.New("its network does not fit")
+	}
+	return errors.Join(h.Net.Valid(), im.source.UnmarshalBinary(h.Random))
 }
 
 // Marker is an Env that can restore a state without replaying from the start.

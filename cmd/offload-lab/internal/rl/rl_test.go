@@ -162,6 +162,7 @@ type corridor struct {
 	rng  *rand.Rand
 	obs  [2]float64
 	left int
+	ends bool // instead of being cut off
 }
 
 func (*corridor) Spaces() (int, int) { return 2, 2 }
@@ -182,7 +183,7 @@ func (c *corridor) Step(action int) ([]float64, float64, bool, bool) {
 		reward = 1
 	}
 	c.left--
-	return c.look(), reward, false, c.left == 0
+	return c.look(), reward, c.ends && c.left == 0, !c.ends && c.left == 0
 }
 
 func corridorConfig() Config {
@@ -282,15 +283,24 @@ func TestATrainingGoesAsItAlwaysWent(t *testing.T) {
 		}
 		b.WriteByte('\n')
 	}
-	for _, anneal := range []bool{false, true} {
+	for k, change := range []func(*Config){
+		func(c *Config) { c.Anneal = false }, func(*Config) {}, // cut off; the others end
+		func(c *Config) { c.NormObs, c.NormReturn, c.Select = false, false, 0 }, func(c *Config) { c.Entropy, c.MaxGradient = 0.1, 0 },
+	} {
 		c := corridorConfig()
-		c.Anneal, c.Clip, c.Select, c.Steps = anneal, 0.05, 3, 1000
-		trainer, err := NewTrainer(c, newCorridor)
+		c.Clip, c.Select, c.Steps = 0.05, 3, 1000
+		change(&c)
+		trainer, err := NewTrainer(c, func() (Env, error) { return &corridor{ends: k > 1}, nil })
 		require.NoError(t, err)
 		for range 4 {
 			figures(trainer.Update(), trainer.actor, trainer.critic)
 		}
-		figures(Progress{Return: trainer.best.Return}, trainer.Actor().Net)
+		var best chosen
+		if trainer.best != nil {
+			best = *trainer.best
+		}
+		figures(Progress{Return: best.Return}, trainer.Actor().Net)
+		require.Equal(t, c.NormObs, trainer.Actor().Norm != nil)
 	}
 	improver, err := NewImprover(improveConfig(), newQueue, greedyQueue())
 	require.NoError(t, err)
@@ -306,6 +316,9 @@ func TestConfigReportsAllProblems(t *testing.T) {
 		require.ErrorContains(t, err, part)
 	}
 	require.NoError(t, DefaultConfig().Validate())
+	few := DefaultConfig()
+	few.Steps = 4095
+	require.EqualError(t, few.Validate(), `Steps = "4095": must be at least Envs times Horizon, the 4096 steps of one update`)
 	improve := DefaultImprove()
 	require.NoError(t, improve.Validate())
 	improve.Hidden = []int{4096, 4097}

@@ -2,9 +2,7 @@ package rl
 
 import (
 	"cmp"
-	"encoding/gob"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -183,26 +181,21 @@ type savedSearch struct {
 
 // Save writes the complete state of the search.
 func (s *Search) Save(w io.Writer) error {
-	random, err := s.source.MarshalBinary()
-	if err != nil {
-		return fmt.Errorf("saving the random state: %w", err)
-	}
-	if err := gob.NewEncoder(w).Encode(savedSearch{s.config, s.state, random}); err != nil {
-		return fmt.Errorf("saving a checkpoint: %w", err)
-	}
-	return nil
+	random, _ := s.source.MarshalBinary() // never fails
+	return save(w, savedSearch{s.config, s.state, random})
 }
 
 // Resume continues a saved search under the same configuration; only Steps may differ.
 func (s *Search) Resume(r io.Reader) error {
 	var saved savedSearch
-	if err := gob.NewDecoder(r).Decode(&saved); err != nil {
-		return fmt.Errorf("reading a checkpoint: %w", err)
-	}
-	saved.Config.Steps = s.config.Steps
-	if !reflect.DeepEqual(saved.Config, s.config) || len(saved.State.Mean) != len(s.state.Mean) {
-		return errors.New("the checkpoint is of a search with other settings")
+	if err := load(r, &saved, func() error {
+		if saved.Config.Steps = s.config.Steps; !reflect.DeepEqual(saved.Config, s.config) || len(saved.State.Mean) != len(s.state.Mean) {
+			return errors.New("it is of a search with other settings")
+		}
+		return s.source.UnmarshalBinary(saved.Random)
+	}); err != nil {
+		return err
 	}
 	s.state = saved.State
-	return s.source.UnmarshalBinary(saved.Random)
+	return nil
 }

@@ -84,7 +84,7 @@ func TestEveryWorldGoesAsItAlwaysWent(t *testing.T) {
 		}
 	}
 
-	// A bench as in the running system: a steady node and link, an outage, messages of before, and the same decisions again.
+	// A bench as in the running system: a steady node and link, an outage, earlier messages, and the same decisions again.
 	c := DefaultConfig()
 	c.Tasks, c.Batch, c.TrailBytes, c.Devices = 60, &batched, 300, 3
 	w := world(t, func(of *Config) { *of = c })
