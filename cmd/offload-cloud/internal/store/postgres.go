@@ -250,7 +250,7 @@ func (postgresDialect) rewrite(ctx context.Context, tx *sql.Tx, ids, contents []
 
 // second adds the locks that show readers how far they may read; see bound.
 func (postgresDialect) second() []string {
-	return append(secondVersion(""), `CREATE FUNCTION offload_writing() RETURNS trigger LANGUAGE plpgsql AS $body$
+	return append(secondVersion(""), `CREATE OR REPLACE FUNCTION offload_writing() RETURNS trigger LANGUAGE plpgsql AS $body$
 		BEGIN
 			EXECUTE format('SELECT pg_advisory_xact_lock_shared(-1 - COALESCE(MAX(id), 0)) FROM %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME);
 			RETURN NULL;
