@@ -78,11 +78,11 @@ func TestACanaryThatIsTurnedDownStaysOut(t *testing.T) {
 	_, on = s.Canary("m")
 	require.False(t, on)
 	require.EqualValues(t, 1, value(t, s, "m"))
-	require.ErrorIs(t, s.Use(t.Context(), "m", "2", false), ErrOlder)
+	require.ErrorIs(t, use(t, s, "m", "2", false), ErrOlder)
 	put(t, dir, describe(t, "m", "3", made(t, 4, 3)), made(t, 4, 3))
 	require.NoError(t, s.Scan(t.Context()))
 	require.EqualValues(t, 3, ask(t, s, "m"))
-	require.NoError(t, s.Use(t.Context(), "m", "2", true))
+	require.NoError(t, use(t, s, "m", "2", true))
 	require.EqualValues(t, 2, value(t, s, "m"))
 }
 

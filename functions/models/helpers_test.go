@@ -1,6 +1,7 @@
 package models
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -63,8 +64,20 @@ func open(t testing.TB, dir string, change ...func(*Config)) *Store {
 	}
 	s, err := Open(t.Context(), cfg, nil)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = s.Close(t.Context()) })
+	t.Cleanup(func() {
+		if s.Close(context.Background()) == nil {
+			require.Zero(t, s.Counts().Used, "a closed store holds no memory")
+		}
+	})
 	return s
+}
+
+// use puts a version in force.
+func use(t testing.TB, s *Store, name string, want Version, rollback bool) error {
+	t.Helper()
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	return s.use(t.Context(), name, want, rollback)
 }
 
 func numbers(text string) *task.Task {

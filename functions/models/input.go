@@ -394,7 +394,7 @@ func between(i, in, out int) weight {
 
 // nearest is the rule of tf.image.resize for nearest neighbours.
 func nearest(i, in, out int) weight {
-	at := min(int(math.Floor(float64((float32(i)+0.5)*(float32(in)/float32(out))))), in-1)
+	at := int(math.Floor(float64((float32(i) + 0.5) * (float32(in) / float32(out)))))
 	return weight{low: at, high: at}
 }
 

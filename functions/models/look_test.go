@@ -27,7 +27,7 @@ func TestALookReportsEveryVersion(t *testing.T) {
 	require.NoError(t, os.MkdirAll(dir+"/empty", 0o750))
 	require.NoError(t, os.WriteFile(dir+"/empty/"+ManifestFile, nil, 0o600))
 	s := open(t, dir)
-	require.NoError(t, s.Use(t.Context(), "n", "1", true))
+	require.NoError(t, use(t, s, "n", "1", true))
 	require.NoError(t, s.Close(t.Context()))
 
 	cfg := DefaultConfig()

@@ -150,14 +150,8 @@ func (s *Store) advance(ctx context.Context, m *model) {
 	}
 }
 
-// Use puts a version in the folder in force. If it is not newer than all versions that were in force, Use refuses it unless rollback is set; then it
-// stays in force until a newer version than all arrives.
-func (s *Store) Use(ctx context.Context, name string, want Version, rollback bool) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	return s.use(ctx, name, want, rollback)
-}
-
+// use puts a version in the folder in force. If it is not newer than all versions that were in force, use refuses it unless rollback is set; then it
+// stays in force until a newer version than all arrives. The caller holds changing.
 func (s *Store) use(ctx context.Context, name string, want Version, rollback bool) error {
 	s.mu.Lock()
 	m := s.models[name]
@@ -395,7 +389,7 @@ func (s *Store) RunCanary(ctx context.Context, name string, t *task.Task) (Answe
 }
 
 // Settle ends the trial of a canary of that version. With promote, the canary replaces the version in force. Without it, the version can be put in
-// force only by Use with a rollback. The error is ErrUnknown if that version is no longer a canary.
+// force only by a rollback. The error is ErrUnknown if that version is no longer a canary.
 func (s *Store) Settle(name string, of Version, promote bool) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()

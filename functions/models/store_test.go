@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -130,7 +131,7 @@ func TestABadVersionKeepsTheOldOne(t *testing.T) {
 			require.InDelta(t, 1, value(t, s, "m"), 0)
 			require.Equal(t, Version("1.9"), status(t, s, "m").Version)
 			require.Contains(t, status(t, s, "m").Problem, spoil.want)
-			require.ErrorContains(t, s.Use(t.Context(), "m", "1.10", false), "keeping version 1.9")
+			require.ErrorContains(t, use(t, s, "m", "1.10", false), "keeping version 1.9")
 		})
 	}
 }
@@ -209,16 +210,16 @@ func TestRollback(t *testing.T) {
 	}
 	s := open(t, dir)
 	require.InDelta(t, 3, value(t, s, "m"), 0)
-	require.ErrorIs(t, s.Use(t.Context(), "m", "2", false), ErrOlder)
-	require.ErrorIs(t, s.Use(t.Context(), "m", "7", true), ErrUnknown)
-	require.NoError(t, s.Use(t.Context(), "m", "2", true))
+	require.ErrorIs(t, use(t, s, "m", "2", false), ErrOlder)
+	require.ErrorIs(t, use(t, s, "m", "7", true), ErrUnknown)
+	require.NoError(t, use(t, s, "m", "2", true))
 	require.InDelta(t, 2, value(t, s, "m"), 0)
 	require.NoError(t, s.Scan(t.Context()))
 	require.NoError(t, s.Close(t.Context()))
 	s = open(t, dir)
 	require.InDelta(t, 2, value(t, s, "m"), 0)
-	require.ErrorIs(t, s.Use(t.Context(), "m", "3", false), ErrOlder, "version 3 was left for a reason")
-	require.NoError(t, s.Use(t.Context(), "m", "2", false), "the version in force may be requested again")
+	require.ErrorIs(t, use(t, s, "m", "3", false), ErrOlder, "version 3 was left for a reason")
+	require.NoError(t, use(t, s, "m", "2", false), "the version in force may be requested again")
 	put(t, dir, describe(t, "m", "3.1", made(t, 4, 31)), made(t, 4, 31))
 	require.NoError(t, s.Scan(t.Context()))
 	require.InDelta(t, 31, value(t, s, "m"), 0)
@@ -547,4 +548,98 @@ func TestAManifestThatIsChangedInItsFolder(t *testing.T) {
 	require.NoError(t, err)
 	defer lease.Close()
 	require.Zero(t, lease.Manifest.Output.Threshold)
+}
+
+// What is in memory works on, whatever happens to its file or folder.
+func TestALoadedModelOutlivesItsFolder(t *testing.T) {
+	dir := t.TempDir()
+	file := made(t, 4, 1)
+	m := describe(t, "m", "1", file)
+	folder := put(t, dir, m, file)
+	s := open(t, dir)
+	require.InDelta(t, 1, value(t, s, "m"), 0)
+	overwrite(t, folder+"/"+m.File, 10)
+	require.ErrorContains(t, use(t, s, "m", "1", true), "has 10 bytes")
+	require.NoError(t, s.Usable("m"))
+	require.InDelta(t, 1, value(t, s, "m"), 0)
+	require.NoError(t, os.RemoveAll(folder))
+	require.NoError(t, s.Scan(t.Context()))
+	require.NoError(t, s.Usable("m"))
+	require.InDelta(t, 1, value(t, s, "m"), 0)
+}
+
+// A model takes less memory than its manifest allows: a load that waits for memory continues once the other one is measured, or has failed.
+func TestTheEndOfALoadMakesRoom(t *testing.T) {
+	for name, size := range map[string]int{"a load": 0, "a load that fails": 10} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				file := made(t, 4, 1)
+				m := describe(t, "m", "1", file)
+				folder := put(t, dir, m, file)
+				put(t, dir, describe(t, "other", "1", file), file)
+				s := open(t, dir)
+				for _, one := range s.models {
+					s.drop(one.loaded)
+					one.loaded = nil
+				}
+				s.limit = m.memory() + m.memory()*9/10
+				if size > 0 {
+					overwrite(t, folder+"/"+m.File, size)
+				}
+				l, mine, err := s.take(t.Context(), "m")
+				require.NoError(t, err)
+				require.True(t, mine)
+				waited := make(chan error)
+				go func() {
+					lease, err := s.Acquire(t.Context(), "other")
+					if err == nil {
+						lease.Close()
+					}
+					waited <- err
+				}()
+				synctest.Wait()
+				require.Equal(t, 1, s.waiting)
+				s.load(l)
+				synctest.Wait()
+				select {
+				case err := <-waited:
+					require.NoError(t, err)
+				default:
+					require.Fail(t, "it still waits")
+				}
+				s.leave(l)
+			})
+		})
+	}
+}
+
+// An old version that cannot be removed is reported.
+func TestAVersionThatCannotBeRemovedIsReported(t *testing.T) {
+	dir := t.TempDir()
+	file := made(t, 4, 1)
+	put(t, dir, describe(t, "m", "1", file), file)
+	put(t, dir, describe(t, "m", "2", file), file)
+	s := open(t, dir)
+	require.NoError(t, s.root.Close())
+	s.remove("m", "1")
+	list, problems := s.Status()
+	require.Equal(t, []Version{"2"}, list[0].Versions)
+	require.Len(t, problems, 1)
+	require.Contains(t, problems[0], "m.edge.1: removing an old version: ")
+}
+
+// A version whose choice cannot be recorded is not put in force, and leaves memory.
+func TestAChoiceThatCannotBeRecorded(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, describe(t, "m", "1", made(t, 4, 1)), made(t, 4, 1))
+	s := open(t, dir)
+	used := s.Counts().Used
+	require.NoError(t, os.Remove(dir+"/"+stateFile))
+	require.NoError(t, os.MkdirAll(dir+"/"+stateFile+"/in the way", 0o700))
+	put(t, dir, describe(t, "m", "2", made(t, 4, 2)), made(t, 4, 2))
+	require.NoError(t, s.Scan(t.Context()))
+	require.Contains(t, status(t, s, "m").Problem, "saving the state of the models")
+	require.Equal(t, used, s.Counts().Used)
+	require.InDelta(t, 1, value(t, s, "m"), 0)
 }
