@@ -15,7 +15,9 @@ import (
 // State that one policy rejects does not affect the others.
 func TestForeignPolicyStateHarmsOnlyItself(t *testing.T) {
 	f := open(t)
-	f.Observe(&task.Task{Class: f.rules().Class("default"), Of: 1, Nominal: 100, Complexity: 20}, 2)
+	for _, class := range []*task.Class{nil, f.rules().Class("default")} {
+		f.Observe(&task.Task{Class: class, Of: 1, Nominal: 100, Complexity: 20}, 2)
+	}
 	raw, err := f.learned.encode()
 	require.NoError(t, err)
 	var state learnedState

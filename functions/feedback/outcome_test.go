@@ -340,14 +340,14 @@ func TestWhatWasLearnedIsReadOrSetAside(t *testing.T) {
 // Learned state is saved at intervals and at the stop, and a problem is logged once until it is over. After the stop nothing is written.
 func TestLearnedIsSavedEverySoOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, log := open(t), &jot{}
-		dir := t.TempDir()
+		f, dir := open(t), t.TempDir()
+		log := f.logger.(*jot)
 		require.NoError(t, f.OpenLearned(dir, time.Minute))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			f.learned.run(ctx, log)
+			f.SaveLearned(ctx)
 		}()
 		path := filepath.Join(dir, learnedFile)
 		time.Sleep(time.Minute - 1)

@@ -38,6 +38,8 @@ type shelf struct {
 	unwritten error // of PostponeJob and FinishJobs
 	taken     bool  // RenewJob and FinishJobs report the jobs as taken by another worker
 	gone      string
+	unended   error // of Ended
+	damaged   []*store.Found
 }
 
 func newShelf(tasks ...*task.Task) *shelf {
@@ -68,7 +70,7 @@ func (s *shelf) PostponeJob(_ context.Context, _ string, record int64, pause tim
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if uncounted {
-		pause = -pause // marks it for the tests
+		pause = min(-pause, -1) // marks it for the tests
 	}
 	s.postponed[record] = append(s.postponed[record], pause)
 	return s.unwritten
@@ -94,13 +96,14 @@ func (s *shelf) JobRecord(_ context.Context, record int64) (*store.Found, error)
 }
 
 func (s *shelf) Of(context.Context, *store.Found) (all []*store.Found, err error) {
+	all = s.damaged
 	for id, t := range s.records {
 		all = append(all, &store.Found{ID: id, Node: "n1", Task: t})
 	}
 	return all, nil
 }
 
-func (s *shelf) Ended(context.Context, *store.Found, int) (string, error) { return s.gone, nil }
+func (s *shelf) Ended(context.Context, *store.Found, int) (string, error) { return s.gone, s.unended }
 
 // model is an inference defined by a test.
 type model func(ctx context.Context, t *task.Task) (models.Answer, error)
@@ -118,7 +121,7 @@ func worker(s *shelf, m model) *Worker {
 func once(w *Worker) { w.round(context.Background(), "w") }
 
 func fine(_ context.Context, t *task.Task) (models.Answer, error) {
-	return models.Answer{Model: "double", Version: "1", Resource: t.Readings[0].Resource, Values: []float64{1}}, nil
+	return models.Answer{Model: "double", Version: "1", Resource: t.Readings[0].Resource, Values: []float64{1}, Took: time.Second}, nil
 }
 
 // The worker does not wait for chunks that the node has reported as gone, once none can still arrive on another path. The outcome has the number of
@@ -140,6 +143,21 @@ func TestChunksThatAreGoneAreNotWaitedFor(t *testing.T) {
 	require.Contains(t, s.outcomes[0].Problem, "2 of 3 chunks are missing")
 	require.Contains(t, s.outcomes[0].Problem, "will not arrive: expired")
 	require.Equal(t, 1, s.outcomes[0].Stored)
+}
+
+// If chunks are missing, a damaged one ends the wait, and a database that does not report the others as gone postpones it.
+func TestMissingChunksMayBeDamagedOrUnknown(t *testing.T) {
+	part := edgetest.Measured(1, "n1", 1)
+	part.Of = 2
+	s := newShelf(part)
+	jobs := s.jobs
+	s.jobs[0].Age, s.unended = patience, errors.New("no connection")
+	once(worker(s, fine))
+	require.Empty(t, s.outcomes)
+	require.Equal(t, []time.Duration{-modelPause}, s.postponed[0])
+	s.jobs, s.damaged = jobs, []*store.Found{{Task: &task.Task{}, Problem: "record 7 is damaged"}}
+	once(worker(s, fine))
+	require.Equal(t, "record 7 is damaged", s.outcomes[0].Problem)
 }
 
 // A job ends with an answer or with its reason, or is retried, depending on whether the fault concerns the job or all jobs.
@@ -200,6 +218,7 @@ func TestWhatBecomesOfAJob(t *testing.T) {
 				return
 			}
 			require.Empty(t, o.Problem)
+			require.EqualValues(t, time.Second, w.Counts.RunTime.Load())
 			a, err := answer.Decode(o.Payload)
 			require.NoError(t, err)
 			require.Equal(t, []any{"c-" + c.task.EventID, answer.Cloud, "speed", "default"}, []any{a.CorrelationID, a.ComputedBy, a.Inference.Resource, a.Class})
@@ -267,7 +286,7 @@ func TestAStopWaitsForOneRunOnly(t *testing.T) {
 		w.Run(ctx)
 		require.Equal(t, 5*time.Minute, time.Since(began))
 		require.Len(t, s.outcomes, 1)
-		require.Equal(t, map[int64][]time.Duration{1: {0}, 2: {0}}, s.postponed)
+		require.Equal(t, map[int64][]time.Duration{1: {-1}, 2: {-1}}, s.postponed, "and lose no try")
 		require.Greater(t, s.renewed, 12, "three leases of a minute over five minutes")
 	})
 }
@@ -289,7 +308,7 @@ func TestJobsTakenAtTheStopAreGivenBack(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	w.Store = stopping{s, stop}
 	w.Run(ctx)
-	require.Equal(t, map[int64][]time.Duration{0: {0}, 1: {0}}, s.postponed, "no job waits for the end of its lease")
+	require.Equal(t, map[int64][]time.Duration{0: {-1}, 1: {-1}}, s.postponed, "no job waits for the end of its lease")
 }
 
 // hung is a store that reads no record: the network dropped the connection without a reset.
