@@ -15,8 +15,11 @@ import (
 	"app-offload/cmd/internal/golden"
 	"app-offload/cmd/offload-lab/internal/judge"
 	"app-offload/cmd/offload-lab/internal/replay"
+	"app-offload/cmd/offload-lab/internal/sim"
 	"app-offload/cmd/offload-lab/internal/twin"
+	"app-offload/functions/decision"
 	"app-offload/functions/models"
+	"app-offload/functions/policy"
 )
 
 // filled gives every field of a value a distinct number or word, so that a table that swaps two differs.
@@ -137,4 +140,31 @@ func TestProgressIsForTerminals(t *testing.T) {
 	require.NoError(t, err)
 	defer null.Close()
 	require.True(t, newProgress(null, 1).shown, "a character device")
+}
+
+// Each measure of replay by hand.
+func TestTheMeasuresOfReplay(t *testing.T) {
+	r := decision.Record{Entry: decision.Entry{
+		Waited: time.Second, Deadline: 6 * time.Second, Outcome: decision.Outcome{Time: 2, Bytes: 300, Energy: 4, Met: true},
+	}}
+	measured := func() map[string]float64 {
+		all := map[string]float64{}
+		for name, measure := range measures() {
+			all[name] = measure(&r)
+		}
+		return all
+	}
+	// J is half a deadline, a tenth of the energy in units of 2 J, and 0.05 for the cloud; a miss costs 1.
+	require.Equal(t, map[string]float64{"cost": 0.5 + 0.2, "time": 3, "miss": 0, "bytes": 300, "joules": 4}, measured())
+	r.Decision.Target, r.Outcome.Met, r.Outcome.Time = decision.Cloud, false, 8
+	require.InDeltaMapValues(t, map[string]float64{"cost": 1.5 + 0.2 + 0.05 + 1, "time": 9, "miss": 1, "bytes": 300, "joules": 4}, measured(), 1e-12)
+	r.Deadline, r.Outcome.Time = 0, 2
+	require.InDelta(t, 3/policy.DefaultConfig().CostPatience+0.2+0.05, recordCost(&r), 1e-12, "no deadline, no miss")
+}
+
+// The settings of a tail that make no sense are rejected, and its bounds are not.
+func TestTheTailOfACost(t *testing.T) {
+	for _, fine := range []sim.Tail{{}, {PerSecond: 0.5, From: 0.5, To: 0.5}, {PerSecond: 1, From: 0.1, To: 9}} {
+		require.NoError(t, checkTail(&fine))
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -143,4 +144,27 @@ func TestAnEpisodeIsPlayedToItsEnd(t *testing.T) {
 	}
 	require.Equal(t, len(g.pace), steps)
 	require.Equal(t, steps-1, g.at)
+}
+
+// A rule's numbers in the search are clamped to its bounds, in both directions.
+func TestARuleOfTheSearchKeepsItsBounds(t *testing.T) {
+	rule := policy.DefaultRule()
+	require.InDeltaSlice(t, numbersOf(rule), numbersOf(ruleOf(numbersOf(rule))), 1e-12)
+	for _, far := range []float64{-100, 100} {
+		var x []float64
+		for range rule.Fields() {
+			x = append(x, far)
+		}
+		edge := ruleOf(x)
+		for i, f := range edge.Fields() {
+			bound := f.Low
+			if far > 0 {
+				bound = f.High
+			}
+			require.Equal(t, bound, *f.At)
+			*f.At = 0
+			require.Equal(t, math.Log(f.Low), numbersOf(edge)[i], "0 has no logarithm")
+			*f.At = bound
+		}
+	}
 }

@@ -19,12 +19,20 @@ import (
 	"app-offload/functions/host"
 )
 
-// A bench restarts its own program. If that were this test binary, it would run all tests again, including a bench.
+// A bench restarts its own program. If that were this test binary, it would run all tests again, including a bench. Links with the names of our
+// programs make it act as them.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "bench" || os.Getenv("OFFLOAD_LAB_TEST") != "" {
 		os.Exit(run(os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	switch filepath.Base(os.Args[0]) {
+	case "app-offload":
+		fakeEdge()
+	case "offload-cloud":
+		fakeCloud()
+	default:
+		os.Exit(m.Run())
+	}
 }
 
 // The help of judging and learning verbs is complete: purpose, output, files and exit codes.
@@ -207,9 +215,21 @@ func TestAFullDiskIsReportedOnce(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	require.NoError(t, err)
 	defer full.Close()
-	err = generate(t.Context(), full, io.Discard, 1, time.Second, stillNode{})
-	require.Error(t, err)
-	require.Equal(t, 1, strings.Count(err.Error(), "no space left"))
+	before := os.Stdout
+	defer func() { os.Stdout = before }()
+	os.Stdout = full
+	for name, run := range map[string]func() error{
+		"generate": func() error { return generate(t.Context(), full, io.Discard, 1, time.Second, stillNode{}) },
+		"simulate": func() error { return simulateVerb(t.Context(), nil) },
+		"records":  func() error { return simulateVerb(t.Context(), []string{"-records"}) },
+		"federate": func() error {
+			return federateVerb(t.Context(), []string{"-fleets", "1", "-nodes", "3", "-newcomers", "1", "-policies", "edge"})
+		},
+	} {
+		err = run()
+		require.Error(t, err, name)
+		require.Equal(t, 1, strings.Count(err.Error(), "no space left"), name)
+	}
 }
 
 type stillNode struct{}
@@ -248,6 +268,11 @@ func TestEveryVerbChecksItsArguments(t *testing.T) {
 		{"simulate", []string{"-belief", "Inf"}, "-belief"},
 		{"federate", []string{"-epsilon", "NaN"}, "epsilon"},
 		{"federate", []string{"-weight", "-1"}, "Weight"},
+		{"federate", []string{"-nodes", "2"}, "-nodes 2"},
+		{"federate", []string{"-nodes", "401"}, "-nodes 401"},
+		{"federate", []string{"-fleets", "0"}, "-fleets 0"},
+		{"federate", []string{"-newcomers", "0"}, "-newcomers 0"},
+		{"federate", []string{"-newcomers", "401"}, "-newcomers 401"},
 		{"replay", []string{"-measure", "beauty"}, "-measure"},
 		{"replay", []string{"/nonexistent"}, "/nonexistent"},
 		{"report", []string{"/nonexistent"}, "/nonexistent"},
@@ -262,6 +287,8 @@ func TestEveryVerbChecksItsArguments(t *testing.T) {
 		{"faults", []string{"hung"}, "unknown argument"},
 		{"model", []string{"train"}, "-out is missing"},
 		{"model", []string{"train", "-out", t.TempDir(), "-only", "wisdom"}, "wisdom"},
+		{"model", []string{"train", "-out", t.TempDir(), "-only", "bearing-anomaly", "-variant", "cloud"}, "bearing-anomaly"},
+		{"model", []string{"train", "-out", t.TempDir(), "-variant", "fog"}, "fog"},
 		{"model", []string{"train", "-out", t.TempDir(), "-version", "v1"}, "-version"},
 		{"model", []string{"train", "-out", "/dev/null/models"}, "-out"},
 		{"export", []string{"-lang", "rust", "-out", "x", "y"}, "-lang"},

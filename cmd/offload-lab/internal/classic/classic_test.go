@@ -1,6 +1,7 @@
 package classic
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,6 +31,8 @@ func TestAcrobotSwings(t *testing.T) {
 		a.Step(2)
 	}
 	require.InDeltaSlice(t, []float64{-2.64679875697, -1.51248726601, 4.88322334167, -11.1960485275}, a.state[:], 1e-9)
+	s := a.state
+	require.Equal(t, []float64{math.Cos(s[0]), math.Sin(s[0]), math.Cos(s[1]), math.Sin(s[1]), s[2], s[3]}, a.look())
 }
 
 func TestRewardsAndEnds(t *testing.T) {
@@ -47,6 +50,22 @@ func TestRewardsAndEnds(t *testing.T) {
 		require.Equal(t, i == limit-1, truncated)
 	}
 
+	for _, env := range []interface {
+		Spaces() (observation, actions int)
+		Reset(seed uint64) []float64
+		Step(action int) (obs []float64, reward float64, terminated, truncated bool)
+	}{&Acrobot{}, &CartPole{}} {
+		observation, actions := env.Spaces()
+		require.Len(t, env.Reset(1), observation)
+		require.Equal(t, observation/2, actions, "push left or right; torque to both sides or none")
+	}
+	balanced := CartPole{}
+	for i := range limit {
+		balanced.state = [4]float64{}
+		_, _, terminated, truncated := balanced.Step(i % 2)
+		require.False(t, terminated)
+		require.Equal(t, i == limit-1, truncated)
+	}
 	gone := CartPole{state: [4]float64{2.39, 3, 0, 0}}
 	_, reward, terminated, _ = gone.Step(1)
 	require.True(t, terminated)

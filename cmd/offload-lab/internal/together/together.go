@@ -5,6 +5,7 @@ package together
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"math"
 	"math/rand/v2"
@@ -110,7 +111,12 @@ func (t *Trial) prior(all []pool.Parts, rng *rand.Rand) pool.Parts {
 	maps.DeleteFunc(sum, func(part string, _ pool.Part) bool { return from[part] < terms.Least })
 	terms.Clip, terms.Epsilon = t.Config.Clip, t.Epsilon
 	if d := terms.Deviation(len(from)); d > 0 {
-		sum.Noise(d, func(string) func() float64 { return rng.NormFloat64 })
+		seed := rng.Uint64()
+		sum.Noise(d, func(part string) func() float64 { // parts come in any order
+			h := fnv.New64a()
+			_, _ = h.Write([]byte(part))
+			return rand.New(rand.NewPCG(seed, h.Sum64())).NormFloat64
+		})
 	}
 	return sum.Weigh(t.Config.Weight)
 }

@@ -1,12 +1,18 @@
 package together
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/cmd/internal/golden"
+	"app-offload/cmd/offload-lab/internal/sim"
+	"app-offload/cmd/offload-lab/internal/trace"
 	"app-offload/functions/fleet"
 	"app-offload/functions/pool"
 )
@@ -37,4 +43,33 @@ func TestTheIntervalOfOneFleet(t *testing.T) {
 	_, less, ci = r.Mean(1, 0)
 	require.InDelta(t, 1.5, less, 1e-12)
 	require.InDelta(t, 1.96*0.5, ci, 1e-12)
+}
+
+// A trial never changes: the costs of the first tasks by start, for policies that learn and that do not, with and without noise.
+func TestATrialGoesAsItAlwaysWent(t *testing.T) {
+	c := sim.DefaultConfig()
+	c.Tasks, c.Rates, c.Unknown = 150, [2]float64{3, 5}, sim.Unknown{Kind: 0.7, Task: 0.3}
+	w, err := sim.NewWorld(c, trace.Synthetic(7, 6, 3, 3))
+	require.NoError(t, err)
+	var b strings.Builder
+	for _, one := range []Trial{{Policy: "bandit"}, {Policy: "cost"}, {Policy: "bandit", Epsilon: 5}} {
+		one.Learn, one.Judge, one.Nodes, one.Fleets, one.Newcomers, one.Seed, one.Config = w, w, 4, 2, 2, 3, fleet.DefaultConfig()
+		one.Config.MinOutcomes = 5
+		r, err := one.Run(t.Context())
+		require.NoError(t, err)
+		for start, name := range Starts {
+			fmt.Fprintf(&b, "%s ε %g, %s:", one.Policy, one.Epsilon, name)
+			for first := range Firsts {
+				fmt.Fprintf(&b, " %.7g", r.Costs[start][first])
+			}
+			b.WriteByte('\n')
+		}
+	}
+	golden.Require(t, "trial.golden", b.String())
+	ended, end := context.WithCancel(t.Context())
+	end()
+	_, err = (&Trial{Fleets: 1}).Run(ended)
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = (&Trial{Learn: w, Judge: w, Nodes: 1, Fleets: 1, Policy: "luck"}).Run(t.Context())
+	require.ErrorContains(t, err, "luck")
 }

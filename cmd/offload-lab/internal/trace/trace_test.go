@@ -146,3 +146,18 @@ func TestSyntheticIsItsSeed(t *testing.T) {
 		}
 	}
 }
+
+// The end of a step is after any time, also where rounding puts a time at the very end of a period.
+func TestTheNextStepIsLater(t *testing.T) {
+	for _, period := range []float64{0.1, 0.3, 1.0 / 3, 0.7, 7.1} {
+		c, err := NewCurve([]float64{0, period / 3, period / 1.5}, []float64{1, 2, 3}, period)
+		require.NoError(t, err)
+		for k := range 3000 {
+			for _, at := range []float64{float64(k) * period, float64(k)*period + period, math.Nextafter(float64(k)*period, 0)} {
+				next := c.Next(at)
+				require.Greater(t, next, at, "period %v", period)
+				require.Less(t, next, at+period*0.334, "period %v: a step was skipped", period)
+			}
+		}
+	}
+}
