@@ -57,6 +57,7 @@ func TestACloseDoesNotWaitForAConnection(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, b.Close())
+	require.ErrorIs(t, b.Publish("x", "", "", nil), ErrNoBus, "nor does a publication after it wait")
 	select {
 	case err := <-published:
 		require.Fail(t, "the connection was given up before the close", "%v", err)

@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/edgexfoundry/app-functions-sdk-go/v3/pkg/interfaces"
+	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
 	"github.com/edgexfoundry/go-mod-messaging/v3/messaging"
 	"github.com/edgexfoundry/go-mod-messaging/v3/pkg/types"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/local"
 	"app-offload/functions/receive"
 )
 
@@ -85,6 +88,9 @@ func TestAResultIsPublishedInAnEnvelope(t *testing.T) {
 	want.ApiVersion = "v3"
 	require.Equal(t, []types.MessageEnvelope{want}, c.sent)
 	require.Equal(t, []string{"plant/events/device/a"}, c.topics)
+	odd := local.Result{Event: dtos.Event{Tags: map[string]any{"x": math.NaN()}}}
+	require.ErrorContains(t, NewResults(b, "app-offload").Publish(odd), "encoding result")
+	require.Len(t, c.sent, 1)
 	c.err = errors.New("broken pipe")
 	again, err := b.attempt(want, "plant/x")
 	require.True(t, again)
