@@ -148,11 +148,10 @@ func compareVerb(ctx context.Context, args []string) error {
 	if !*best {
 		atOnce, tail = oracle.Search{}, sim.Tail{}
 	}
-	progress := newProgress(os.Stderr, *episodes)
+	progress := newBar(os.Stderr, *episodes, 0)
 	scores, err := judge.Compare(ctx, w, field, judge.Options{
-		Episodes: *episodes, Seed: f.seed, Search: atOnce, Plan: search, Tail: tail, Done: progress.show,
+		Episodes: *episodes, Seed: f.seed, Search: atOnce, Plan: search, Tail: tail, Done: func(done int) { progress.show(done, "episodes") },
 	})
-	progress.end()
 	if err != nil {
 		return err
 	}
@@ -243,28 +242,4 @@ func printLoads(to io.Writer, scores []judge.Score) error {
 		fmt.Fprintln(t)
 	}
 	return t.Flush()
-}
-
-// progress shows the progress of a long verb on a terminal; it writes nothing to a pipe or a file.
-type progress struct {
-	to    *os.File
-	total int
-	shown bool
-}
-
-func newProgress(to *os.File, total int) *progress {
-	info, err := to.Stat()
-	return &progress{to: to, total: total, shown: err == nil && info.Mode()&os.ModeCharDevice != 0}
-}
-
-func (p *progress) show(done int) {
-	if p.shown {
-		fmt.Fprintf(p.to, "\r%d of %d episodes", done, p.total)
-	}
-}
-
-func (p *progress) end() {
-	if p.shown {
-		fmt.Fprint(p.to, "\r\033[K")
-	}
 }

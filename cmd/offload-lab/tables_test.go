@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -120,26 +119,6 @@ func TestTheBarShowsEachTenth(t *testing.T) {
 	}
 	require.NotContains(t, shown[2], "\n")
 	require.True(t, strings.HasSuffix(shown[3], "\n"))
-}
-
-func TestProgressIsForTerminals(t *testing.T) {
-	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
-	require.NoError(t, err)
-	defer f.Close()
-	p := newProgress(f, 7)
-	require.False(t, p.shown)
-	p.show(1)
-	p.end()
-	p.shown = true
-	p.show(3)
-	p.end()
-	raw, err := os.ReadFile(f.Name())
-	require.NoError(t, err)
-	require.Equal(t, "\r3 of 7 episodes\r\033[K", string(raw))
-	null, err := os.Open("/dev/null")
-	require.NoError(t, err)
-	defer null.Close()
-	require.True(t, newProgress(null, 1).shown, "a character device")
 }
 
 // Each measure of replay by hand.

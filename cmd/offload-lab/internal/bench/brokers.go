@@ -62,7 +62,7 @@ func startMosquitto(ctx context.Context, settings, program, addr, dir string, lo
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("writing mosquitto's configuration: %w", err)
 	}
-	p, err := stack.StartBinary(log, filepath.Base(program), filepath.Dir(program), nil, "-c", config)
+	p, err := stack.StartProgram(filepath.Base(program), log, nil, program, "-c", config)
 	if err != nil {
 		return nil, err
 	}

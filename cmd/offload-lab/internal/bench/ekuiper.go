@@ -78,7 +78,7 @@ func startPeer(ctx context.Context, o Options, qos int, broker, dir string, log 
 		"KUIPER__SOURCE__HTTPSERVERPORT=" + ports[2],
 		"MQTT_SOURCE__DEFAULT__SERVER=tcp://" + broker, "MQTT_SOURCE__DEFAULT__QOS=" + strconv.Itoa(qos),
 	}, o.Env...)
-	p, err := stack.StartBinary(log, "kuiperd", filepath.Join(o.EKuiper, "bin"), env)
+	p, err := stack.StartProgram("kuiperd", log, env, filepath.Join(o.EKuiper, "bin", "kuiperd"))
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func startService(ctx context.Context, o Options, c Case, broker, link, dir stri
 	if link != broker {
 		env = append(env, "OFFLOAD_EXPORT_BACKOFFMAX=500ms") // the bench measures the drain, not the wait before it
 	}
-	p, err := stack.StartBinary(log, "app-offload", o.Bin, env, "-cc", common, "-cd", o.Res)
+	p, err := stack.StartProgram("app-offload", log, env, filepath.Join(o.Bin, "app-offload"), "-cc", common, "-cd", o.Res)
 	if err != nil {
 		return nil, err
 	}

@@ -239,7 +239,7 @@ func TestASpoolThatNeverEmptiesIsNamed(t *testing.T) {
 func TestWhatGrewIsNamedAfterAWhile(t *testing.T) {
 	a := answersOf{"/status": stack.Status{Process: status.Process{RSS: 1 << 20, Goroutines: 3}}, "/metrics": metrics}
 	s := asked(t, a)
-	p, err := stack.StartProgram(io.Discard, "edge", "sleep", "100")
+	p, err := stack.StartProgram("edge", io.Discard, nil, "sleep", "100")
 	require.NoError(t, err)
 	s.edge.Load().Edge = p
 	require.NoError(t, s.compare(t.Context()))
@@ -364,7 +364,7 @@ func TestTheClockIsSteppedByAFile(t *testing.T) {
 func TestUsageIsObserved(t *testing.T) {
 	st, looks := stack.Status{}, 0
 	s := &stage{system: asked(t, nil), scenario: scenario{rate: 100}}
-	p, err := stack.StartProgram(io.Discard, "edge", "sleep", "100")
+	p, err := stack.StartProgram("edge", io.Discard, nil, "sleep", "100")
 	require.NoError(t, err)
 	defer p.Kill()
 	s.edge.Load().Edge = p

@@ -77,7 +77,7 @@ func (s *system) launch(log, store string, args ...string) (*consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := stack.StartBinary(s.files[log], "offload-cloud", s.cfg.Bin, nil,
+	p, err := stack.StartProgram("offload-cloud", s.files[log], nil, filepath.Join(s.cfg.Bin, "offload-cloud"),
 		append([]string{"-from", "mqtt://" + s.broker.addr, "-store", store, "-user", consumerUser, "-listen", web}, args...)...)
 	return &consumer{p, "http://" + web}, err
 }

@@ -88,7 +88,7 @@ func (m *mosquitto) conf() string { return filepath.Join(m.dir, "mosquitto.conf"
 // start returns when the broker accepts connections.
 func (m *mosquitto) start(ctx context.Context) error {
 	var err error
-	if m.process, err = stack.StartProgram(m.log, m.name, m.program, "-c", m.conf()); err != nil {
+	if m.process, err = stack.StartProgram(m.name, m.log, nil, m.program, "-c", m.conf()); err != nil {
 		return err
 	}
 	return until(ctx, patience, m.name+" takes connections", func() (bool, error) {

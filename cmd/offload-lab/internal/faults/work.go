@@ -90,7 +90,7 @@ func (s *system) startWorker(context.Context) (err error) {
 	if s.work == nil || s.postgres == nil {
 		return nil
 	}
-	s.work.worker, err = stack.StartBinary(s.files["worker"], "offload-cloud", s.cfg.Bin, nil, append([]string{"work", "-store", s.store}, s.work.args()...)...)
+	s.work.worker, err = stack.StartProgram("offload-cloud", s.files["worker"], nil, filepath.Join(s.cfg.Bin, "offload-cloud"), append([]string{"work", "-store", s.store}, s.work.args()...)...)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -88,6 +89,19 @@ func (all *Results) Write(w io.Writer, title string, sources []string) error {
 	if err := page.Execute(w, c); err != nil {
 		return fmt.Errorf("drawing the page: %w", err)
 	}
+	return nil
+}
+
+// tidy sorts everything for display.
+func (all *Results) tidy() error {
+	if len(all.Scores)+len(all.lives)+len(all.curve)+len(all.replays) == 0 {
+		return errEmpty
+	}
+	slices.SortStableFunc(all.Scores, func(a, b Score) int { return cmp.Compare(a.Regret, b.Regret) })
+	for _, l := range all.lives {
+		slices.Sort(l.took)
+	}
+	slices.SortStableFunc(all.lives, func(a, b *life) int { return rank(a.policy) - rank(b.policy) })
 	return nil
 }
 

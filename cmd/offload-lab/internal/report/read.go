@@ -6,13 +6,11 @@ package report
 
 import (
 	"bufio"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"slices"
 )
 
 // Score is a line of compare: the result of one policy.
@@ -192,17 +190,4 @@ func cell(seconds float64) int {
 		return 0
 	}
 	return min(int(at), cells-1)
-}
-
-// tidy sorts everything for display.
-func (all *Results) tidy() error {
-	if len(all.Scores)+len(all.lives)+len(all.curve)+len(all.replays) == 0 {
-		return errEmpty
-	}
-	slices.SortStableFunc(all.Scores, func(a, b Score) int { return cmp.Compare(a.Regret, b.Regret) })
-	for _, l := range all.lives {
-		slices.Sort(l.took)
-	}
-	slices.SortStableFunc(all.lives, func(a, b *life) int { return rank(a.policy) - rank(b.policy) })
-	return nil
 }

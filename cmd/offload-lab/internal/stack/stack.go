@@ -87,12 +87,7 @@ func SpoolIn(dir string) string { return filepath.Join(dir, "spool") }
 
 func (s *Stack) startCloud() (*Process, error) {
 	args := append([]string{"-from", "mqtt://" + s.cfg.Cloud, "-store", "sqlite:" + s.Database()}, s.cfg.Work...)
-	return StartBinary(s.cfg.Log, "offload-cloud", s.cfg.Bin, nil, args...)
-}
-
-// StartBinary starts one of our binaries.
-func StartBinary(log io.Writer, name, bin string, env []string, args ...string) (*Process, error) {
-	return startProcess(name, log, env, filepath.Join(bin, name), args...)
+	return StartProgram("offload-cloud", s.cfg.Log, nil, filepath.Join(s.cfg.Bin, "offload-cloud"), args...)
 }
 
 func (s *Stack) startEdge() (*Process, error) {
@@ -114,7 +109,7 @@ func (s *Stack) startEdge() (*Process, error) {
 		"OFFLOAD_NODE=lab", "OFFLOAD_SPOOL_DIRECTORY=" + s.Spool(), "OFFLOAD_EXPORT_BROKER=tcp://" + s.cfg.Cloud,
 	}, s.cfg.Env...)
 	line := slices.Concat(s.cfg.Wrap, []string{filepath.Join(s.cfg.Bin, "app-offload"), "-cc", common, "-cd", s.cfg.Res}, s.cfg.Args)
-	return startProcess("app-offload", s.cfg.Log, env, line[0], line[1:]...)
+	return StartProgram("app-offload", s.cfg.Log, env, line[0], line[1:]...)
 }
 
 func (s *Stack) writeCommon() (string, error) {
@@ -225,11 +220,6 @@ func (p *Process) end(signal syscall.Signal) bool {
 // Signal sends the process a signal, such as SIGHUP to reload its configuration.
 func (p *Process) Signal(signal syscall.Signal) error { return p.cmd.Process.Signal(signal) }
 
-// StartProgram starts a foreign program, such as a broker.
-func StartProgram(log io.Writer, name, program string, args ...string) (*Process, error) {
-	return startProcess(name, log, nil, program, args...)
-}
-
 // Broker is an MQTT broker inside this process. It persists nothing: fine for a lab, wrong for a plant.
 type Broker struct {
 	server *mqtt.Server
@@ -302,9 +292,9 @@ type Process struct {
 	tail tail
 }
 
-// startProcess runs a program in its own process group, so that a Ctrl-C on the terminal reaches only this process, which then stops the parts in
+// StartProgram starts a program in its own process group, so that a Ctrl-C on the terminal reaches only this process, which then stops the parts in
 // order. If this process dies, the kernel kills the child.
-func startProcess(name string, log io.Writer, env []string, program string, args ...string) (*Process, error) {
+func StartProgram(name string, log io.Writer, env []string, program string, args ...string) (*Process, error) {
 	p := &Process{name: name, done: make(chan struct{})}
 	p.cmd = exec.Command(program, args...) // #nosec G204 -- the lab starts the configured binaries
 	p.cmd.Env = append(os.Environ(), env...)
