@@ -1,11 +1,13 @@
 package functions
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -243,26 +245,32 @@ func TestTheLowestMakesRoomForAll(t *testing.T) {
 	}
 }
 
-// A task too large for any spool costs only itself, not the tasks that came with it.
+// A task too large for any spool costs only itself, not the tasks that came with it, nor other parts of its event.
 func TestTheTooLargeHarmsOnlyItself(t *testing.T) {
 	cfg := testConfig(t, nil, "cloud")
 	cfg.Spool.QuotaMiB = 16
 	class := cfg.Writable.Classes["default"]
-	class.Operators = "none"
+	class.Operators, class.ChunkSize = "none", 2000
 	cfg.Writable.Classes["default"] = class
 	s := open(t, cfg, &bin{})
-	large := event("d", 1)
-	large.Raw = append(large.Raw, make([]byte, 8<<20)...)
+	large, cut := event("d", 1), event("d", 3)
+	value := "[1.5" + strings.Repeat(",1.5", 3*2000-1) + "]"
+	cut.Raw = bytes.Replace(cut.Raw, []byte(`"value":"1.5"`), []byte(`"value":"`+value+`"`), 1)
+	at, r := bytes.Index(cut.Raw, []byte(value)), &cut.Readings[0]
+	r.Type, r.Value, r.Start, r.End = task.Float64Array, cut.Raw[at:at+len(value)], at, at+len(value)
+	for _, ev := range []*task.Event{large, cut} { // the frame of a cut event has what no reading has
+		ev.Raw = append(ev.Raw, make([]byte, 8<<20)...)
+	}
 	var concluded sync.WaitGroup
-	concluded.Add(3)
-	s.Submit([]*task.Event{event("d", 0), large, event("d", 2)}, func(_ int, err error) {
+	concluded.Add(4)
+	s.Submit([]*task.Event{event("d", 0), large, event("d", 2), cut}, func(_ int, err error) {
 		defer concluded.Done()
 		if err != nil {
 			t.Errorf("refused: %v", err)
 		}
 	})
 	concluded.Wait()
-	require.Equal(t, status.Counts{Accepted: 3, Spooled: 2, Dropped: map[string]int64{ReasonTooLarge: 1}}, s.Counts())
+	require.Equal(t, status.Counts{Accepted: 7, Spooled: 5, Dropped: map[string]int64{ReasonTooLarge: 2}}, s.Counts())
 }
 
 // A change of the configuration is applied as a whole or not at all.
