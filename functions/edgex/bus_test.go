@@ -3,6 +3,7 @@ package edgex
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -63,8 +64,12 @@ func TestACloseDoesNotWaitForAConnection(t *testing.T) {
 		require.Fail(t, "the connection was given up before the close", "%v", err)
 	default:
 	}
-	_ = conn.Close()
-	require.Error(t, <-published)
+	_, err = conn.Write([]byte{0x20, 2, 0, 0}) // a CONNACK
+	require.NoError(t, err)
+	require.ErrorIs(t, <-published, ErrNoBus)
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
+	_, err = io.Copy(io.Discard, conn)
+	require.NoError(t, err, "the late connection ends")
 }
 
 // Close waits for a disconnection that ends in time, and returns its error.

@@ -49,6 +49,7 @@ type client struct {
 	sent       []types.MessageEnvelope
 	topics     []string
 	subscribed chan chan<- error
+	ended      []string
 }
 
 func (c *client) Publish(m types.MessageEnvelope, topic string) error {
@@ -63,8 +64,27 @@ func (c *client) Subscribe(_ []types.TopicChannel, errs chan error) error {
 	return c.err
 }
 
-func (c *client) Disconnect() error           { return c.err }
-func (c *client) Unsubscribe(...string) error { return c.err }
+func (c *client) Disconnect() error {
+	c.ended = append(c.ended, "client")
+	return c.err
+}
+
+func (c *client) Unsubscribe(topics ...string) error {
+	c.ended = append(c.ended, topics...)
+	return c.err
+}
+
+// A client whose subscription failed ends before its readers, and the next use makes another one.
+func TestAFailedSubscriptionEndsItsClientAndReaders(t *testing.T) {
+	c := &client{}
+	b := NewBus(BusConfig{}, "t", nil)
+	b.client = c
+	for range 2 {
+		b.abandon([]string{"x", "y"})
+		require.Equal(t, []string{"client", "x", "y"}, c.ended)
+		require.Nil(t, b.client)
+	}
+}
 
 // Each problem of the bus is logged once, and again when it returns after a time without one.
 func TestProblemsOfTheBusAreLoggedOnce(t *testing.T) {
