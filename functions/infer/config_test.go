@@ -64,6 +64,10 @@ func TestARuleThatCannotBeReadIsRefused(t *testing.T) {
 	before := *b.works.Load()
 	_, err := b.Prepare(local.DefaultConfig(), classes{&bad, b.class})
 	require.ErrorContains(t, err, `class "worse"`)
+	operators := local.DefaultConfig()
+	operators.Operators = "nonsense"
+	_, err = b.Prepare(operators, classes{b.class})
+	require.ErrorContains(t, err, "nonsense")
 	require.Equal(t, before, *b.works.Load())
 	cfg := DefaultConfig()
 	cfg.Directory = t.TempDir()

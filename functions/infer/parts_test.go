@@ -364,28 +364,40 @@ func TestAClassWithoutAModel(t *testing.T) {
 
 // A new version computes the tasks that the version in force has answered, while the pool has no backlog, until its trial is over.
 func TestANewVersionIsTried(t *testing.T) {
-	for _, waits := range []bool{false, true} {
-		b := openRoom(t, func(c *Config, _ *task.ClassConfig) {
-			c.Canary = CanaryConfig{Tasks: fewestPairs, Disagreement: 0.2, Slower: 1000}
-		})
-		modeltest.Put(t, b.cfg.Directory, "bearing", "2", modeltest.Two(t, 0))
-		require.NoError(t, b.Store().Scan(t.Context()))
-		w := b.work(b.class)
-		if waits {
-			for range 3 {
-				require.NoError(t, b.pool.Take(t.Context(), 1, false)) // places whose tasks the operators still process
+	for name, c := range map[string]struct {
+		file     []byte
+		waiting  int // places whose tasks the operators still process
+		version  models.Version
+		canaries []string // states
+	}{
+		"as good":                  {modeltest.Two(t, 0), 0, "2", []string{TrialPromoted}},
+		"cannot read the events":   {modeltest.Slow(t, 8, 1), 0, "1", []string{TrialRolledBack}},
+		"one task may wait":        {modeltest.Two(t, 0), 1, "2", []string{TrialPromoted}},
+		"the pool has no time now": {modeltest.Two(t, 0), 2, "1", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := openRoom(t, func(c *Config, _ *task.ClassConfig) {
+				c.Canary = CanaryConfig{Tasks: fewestPairs, Disagreement: 0.2, Slower: 1000}
+			})
+			modeltest.Put(t, b.cfg.Directory, "bearing", "2", c.file)
+			require.NoError(t, b.Store().Scan(t.Context()))
+			w := b.work(b.class)
+			for range c.waiting {
+				require.NoError(t, b.pool.Take(t.Context(), 1, false))
 			}
-		}
-		for range fewestPairs {
-			one := b.task("pump", sure)
-			a, err := b.compute(w, &local.Item{Task: one})
-			require.NoError(t, err)
-			b.try(w, one, a)
-		}
-		v, _, _ := b.Store().Measured("bearing")
-		require.Equal(t, map[bool]models.Version{false: "2", true: "1"}[waits], v)
-		if waits {
-			require.Empty(t, b.Stats().Canaries, "nothing was tried")
-		}
+			for range fewestPairs {
+				one := b.task("pump", sure)
+				a, err := b.compute(w, &local.Item{Task: one})
+				require.NoError(t, err)
+				b.try(w, one, a)
+			}
+			v, _, _ := b.Store().Measured("bearing")
+			require.Equal(t, c.version, v)
+			var states []string
+			for _, s := range b.Stats().Canaries {
+				states = append(states, s.State)
+			}
+			require.Equal(t, c.canaries, states)
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -342,6 +343,45 @@ func TestAFullPool(t *testing.T) {
 		return b.Offer(local.Item{Task: b.task("pump", sure)}, func(_ int, err error) { end <- err })
 	}, time.Minute, time.Millisecond)
 	require.NoError(t, <-end)
+}
+
+// A task that the operators do not take releases its place in the pool, which is for the model's run time.
+func TestAPlaceIsReleasedIfTheOperatorsAreFull(t *testing.T) {
+	b := openRoom(t, func(_ *Config, class *task.ClassConfig) { class.Operators = "deadtime time=1ms" })
+	b.work(b.class).speed.add(1000)
+	one := local.Item{Task: b.task("pump", sure)}
+	run, _ := b.work(b.class).speed.seconds()
+	require.Equal(t, run, b.visit(one.Task, 0).expect)
+	b.bus.mu.Lock() // the operators wait for it
+	for b.Processor.Offer(one, func(int, error) {}) {
+	}
+	taken := b.Offer(one, func(int, error) { t.Error("it was not taken") })
+	tasks, _ := b.Models()
+	b.bus.mu.Unlock()
+	require.False(t, taken)
+	require.Zero(t, tasks)
+}
+
+// The models of the classes are in memory before the first task.
+func TestTheModelsOfClassesAreLoadedAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 { // the first start loads every model to choose its version
+		b := openRoom(t, func(c *Config, _ *task.ClassConfig) {
+			c.Directory = dir
+			modeltest.Put(t, dir, "bearing", "1", modeltest.Two(t, 0))
+		})
+		require.True(t, b.Stats().Models[0].Loaded)
+		require.NoError(t, b.Close(context.Background()))
+	}
+}
+
+// A score beyond all numbers, which JSON cannot hold, is not shown.
+func TestADriftBeyondAllNumbers(t *testing.T) {
+	for score, want := range map[float64]float64{2.5: 2.5, math.Inf(1): 0, math.Inf(-1): 0, math.NaN(): 0} {
+		have, is := (&drift{score: score, is: true}).status()
+		require.Equal(t, want, have)
+		require.True(t, is)
+	}
 }
 
 // After the shutdown, a task ends with the pool's error, and a task that must stay with the processor's: its sender keeps it.

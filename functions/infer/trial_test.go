@@ -2,6 +2,7 @@ package infer
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -161,5 +162,19 @@ func TestTheDoubtOfATrial(t *testing.T) {
 	} {
 		s := CanaryStats{Tasks: row.tasks, Different: row.different}
 		require.Equal(t, row.want, s.judge(CanaryConfig{Tasks: 100, Disagreement: row.limit, Slower: 2}), row)
+	}
+	const slow = 2 + noise
+	for _, row := range []struct {
+		tasks int
+		run   float64
+		want  string
+	}{
+		{100, slow, TrialPromoted},
+		{100, math.Nextafter(slow, 3), TrialRolledBack},
+		{99, 2 * slow, TrialRuns},
+		{99, math.Nextafter(2*slow, 5), TrialRolledBack},
+	} {
+		s := CanaryStats{Tasks: row.tasks, Usual: 1, Run: row.run}
+		require.Equal(t, row.want, s.judge(CanaryConfig{Tasks: 100, Disagreement: 0.2, Slower: 2}), row)
 	}
 }
