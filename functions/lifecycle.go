@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // lifecycle holds the stops of everything that was started. Each stop is registered right after the start, and they run in reverse order, so that
@@ -35,17 +36,30 @@ func (l *lifecycle) onLast(name string, run func(context.Context) error) {
 	l.stops = append([]stop{{name, run}}, l.stops...)
 }
 
+// afterGrace is the time for each further stop once the grace period is over: enough to close files, and to write what is buffered.
+const afterGrace = 100 * time.Millisecond
+
 // stop runs every stop once, the last registered first, even if one of them fails. A second call does nothing.
 func (l *lifecycle) stop(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var errs []error
 	for _, s := range slices.Backward(l.stops) {
-		if err := s.run(ctx); err != nil {
+		if err := within(ctx, s.run); err != nil {
 			errs = append(errs, fmt.Errorf("stopping %s: %w", s.name, err))
 		}
 		l.stopped = append(l.stopped, s.name)
 	}
 	l.stops = nil
 	return errors.Join(errs...)
+}
+
+// within runs a stop within the rest of the grace period, or within afterGrace once that is over.
+func within(ctx context.Context, run func(context.Context) error) error {
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), afterGrace)
+		defer cancel()
+	}
+	return run(ctx)
 }

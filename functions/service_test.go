@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -91,6 +92,21 @@ func TestStopOrder(t *testing.T) {
 		"intake", "gate", "orderer", "models", "waiting room", "work in flight", "local processing", "exporter", "answers", "decision log", "learned state", "ledger", "spool", "quarantine", "samplers",
 	}, s.life.stopped)
 	require.NoError(t, s.Stop(), "a second stop does nothing")
+}
+
+// A part that uses up the grace period leaves the later ones the time to close what they have open.
+func TestLaterStopsHaveTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l lifecycle
+		began := time.Now()
+		l.onStop("stuck", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		l.onStop("log", func(ctx context.Context) error { return ctx.Err() })
+		l.onStop("exporter", func(ctx context.Context) error { <-ctx.Done(); return nil })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.EqualError(t, l.stop(ctx), "stopping stuck: context deadline exceeded")
+		require.Equal(t, time.Second+afterGrace, time.Since(began))
+	})
 }
 
 // A stop does not spend its time on tasks that must stay local while the bus is away: the intake, which stops first, would wait for them.

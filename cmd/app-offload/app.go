@@ -41,12 +41,13 @@ type app struct {
 	sdk     interfaces.ApplicationService
 	custom  *customConfig
 	service *functions.Service
+	opened  chan struct{} // closed once service is set
 	watcher *watcher
 	bus     edgex.BusConfig
 }
 
 func newApp(sdk interfaces.ApplicationService) (*app, error) {
-	a := &app{sdk: sdk, custom: newCustomConfig()}
+	a := &app{sdk: sdk, custom: newCustomConfig(), opened: make(chan struct{})}
 	if err := a.load(); err != nil {
 		return nil, err
 	}
@@ -63,7 +64,8 @@ func newApp(sdk interfaces.ApplicationService) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, join := range []func() error{a.addTrigger, a.addPipeline, a.watchConfig, a.watchSecrets, a.show} {
+	close(a.opened)
+	for _, join := range []func() error{a.addTrigger, a.addPipeline, a.watchSecrets, a.show} {
 		if err := join(); err != nil {
 			return nil, errors.Join(err, a.service.Stop())
 		}
@@ -92,6 +94,9 @@ func (a *app) load() error {
 	}
 	if err := a.sdk.LoadCustomConfig(a.custom, config.Section); err != nil {
 		return fmt.Errorf("loading the section %s of the configuration: %w", config.Section, err)
+	}
+	if err := a.watchConfig(); err != nil { // before the section is read again, as the SDK discards the first update
+		return err
 	}
 	if usesProvider(os.Args[1:], os.LookupEnv) && !overwrites(os.Args[1:]) {
 		if err := a.checkStored(); err != nil {

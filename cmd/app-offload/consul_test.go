@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -13,8 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edgexfoundry/app-functions-sdk-go/v3/pkg/interfaces"
 	"github.com/edgexfoundry/go-mod-configuration/v3/configuration"
 	"github.com/edgexfoundry/go-mod-configuration/v3/pkg/types"
+	"github.com/edgexfoundry/go-mod-core-contracts/v3/clients/logger"
 	"github.com/stretchr/testify/require"
 
 	"app-offload/functions/config"
@@ -102,4 +105,41 @@ func TestUnreadableValueInConsulIsTold(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "edge", w.Policy.Default)
 	require.Equal(t, 512, w.Batch.MaxKiB)
+}
+
+// startingSDK records the calls of a start.
+type startingSDK struct {
+	interfaces.ApplicationService
+	ctx   context.Context
+	calls []string
+}
+
+func (s *startingSDK) AppContext() context.Context         { return s.ctx }
+func (s *startingSDK) LoggingClient() logger.LoggingClient { return logger.NewMockClient() }
+
+func (s *startingSDK) LoadCustomConfig(interfaces.UpdatableConfig, string) error {
+	s.calls = append(s.calls, "load")
+	return nil
+}
+
+func (s *startingSDK) ListenForCustomConfigChanges(any, string, func(any)) error {
+	s.calls = append(s.calls, "watch")
+	return nil
+}
+
+// A change in Consul during the start is not lost: the configuration is read after the watch has begun, of which the SDK discards the first update.
+// A start that a signal interrupts does not watch Consul, since the SDK would panic and leave the service in the registry, and applies no change.
+func TestChangesDuringTheStart(t *testing.T) {
+	t.Setenv("EDGEX_CONFIG_PROVIDER", "consul.http://localhost:8500")
+	ctx, cancel := context.WithCancel(t.Context())
+	sdk := &startingSDK{ctx: ctx}
+	a := &app{sdk: sdk, custom: newCustomConfig(), opened: make(chan struct{})}
+	require.NoError(t, a.load())
+	require.Equal(t, []string{"load", "watch", "load", "load"}, sdk.calls)
+
+	cancel()
+	a.changed(&map[string]any{"Policy": map[string]any{"Default": "edge"}}) // there is no service
+	sdk.calls = nil
+	require.NoError(t, a.load())
+	require.NotContains(t, sdk.calls, "watch")
 }

@@ -45,14 +45,23 @@ func (a *app) checkStored() error {
 	return a.sdk.LoadCustomConfig(a.custom, config.Section) // or the SDK would show the texts
 }
 
-// watchConfig subscribes to changes in Consul below Offload/Writable.
+// watchConfig subscribes to changes in Consul below Offload/Writable, unless a signal has ended the SDK already: its watcher would then close the
+// channel to which Consul's client is about to send, and that panics.
 func (a *app) watchConfig() error {
+	if a.sdk.AppContext().Err() != nil {
+		return nil
+	}
 	watched := map[string]any{} // as strings: after a value that it cannot parse, the SDK would withhold every later change and only log it
 	return a.sdk.ListenForCustomConfigChanges(&watched, config.Section+"/Writable", a.changed)
 }
 
-// changed applies a change as a whole, or keeps the previous configuration and logs why.
+// changed applies a change as a whole, or keeps the previous configuration and logs why. During the start it waits for the service.
 func (a *app) changed(raw any) {
+	select {
+	case <-a.opened:
+	case <-a.sdk.AppContext().Done():
+		return
+	}
 	log := a.sdk.LoggingClient()
 	tree, ok := raw.(*map[string]any)
 	if !ok {

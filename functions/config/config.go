@@ -123,10 +123,28 @@ func (c Config) Validate() error {
 		p.Addf("Node", c.Node, "must be one level of an MQTT topic: 1 to 255 bytes that can be printed, without / + # $ and blanks, such as \"plant-7\"")
 	}
 	c.checkHosts(p)
+	c.checkKeys(p)
 	return errors.Join(append([]error{p.Err()}, under(Section,
 		c.Host.Validate(), c.Intake.Validate(), c.Local.Validate(), c.Models.Validate(), c.Spool.Validate(), c.Seal.Validate(), c.Export.Validate(),
 		c.Writable.Validate(),
 	)...)...)
+}
+
+// checkKeys rejects settings that use a key where there is none: no batch could be sealed, or no record stored.
+func (c Config) checkKeys(p *check.Problems) {
+	const needs = "needs a key, but Offload.KeySecret is empty"
+	if c.KeySecret != "" {
+		return
+	}
+	if c.Spool.Encrypt {
+		p.Addf("Spool.Encrypt", true, needs)
+	}
+	switch {
+	case c.Seal.Cipher == seal.CipherGCM || c.Seal.Cipher == seal.CipherEAX:
+		p.Addf("Seal.Cipher", c.Seal.Cipher, needs)
+	case c.Seal.Cipher == seal.CipherAuto && c.Seal.KeyID != "" && seal.IsText(c.Seal.KeyID):
+		p.Addf("Seal.KeyID", c.Seal.KeyID, needs)
+	}
 }
 
 func (c Config) checkHosts(p *check.Problems) {

@@ -22,7 +22,7 @@ func FuzzWhatValidatesCanBeSealed(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, node, class, keyID string) {
 		c := Default()
-		c.Node, c.Seal.KeyID = node, keyID
+		c.Node, c.KeySecret, c.Seal.KeyID = node, "offload-keys", keyID
 		c.Writable.Classes[class] = task.DefaultClassConfig()
 		if c.Validate() != nil {
 			return

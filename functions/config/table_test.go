@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/seal"
 	"app-offload/functions/task"
 )
 
@@ -137,5 +138,23 @@ func TestARefusedSizeHasNoRemarks(t *testing.T) {
 		change(&c)
 		require.Error(t, c.Validate(), name)
 		require.Empty(t, c.Remarks(), name)
+	}
+}
+
+// Settings that use a key are rejected without a secret of keys: with them nothing could ever be sealed or stored.
+func TestWhatNeedsKeys(t *testing.T) {
+	for key, change := range map[string]func(*Config){
+		"Spool.Encrypt": func(c *Config) { c.Spool.Encrypt = true },
+		"Seal.Cipher":   func(c *Config) { c.Seal.Cipher, c.Seal.KeyID = seal.CipherGCM, "k1" },
+		"Seal.KeyID":    func(c *Config) { c.Seal.KeyID = "k1" },
+	} {
+		c := Default()
+		change(&c)
+		err := c.Validate()
+		require.ErrorContains(t, err, Section+"."+key+" = ")
+		require.ErrorContains(t, err, "Offload.KeySecret")
+		require.NotContains(t, err.Error(), "\n", "one mistake is one problem")
+		c.KeySecret = "offload-keys"
+		require.NoError(t, c.Validate(), key)
 	}
 }

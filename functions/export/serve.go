@@ -160,10 +160,11 @@ func (r *round) loop(ctx context.Context) *mqtt.Session {
 	}
 }
 
-// finished reports, while closing, whether everything that can be confirmed is.
+// finished reports, while closing, whether everything that can be confirmed is. While publishing pauses for lack of a key, batches that have not left
+// cannot be.
 func (x *Exporter) finished() bool {
 	now := time.Now()
-	return x.window.settled(now) && (x.drained || x.window.silent() || len(x.window.entries) > 0)
+	return x.window.settled(now, now.Before(x.hold)) && (x.drained || x.window.silent() || len(x.window.entries) > 0)
 }
 
 // pump requests batches while there is room, and passes jobs to the writer.

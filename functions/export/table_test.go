@@ -151,6 +151,9 @@ func TestWhatCannotBeSealed(t *testing.T) {
 				require.Equal(t, time.Now().Add(sealRetry), x.hold)
 				require.Equal(t, 0, x.holds.find(holdSeal, ""))
 				require.Positive(t, log.with("no key"))
+				require.True(t, x.finished(), "a stop does not wait for a key")
+				time.Sleep(sealRetry)
+				require.False(t, x.finished(), "the key may be there now")
 				r.sealed(j)
 				require.Empty(t, x.holds.list)
 				return

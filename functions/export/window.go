@@ -337,13 +337,13 @@ func (w *window) release() []uint64 {
 
 // settled reports whether waiting longer cannot confirm anything more: everything is confirmed, or only receipts are missing and the consumer is
 // silent.
-func (w *window) settled(now time.Time) bool {
+func (w *window) settled(now time.Time, paused bool) bool {
 	w.look()
 	for _, e := range w.entries {
 		if e.phase == acked && (w.silent() || w.quiet(e.class, now)) {
 			continue
 		}
-		if e.phase == waiting && (e.suspect || !w.may(e, now)) {
+		if e.phase == waiting && (paused || e.suspect || !w.may(e, now)) {
 			continue // it waits for another batch, which will not be confirmed
 		}
 		return false

@@ -117,15 +117,15 @@ func TestPubackConfirmsOnlyWhereConfigured(t *testing.T) {
 		attempts, _ := flow(w)
 		require.Equal(t, []uint64{1, 2, 3}, ack(w, attempts...))
 		require.Empty(t, ack(w, attempts...), "a second acknowledgement confirms nothing")
-		require.True(t, w.settled(time.Now()))
+		require.True(t, w.settled(time.Now(), false))
 	})
 	inBubble(t, nil, func(t *testing.T, w *window) {
 		w.add(load(1, 3))
 		attempts, _ := flow(w)
 		require.Empty(t, ack(w, attempts...))
-		require.False(t, w.settled(time.Now()))
+		require.False(t, w.settled(time.Now(), false))
 		require.Len(t, w.receipt(safe(1, 3), time.Now()), 3)
-		require.True(t, w.settled(time.Now()))
+		require.True(t, w.settled(time.Now(), false))
 	})
 }
 
@@ -208,7 +208,7 @@ func TestANewConnectionDoesNotOvertakeThePreviousOne(t *testing.T) {
 					return
 				}
 				require.Equal(t, []string{"31+1"}, what, "other classes go on")
-				require.False(t, w.settled(time.Now()))
+				require.False(t, w.settled(time.Now(), false))
 				tc.then(w)
 				_, what = flow(w)
 				require.Equal(t, tc.want, what)
@@ -328,7 +328,7 @@ func TestASilentConsumerCostsOneBatchNowAndThen(t *testing.T) {
 		}
 		require.Equal(t, 1, warnings)
 		require.Less(t, published, 4+24*6+30, "one batch in ten minutes, not the window over and over")
-		require.True(t, w.settled(time.Now()), "waiting at a stop is of no use")
+		require.True(t, w.settled(time.Now(), false), "waiting at a stop is of no use")
 		require.Empty(t, w.asides, "silence is no reason to give anything up")
 
 		// The consumer is back: its receipts confirm batches, and the others are published again once, in order.
@@ -340,7 +340,7 @@ func TestASilentConsumerCostsOneBatchNowAndThen(t *testing.T) {
 		ack(w, attempts...)
 		_, what = flow(w)
 		require.Empty(t, what)
-		require.False(t, w.settled(time.Now()))
+		require.False(t, w.settled(time.Now(), false))
 		time.Sleep(40 * time.Second)
 		require.True(t, w.tick(time.Now()).silent, "a new silence is told again")
 		_, what = flow(w)
