@@ -51,8 +51,7 @@ func faultsVerb(ctx context.Context, args []string) error {
 
 func runFaults(ctx context.Context, cfg faults.Config, sc faults.ScenarioConfig, out io.Writer) error {
 	own := cfg.Dir == ""
-	var err error
-	if cfg.Dir, err = faults.Folder(cfg.Dir); err != nil {
+	if _, err := makeFolder(&cfg.Dir, ""); err != nil {
 		return err
 	}
 	fmt.Fprintf(cfg.Out, "seed  %d\nlogs  %s/*.log\n\n", cfg.Seed, cfg.Dir)

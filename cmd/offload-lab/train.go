@@ -49,6 +49,9 @@ func trainVerb(ctx context.Context, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
+	if *steps < 0 || o.episodes < 0 {
+		return fmt.Errorf("-steps %d -episodes %d: must not be below 0", *steps, o.episodes)
+	}
 	err := checkTail(&gateway.tail)
 	if err != nil {
 		return err
@@ -183,7 +186,7 @@ func (o *trainOptions) openCurve() (io.WriteCloser, error) {
 
 // verdict plays episodes unseen in training and prints their returns.
 func (o *trainOptions) verdict(result learned) error {
-	if o.episodes <= 0 {
+	if o.episodes == 0 {
 		return nil
 	}
 	returns, err := result.Returns(o.episodes, o.judgeSeed)

@@ -254,6 +254,8 @@ func TestEveryVerbChecksItsArguments(t *testing.T) {
 		{"run", []string{"20s"}, "unknown argument"},
 		{"generate", []string{"-duration", "-1s"}, "-duration"},
 		{"train", []string{"more"}, "unknown argument"},
+		{"train", []string{"-steps", "-5"}, "-steps -5"},
+		{"train", []string{"-episodes", "-1"}, "-episodes -1"},
 		{"simulate", []string{"-episodes", "0"}, "-episodes"},
 		{"simulate", []string{"-explore", "0.6"}, "-explore"},
 		{"simulate", []string{"-policy", "wisdom"}, "wisdom"},

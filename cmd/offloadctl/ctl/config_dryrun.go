@@ -98,7 +98,7 @@ type rules struct {
 
 func (d *dryRun) rules(e *effective) (*rules, error) {
 	w := e.cfg.Writable
-	r := &rules{limits: e.cfg.Intake.Limits(), refuse: e.cfg.Intake.Unsendable == intake.UnsendableRefuse, state: host.State{CPU: d.cpu, QueueCycles: d.queue}}
+	r := &rules{limits: e.cfg.Intake.Limits(), refuse: e.cfg.Intake.Unsendable == intake.UnsendableRefuse, state: host.State{CPU: d.cpu, QueueCycles: d.queue}, start: time.Now().UnixNano()}
 	r.kin = kin.New(e.cfg.Node, serviceKey, e.cfg.Intake.MaxHops, silent{})
 	r.state.Link = host.Link{Up: d.link == "up", Goodput: d.mbit * 1e6 / 8, RTT: d.rtt.Seconds(), BacklogShare: d.full / 100}
 	model, err := score.New(w.Score)
@@ -189,9 +189,6 @@ func (d *dryRun) line(r *rules, n int, raw []byte, total *summary, w io.Writer) 
 	}
 	if !r.kin.Admit(ev, r.Classes) {
 		return d.noTask(w, noTask{Line: n, Skipped: "a result of another app-offload, matched by no class"})
-	}
-	if r.start == 0 {
-		r.start = ev.Received
 	}
 	ev.Received = r.start + int64(l.AfterMS*float64(time.Millisecond))
 	entries, err := r.decide(ev)

@@ -32,7 +32,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -242,18 +241,6 @@ func (s *system) violations() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.wrongs...)
-}
-
-// Folder creates the folder of a run if dir is empty.
-func Folder(dir string) (string, error) {
-	if dir != "" {
-		return dir, os.MkdirAll(dir, 0o750)
-	}
-	dir, err := os.MkdirTemp("", "offload-faults-")
-	if err != nil {
-		return "", fmt.Errorf("creating a folder for the run: %w", err)
-	}
-	return dir, nil
 }
 
 // stretch is the number of events published undisturbed in a check.

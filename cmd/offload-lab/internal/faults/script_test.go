@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -208,16 +207,4 @@ func TestTroubleStandsUntilItIsHealed(t *testing.T) {
 	require.InDelta(t, 20, left, 12, "a third stays")
 	require.NoError(t, s.cut(t.Context()))
 	require.False(t, reaches(l.Addr))
-}
-
-func TestFoldersOfRuns(t *testing.T) {
-	own, err := Folder("")
-	require.NoError(t, err)
-	defer os.Remove(own)
-	require.DirExists(t, own)
-	named := filepath.Join(t.TempDir(), "a", "b")
-	dir, err := Folder(named)
-	require.NoError(t, err)
-	require.Equal(t, named, dir)
-	require.DirExists(t, dir)
 }

@@ -256,6 +256,14 @@ func TestResumeChangesNothing(t *testing.T) {
 	}
 }
 
+// A network of a file has as many parameters as its sizes need.
+func TestANetworkOfAFileIsChecked(t *testing.T) {
+	for _, sizes := range [][]int{{2}, {0, 2}, {2, 4097}, {2, 2}} {
+		require.ErrorContains(t, (&Net{Sizes: sizes, Params: make([]float64, 7)}).Valid(), fmt.Sprint(sizes))
+	}
+	require.NoError(t, (&Net{Sizes: []int{4096, 1}, Params: make([]float64, 4097)}).Valid())
+}
+
 // An update reports the means over its own minibatches.
 func TestTheLossesOfAnUpdate(t *testing.T) {
 	require.Equal(t, Losses{Policy: 1, Value: 2, Entropy: 3, KL: 4, Clipped: 5}, Losses{2, 4, 6, 8, 10, 2}.mean())

@@ -75,12 +75,12 @@ func TestEveryWorldGoesAsItAlwaysWent(t *testing.T) {
 		{"fleet", "", func(c *Config) { c.Unknown = Unknown{0.5, 0.5, 7} }},
 		{"fleet-1", "", func(c *Config) { c.Unknown = Unknown{0.5, 0.5, 1} }},
 	}...)
-	for _, s := range worlds {
+	for i, s := range worlds {
 		w := world(t, s.change, func(c *Config) { c.Tasks = 120 })
 		for _, name := range []string{"cost", "bandit", "defer"} {
 			p, err := policy.New(name, policy.DefaultConfig())
 			require.NoError(t, err)
-			sums(s.Name, w, w.Draw(4), p)
+			sums(s.Name, w, w.Draw(uint64(i)), p)
 		}
 	}
 
