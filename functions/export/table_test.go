@@ -214,6 +214,7 @@ func TestTheLoopSleepsUntilSomethingIsDue(t *testing.T) {
 		want   time.Duration
 	}{
 		"nothing":             {"0s", func(*round, time.Time) {}, time.Minute},
+		"nothing in flight":   {"0s", func(r *round, now time.Time) { r.began = now.Add(-time.Hour) }, time.Minute},
 		"a probe":             {"10s", func(r *round, now time.Time) { r.probed = now.Add(-4 * time.Second) }, 6 * time.Second},
 		"a probe, at once":    {"10s", func(r *round, now time.Time) { r.probed = now.Add(-time.Minute) }, 0},
 		"a hold":              {"0s", func(r *round, now time.Time) { r.x.hold = now.Add(2 * time.Second) }, 2 * time.Second},
@@ -233,7 +234,18 @@ func TestTheLoopSleepsUntilSomethingIsDue(t *testing.T) {
 		r := &round{x: x, s: &mqtt.Session{}, began: now, probed: now}
 		c.change(r, now)
 		require.Equal(t, c.want, r.pause(now), name)
+		require.Equal(t, name == "no patience left", r.stuck(now), name)
 	}
+	x, _ := idle(t, newShelf(t), func(cfg *Config, _ *Deps) { cfg.ProbeEvery = "0s" })
+	now := time.Now()
+	r := &round{x: x, s: &mqtt.Session{}, began: now}
+	x.link.Known(20e3, 0.04, now)
+	x.link.Start(x.link.Open(), 20_000, 10_000, now)
+	room := r.pause(now)
+	require.Equal(t, x.times.ahead.Until(x.link, now), room, "until a message has left enough room")
+	require.Less(t, room, time.Second)
+	r.asked = true
+	require.Equal(t, time.Minute, r.pause(now), "it is used by a batch that the scheduler has still to hand out")
 }
 
 // No further batch of a class is taken while one of its records is a suspect.
