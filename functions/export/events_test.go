@@ -2,8 +2,8 @@ package export
 
 import (
 	"errors"
-	"io"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 

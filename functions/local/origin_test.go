@@ -146,6 +146,7 @@ func TestRateOfCounters(t *testing.T) {
 		{"signed, to its least value", "rate counter=true", task.Int16, []string{"32767", "-32768"}, []string{"1"}, 0, 0},
 		{"signed, to 0", "rate counter=true", task.Int32, []string{"2147483640", "2"}, []string{"10"}, 0, 0},
 		{"a little back", "rate counter=true", task.Uint32, []string{"100", "99", "101"}, []string{"2"}, 1, 0},
+		{"a fraction more, and none", "rate counter=true", task.Float64, []string{"1", "1.25", "1.25"}, []string{"0.25", "0"}, 0, 0},
 		{"floats do not wrap", "rate counter=true", task.Float64, []string{"65535", "4", "6"}, []string{"2"}, 1, 0},
 		{"behind a filter", "deadband | rate counter=true", task.Uint16, []string{"65530", "65530", "4"}, []string{"5"}, 0, 0},
 		{"the last of an array", "rate counter=true", task.Uint16Array, []string{"[1, 65530]", "[2, 4]"}, []string{"10"}, 0, 0},
@@ -195,6 +196,21 @@ func TestAReadingWithoutATimeHasItsEvents(t *testing.T) {
 		require.NoError(t, w.process(one))
 		require.InDelta(t, c.want, bus.results[0].Event.Origin, 1e6)
 		require.Zero(t, w.p.counts.snapshot().Replaced)
+	}
+}
+
+// A time may be ahead of this node's clock by MaxAhead, and no further.
+func TestHowFarATimeMayBeAhead(t *testing.T) {
+	bus := &recorder{}
+	w := still(t, class("deadband"), bus)
+	w.p.clock = clock.New(clock.NewFake(time.Unix(0, epoch)))
+	for i, ahead := range []int64{w.rules.limits.ahead, w.rules.limits.ahead + 1} {
+		one := scalar("d", "x", 0, float64(i))
+		one.Received = w.p.now()
+		one.Readings[0].Origin = epoch + ahead
+		require.NoError(t, w.process(one))
+		require.EqualValues(t, i, w.p.counts.ahead.Load())
+		require.Equal(t, epoch+ahead*int64(1-i), bus.results[i].Event.Origin)
 	}
 }
 

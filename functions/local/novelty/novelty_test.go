@@ -144,4 +144,11 @@ func TestScoresAreAsRecorded(t *testing.T) {
 		}
 		require.Equal(t, row.want, fmt.Sprintf("%.4f %v %v", sum, newest, above))
 	}
+	// The mean of the marks follows the latest thousands of values, however many there were.
+	const many = 50_000
+	sum := 0.0
+	for i := range many {
+		sum += d.Feed(day(rng, d.Seen()) + 10*float64(i/(many/2))).Score
+	}
+	require.Equal(t, "2538.9644", fmt.Sprintf("%.4f", sum))
 }
