@@ -17,6 +17,9 @@ func TestIncompleteSecrets(t *testing.T) {
 	}
 	require.ErrorContains(t, login(AuthCACert, Credentials{CACert: []byte("x")}), "PEM")
 	require.ErrorContains(t, login(AuthClientCert, Credentials{ClientCert: []byte("x"), ClientKey: []byte("x")}), "clientkey")
+	for _, half := range []Credentials{{Username: "edge", ClientCert: []byte("x")}, {Username: "edge", ClientKey: []byte("x")}} { // beyond the mode's
+		require.ErrorContains(t, login(AuthUsernamePassword, half), "do not make a pair")
+	}
 	require.NoError(t, login(AuthUsernamePassword, Credentials{Username: "edge"}))
 	require.NoError(t, Auth{}.err(), "without an AuthMode no secret is read")
 }

@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type inbound struct {
 	max     int             // bytes of a PUBLISH without its fixed header
 	skipped func(Oversized) // must not block; may be nil
 	freed   bool            // whether messages will be freed
+	filters *atomic.Int64   // maximum number of codes of a SUBACK; paho panics at more
 	deliver deliverer
 
 	out      []byte // to be read before all else
@@ -67,7 +69,9 @@ const (
 // The parts of MQTT's fixed header in use.
 const (
 	typePublish  = 3
+	typeSuback   = 9
 	pingResponse = 0xD0
+	lastRefusal  = 5 // return code of a CONNACK
 	qosMask      = 3
 	maxHeader    = 5
 )
@@ -80,7 +84,7 @@ func newInbound(conn net.Conn, buffer, maxPacket int, skipped func(Oversized), r
 	}
 	return &inbound{
 		Conn: conn, r: bufio.NewReaderSize(conn, buffer), max: maxPacket, skipped: skipped, deliver: deliverer{receive: receive},
-		topics: map[string]string{},
+		topics: map[string]string{}, filters: new(atomic.Int64),
 	}
 }
 
@@ -172,6 +176,13 @@ func (c *inbound) packet() error {
 		return errors.New("reading an MQTT packet: PUBLISH before CONNACK")
 	case length > maxControl:
 		return fmt.Errorf("reading an MQTT packet of type %d: %d bytes, expected at most %d", first>>4, length, maxControl)
+	case first>>4 == typeSuback && length-2 > int(c.filters.Load()):
+		return fmt.Errorf("reading an MQTT packet: SUBACK with %d codes for %d filters", length-2, c.filters.Load())
+	}
+	if !c.answered && length == 2 {
+		if connack, _ := c.r.Peek(2); len(connack) == 2 && connack[1] > lastRefusal { // paho takes it for a success
+			return fmt.Errorf("the broker refuses the connection with the unknown return code %d", connack[1])
+		}
 	}
 	c.answered, c.out, c.left = true, head, length
 	return nil

@@ -42,7 +42,8 @@ var connack = []byte{packets.Connack << 4, 2, 0, 0}
 // readAll reads as paho does, and returns the packets, the messages, and the error at the end.
 func readAll(t testing.TB, r io.Reader, maxPacket int, skipped func(Oversized)) (others []packets.ControlPacket, messages []Message, err error) {
 	t.Helper()
-	c := newInbound(stream{Reader: io.MultiReader(bytes.NewReader(connack), r)}, 64, maxPacket, skipped, func(batch []Message) {
+	buffer := []int{64, 64 << 10}[rand.IntN(2)] // the larger one holds more messages than a batch
+	c := newInbound(stream{Reader: io.MultiReader(bytes.NewReader(connack), r)}, buffer, maxPacket, skipped, func(batch []Message) {
 		require.LessOrEqual(t, len(batch), maxBatch)
 		for _, m := range batch {
 			m.buffer = nil
@@ -116,6 +117,17 @@ func TestAReadEndsWithItsPacket(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, slices.Concat(connack, []byte{pingResponse, 0}), read)
 	require.Equal(t, 1, got)
+
+	c = newInbound(stream{Reader: bytes.NewReader(raw)}, 64, 0, nil, func([]Message) {})
+	read = nil
+	for one := make([]byte, 1); ; { // nor more than there is room for
+		n, err := c.Read(one)
+		if err != nil {
+			break
+		}
+		read = append(read, one[:n]...)
+	}
+	require.Equal(t, slices.Concat(connack, []byte{pingResponse, 0}), read)
 }
 
 // endless returns a header and then one byte value without end.
@@ -167,9 +179,12 @@ func TestWhatIsNoMQTTEndsTheConnection(t *testing.T) {
 	c := newInbound(stream{Reader: bytes.NewReader(publishOf("t", 0, 0, 1, 'x'))}, 64, 100, nil, nil)
 	_, err := c.Read(make([]byte, 1))
 	require.ErrorContains(t, err, "before CONNACK")
-	for _, in := range []string{"\x30\x03\x00", "\x32\x05\x00\x01a\x00"} { // the connection ends within them
+	for in, want := range map[string]error{ // the connection ends within them
+		"\x30\x03\x00": io.ErrUnexpectedEOF, "\x32\x05\x00\x01a\x00": io.ErrUnexpectedEOF, // the heads
+		"\x30\x05\x00\x01ax": io.EOF, "\x30\xff\x01\x00\x01ax": io.EOF, // the payloads
+	} {
 		_, got, err := readAll(t, strings.NewReader(in), 100, nil)
-		require.ErrorIs(t, err, io.ErrUnexpectedEOF, "% x", in)
+		require.ErrorIs(t, err, want, "% x", in)
 		require.Empty(t, got)
 	}
 	for _, in := range []string{"\x30\x00", "\x32\x01\x00", "\x32\x03\x00\x00\x00"} { // shorter than its topic's length and its id; nothing follows that

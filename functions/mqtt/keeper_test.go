@@ -252,6 +252,7 @@ func TestARefusalNamesWhatIsRefused(t *testing.T) {
 		packets.ErrRefusedBadUsernameOrPassword: `the broker refuses user "plant" with ClientID "gate-1": check its access rules, and the secret: bad user name or password`,
 		packets.ErrRefusedNotAuthorised:         `the broker refuses user "plant" with ClientID "gate-1": check its access rules, and the secret: not Authorized`,
 		packets.ErrRefusedServerUnavailable:     "server Unavailable",
+		0x86:                                    "network Error : the broker refuses the connection with the unknown return code 134",
 	} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
@@ -272,5 +273,40 @@ func TestARefusalNamesWhatIsRefused(t *testing.T) {
 			Login: func() (Login, error) { return Login{Username: "plant", Password: "canary"}, nil },
 		})
 		require.EqualError(t, err, want)
+	}
+}
+
+// A broker whose answer to a subscription has other codes than one for each filter is an error, and nothing more.
+func TestAnOddAnswerToASubscriptionIsAnError(t *testing.T) {
+	for want, codes := range map[string][]byte{
+		"connection lost": {0, 0, 0},
+		"the broker has answered only 1 of 2 filters": {0},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			for p, err := packets.ReadPacket(c); err == nil; p, err = packets.ReadPacket(c) {
+				answer := connack
+				if _, is := p.(*packets.SubscribePacket); is {
+					answer = append([]byte{packets.Suback << 4, byte(2 + len(codes)), 0, byte(p.Details().MessageID)}, codes...)
+				}
+				_, _ = c.Write(answer)
+			}
+		}()
+		at, err := ParseAddress("tcp://" + l.Addr().String())
+		require.NoError(t, err)
+		s, err := Dial(t.Context(), Options{
+			Brokers: []Address{at}, ClientID: "c", Stall: time.Minute, ConnectTimeout: time.Minute, KeepAlive: time.Minute, PingTimeout: time.Minute,
+		})
+		require.NoError(t, err)
+		defer s.End(ErrStopped, 0)
+		_, err = s.Subscribe(t.Context(), map[string]byte{"a": 1, "b": 1})
+		require.ErrorContains(t, err, want)
 	}
 }

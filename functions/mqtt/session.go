@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
@@ -66,7 +67,8 @@ type Session struct {
 	lost  chan struct{} // closed at the end of the connection
 	cause error         // valid once lost is closed
 
-	publishing sync.Mutex // one publisher at a time, so that a signal of the pipe belongs to its message
+	filters    atomic.Int64 // of the latest SUBSCRIBE
+	publishing sync.Mutex   // one publisher at a time, so that a signal of the pipe belongs to its message
 
 	mu    sync.Mutex
 	pipes []*pipe // all connections opened for this client, to be closed at the end; the last one is in use
@@ -156,7 +158,7 @@ func (s *Session) opened(c net.Conn, o Options) net.Conn {
 		o.Opened(s)
 	}
 	in := newInbound(p, buffer, o.MaxPacket, o.Skipped, func(batch []Message) { s.receive(&o, batch) })
-	in.freed = o.Frees
+	in.freed, in.filters = o.Frees, &s.filters
 	return in
 }
 
@@ -184,21 +186,22 @@ func (noStore) Reset()                            {}
 
 // Subscribe subscribes to topics, each with its QoS, and returns those that the broker refuses, sorted.
 func (s *Session) Subscribe(ctx context.Context, topics map[string]byte) (refused []string, err error) {
+	s.filters.Store(int64(len(topics)))
 	token := s.client.SubscribeMultiple(topics, nil) // nil: to the default handler
-	err = s.wait(ctx, token, s.timeout)
-	if Finished(token) == nil {
-		return nil, err // no answer
+	if err := s.wait(ctx, token, s.timeout); err != nil {
+		return nil, err
 	}
-	for topic, code := range token.(*paho.SubscribeToken).Result() {
+	codes := token.(*paho.SubscribeToken).Result()
+	if len(codes) < len(topics) {
+		return nil, fmt.Errorf("the broker has answered only %d of %d filters", len(codes), len(topics))
+	}
+	for topic, code := range codes {
 		if code == refusedByBroker {
 			refused = append(refused, topic)
 		}
 	}
-	if len(refused) > 0 {
-		err = nil // paho returns an error if all are refused
-	}
 	slices.Sort(refused)
-	return refused, err
+	return refused, nil
 }
 
 const refusedByBroker = 0x80 // the return code of a SUBACK
