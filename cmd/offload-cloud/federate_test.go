@@ -121,6 +121,14 @@ func TestFederateHoldsNothingUp(t *testing.T) {
 	require.Equal(t, 2, acknowledged)
 	require.NoError(t, n.save())
 	require.NoFileExists(t, state)
+
+	n.saved, n.state = 1, filepath.Join(t.TempDir(), "none", "fleet.json") // one statement less than the file has
+	require.Error(t, n.save())
+	require.NoError(t, os.Mkdir(filepath.Dir(n.state), 0o700))
+	require.NoError(t, n.save(), "the next attempt")
+	require.NoError(t, os.Remove(n.state))
+	require.NoError(t, n.save())
+	require.NoFileExists(t, n.state, "it has not changed since")
 }
 
 // A message that was too large to be read is refused as that, and the name of its node, which is as long as a topic may be, is cut in the log.

@@ -366,11 +366,13 @@ func TestARetryStoresWhatBecameReadable(t *testing.T) {
 		{Topic: "offload/v1/n1/batch/default", Node: "n1", Reason: "unknown key", Raw: edge.Batch(t, 1, 1, 2, 3)},
 		{Topic: "offload/v1/n1/batch/default", Node: "n1", Reason: "unknown key", Raw: edge.Batch(t, 1, 3, 4)},
 		{Topic: "offload/v1/n2/batch/default", Node: "n2", Reason: "unknown key", Raw: edge.Batch(t, 1, 5)},
+		{Topic: "offload/v1/n1/batch/default", Node: "n1", Reason: "unknown key", Raw: sealed(t, "s2", "other", 1, 4, 9)},
 	}})
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
-	require.Equal(t, "1: stored 3 new of 3 records\n2: stored 1 new of 2 records\n3: still unreadable: the content belongs to another node or kind than the topic\n",
+	require.Equal(t, "1: stored 3 new of 3 records\n2: stored 1 new of 2 records\n3: still unreadable: the content belongs to another node or kind than the topic\n"+
+		"4: stored 1 new of 2 records; 1 differ from the records stored under their sequences and are now dead letters\n5: stored 1 new of 1 records\n",
 		verb(t, "dead", "retry", "-store", "sqlite:"+path))
 	require.Equal(t, 1, strings.Count(verb(t, "dead", "list", "-store", "sqlite:"+path), "unknown key"))
-	require.Equal(t, 4, strings.Count(verb(t, "events", "-store", "sqlite:"+path), "\n"))
+	require.Equal(t, 6, strings.Count(verb(t, "events", "-store", "sqlite:"+path), "\n"))
 }
