@@ -80,14 +80,14 @@ func TestAnswersToUnknownEventsShowNoFigures(t *testing.T) {
 	require.Regexp(t, `cloud +final +1 +- +- +- +0\n`, s.Table())
 }
 
-// The truth of the oldest event is forgotten for the newest.
+// The truth of the oldest events is forgotten for the newest.
 func TestTheSheetIsBounded(t *testing.T) {
 	s, at := New(nil), time.Now()
-	for i := range maxEvents + 1 {
+	for i := range maxEvents + 2 {
 		s.Sent(fmt.Sprint(i), "ok", at)
 	}
 	require.Len(t, s.events, maxEvents)
-	for _, id := range []string{"0", "1"} {
+	for _, id := range []string{"1", "2"} {
 		require.NoError(t, s.Seen(message(t, id, "local", "false", "ok"), at))
 	}
 	require.Equal(t, 2, s.Rows()[0].Count)

@@ -39,10 +39,10 @@ func TestTheIntervalOfOneFleet(t *testing.T) {
 	require.InDelta(t, 2, mean, 0)
 	require.InDelta(t, 1, less, 0)
 	require.True(t, math.IsInf(ci, 1))
-	r.Costs[0][0], r.Costs[1][0] = []float64{3, 3}, []float64{2, 1}
+	r.Costs[0][0], r.Costs[1][0] = []float64{3, 3, 3}, []float64{2, 1, 0}
 	_, less, ci = r.Mean(1, 0)
-	require.InDelta(t, 1.5, less, 1e-12)
-	require.InDelta(t, 1.96*0.5, ci, 1e-12)
+	require.InDelta(t, 2, less, 1e-12)
+	require.InDelta(t, 1.96*math.Sqrt(1.0/3), ci, 1e-12)
 }
 
 // A trial never changes: the costs of the first tasks by start, for policies that learn and that do not, with and without noise.

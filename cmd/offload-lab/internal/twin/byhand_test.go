@@ -3,10 +3,17 @@ package twin
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/config"
+	"app-offload/functions/host"
+	"app-offload/functions/policy"
+	"app-offload/functions/score"
+	"app-offload/functions/task"
 )
 
 func TestTheEpisodeOfARunByHand(t *testing.T) {
@@ -107,4 +114,37 @@ func TestTheTasksOfALiveRound(t *testing.T) {
 	require.Equal(t, all[2007].id, again[2007].id)
 	require.NotEqual(t, all[2007].id, c.draw(s, nil, 2)[2007].id)
 	require.False(t, slices.ContainsFunc(again, func(t sent) bool { return t.link != nil }))
+}
+
+// A contestant decides alike in the service, which is configured by the environment, and in the simulator.
+func TestContestantsAreTheSameInBoth(t *testing.T) {
+	for _, name := range []string{"greedy", "article", "random", "cost", "defer"} {
+		env, err := configured(name)
+		require.NoError(t, err)
+		c := config.Default()
+		_, err = config.ApplyEnv(&c, func(key string) (string, bool) {
+			for _, one := range env {
+				if value, ok := strings.CutPrefix(one, key+"="); ok {
+					return value, true
+				}
+			}
+			return "", false
+		})
+		require.NoError(t, err)
+		c.Writable.Policy.RandomSeed = 7
+		want, err := policy.New(c.Writable.Policy.Default, c.Writable.Policy)
+		require.NoError(t, err)
+		got, err := simulated(name, 7_000_000_007)
+		require.NoError(t, err)
+		require.Equal(t, want.String(), got.String(), name)
+		if name == "random" {
+			for range 100 {
+				require.Equal(t, want.Decide(&task.Task{}, &score.Estimate{}, &host.State{}), got.Decide(&task.Task{}, &score.Estimate{}, &host.State{}))
+			}
+		}
+	}
+	_, err := configured("luck")
+	require.Error(t, err)
+	_, err = simulated("luck", 1)
+	require.Error(t, err)
 }
