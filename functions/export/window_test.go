@@ -92,7 +92,12 @@ func TestWindowHasRoomForBatchesAndBytes(t *testing.T) {
 		"batches are counted":                      {nil, 4, false, 1 << 20, false},
 		"acknowledged ones still count":            {nil, 4, true, 1 << 20, false},
 		"bytes are counted":                        {func(l *limits) { l.bytes = 1500 }, 2, true, 1 << 20, false},
+		"bytes up to the limit":                    {func(l *limits) { l.bytes = 2000 }, 2, true, 1 << 20, false},
+		"bytes just below it":                      {func(l *limits) { l.bytes = 2001 }, 2, true, 1 << 20, true},
 		"the link is not filled further than said": {nil, 2, false, 1500, false},
+		"the link is filled as far as said":        {nil, 2, false, 2000, false},
+		"the link is nearly filled":                {nil, 2, false, 2001, true},
+		"a link that takes nothing in advance":     {nil, 2, true, 0, true},
 		"what is acknowledged is off the link":     {nil, 2, true, 1500, true},
 		"there is room below all limits":           {nil, 3, false, 1 << 20, true},
 	} {

@@ -350,6 +350,14 @@ func TestTheUnitOfADerivedValue(t *testing.T) {
 	}
 }
 
+// No two integers of 64 bits differ by more than a band beyond their range.
+func TestIntegersApart(t *testing.T) {
+	most := number{rank: math.MaxUint64, whole: true}
+	for band, want := range map[float64]bool{0: true, 0.5: true, 1 << 63: true, math.Nextafter(1<<64, 0): true, 1 << 64: false, 1e300: false} {
+		require.Equal(t, want, most.apart(number{whole: true}, band), band)
+	}
+}
+
 // The distance of two times has no sign.
 func TestTimesApart(t *testing.T) {
 	require.Equal(t, []int64{2, 2, 0}, []int64{apart(1, 3), apart(3, 1), apart(3, 3)})

@@ -137,10 +137,7 @@ func (m *moments) merge(o *moments) {
 		other.rescale(m.exp)
 	}
 	n := float64(m.n + other.n)
-	d := other.mean - m.mean
-	if m.sum.low != 0 || other.sum.low != 0 {
-		d = other.sum.over(float64(other.n)).minus(m.sum.over(float64(m.n)))
-	}
+	d := other.sum.over(float64(other.n)).minus(m.sum.over(float64(m.n)))
 	m.m2 += other.m2 + d*d*(float64(m.n)/n)*float64(other.n)
 	m.sum = m.sum.plus(other.sum)
 	m.mean = m.sum.over(n).high

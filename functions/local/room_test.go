@@ -99,6 +99,7 @@ func TestPlacesThatNobodyUsesAreGivenBack(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		require.True(t, p.ReadsAll(newcomer))
+		require.False(t, p.sweep(p.now()), "a sweep visits every resource, so it has its interval")
 		require.True(t, p.ReadsAll(scalar("used", "x", 0, 1)), "what has state keeps it")
 		require.EqualValues(t, 2, p.places.Load())
 		require.NoError(t, p.Close(t.Context()))
