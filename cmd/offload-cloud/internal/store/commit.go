@@ -131,7 +131,11 @@ func (s *Store) storeAll(ctx context.Context, tx *transaction, g *Group, result 
 	if err := s.returned(ctx, tx.Tx, streams); err != nil {
 		return err
 	}
-	return s.storeLetters(ctx, tx.Tx, g, streams, result)
+	if err := s.storeLetters(ctx, tx.Tx, g, streams, result); err != nil {
+		return err
+	}
+	_, err = removeLetters(ctx, tx.Tx, g.Settled) // at the end, or SQLite would use their ids again, and a retry would overlook the new letters
+	return err
 }
 
 func (r *Result) add(st *stream) {

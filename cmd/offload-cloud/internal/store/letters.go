@@ -44,11 +44,6 @@ func (l *Letter) place() int64 {
 // table is full, and so are conflicts: their nodes got no receipt and still have them. Unreadable records are never refused, because they are
 // receipted, and neither are letters of a retry, because they replace a letter.
 func (s *Store) storeLetters(ctx context.Context, tx *sql.Tx, g *Group, streams []*stream, result *Result) error {
-	for _, id := range g.Settled {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM dead_letters WHERE id = $1`, id); err != nil {
-			return fmt.Errorf("removing dead letter %d: %w", id, err)
-		}
-	}
 	for _, st := range streams {
 		for _, l := range st.dead {
 			if _, err := s.storeLetter(ctx, tx, l, false); err != nil {
@@ -139,18 +134,23 @@ func (s *Store) Letters(ctx context.Context, after int64, limit int, raw bool) (
 // DropLetters deletes dead letters permanently and returns their number.
 func (s *Store) DropLetters(ctx context.Context, ids []int64) (dropped int64, err error) {
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		for _, id := range ids {
-			result, err := tx.ExecContext(ctx, `DELETE FROM dead_letters WHERE id = $1`, id)
-			if err != nil {
-				return fmt.Errorf("dropping dead letter %d: %w", id, err)
-			}
-			n, err := result.RowsAffected()
-			if err != nil {
-				return fmt.Errorf("dropping dead letter %d: %w", id, err)
-			}
-			dropped += n
-		}
-		return nil
+		dropped, err = removeLetters(ctx, tx, ids)
+		return err
 	})
 	return dropped, err
+}
+
+func removeLetters(ctx context.Context, tx *sql.Tx, ids []int64) (removed int64, err error) {
+	for _, id := range ids {
+		result, err := tx.ExecContext(ctx, `DELETE FROM dead_letters WHERE id = $1`, id)
+		if err != nil {
+			return removed, fmt.Errorf("removing dead letter %d: %w", id, err)
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return removed, fmt.Errorf("removing dead letter %d: %w", id, err)
+		}
+		removed += n
+	}
+	return removed, nil
 }
