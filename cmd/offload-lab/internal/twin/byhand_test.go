@@ -2,6 +2,7 @@ package twin
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/cmd/internal/golden"
 	"app-offload/functions/config"
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
@@ -134,7 +136,7 @@ func TestContestantsAreTheSameInBoth(t *testing.T) {
 		c.Writable.Policy.RandomSeed = 7
 		want, err := policy.New(c.Writable.Policy.Default, c.Writable.Policy)
 		require.NoError(t, err)
-		got, err := simulated(name, 7_000_000_007)
+		got, err := simulated(name, 3_000_000_007)
 		require.NoError(t, err)
 		require.Equal(t, want.String(), got.String(), name)
 		if name == "random" {
@@ -147,4 +149,113 @@ func TestContestantsAreTheSameInBoth(t *testing.T) {
 	require.Error(t, err)
 	_, err = simulated("luck", 1)
 	require.Error(t, err)
+}
+
+// A run of the service is simulated as always: with earlier single tasks, decisions in any order, and an outage, under each kind of policy.
+func TestARunIsSimulatedAsItAlwaysWas(t *testing.T) {
+	g := gateway{here: Line{0.1, 2e-5}, first: Line{0.02, 1e-5}, after: Line{0.03, 2e-6}, wire: Line{150, 0.4}, trail: 120, devices: 2}
+	var b strings.Builder
+	for k, s := range Settings() {
+		rng := rand.New(rand.NewPCG(uint64(k), 1))
+		var all []lived
+		at := 0.0
+		for i := range 86 {
+			one := lived{place: i, probe: i < 6, at: at, cloud: i%2 == 1, bytes: 2000 + 20_000*rng.Float64(), took: 0.3 + rng.Float64(), parked: i%3 == 0, joules: rng.Float64()}
+			if one.probe && one.cloud {
+				one.wire, one.before = 0.4*one.bytes, 0.02
+			}
+			if !one.probe {
+				one.waited = 0.9 * rng.Float64() // the order of decisions is not that of arrivals
+				one.down = i > 40 && i < 50
+			}
+			at += 1.5 * s.Gap.Seconds() * rng.ExpFloat64()
+			all = append(all, one)
+		}
+		rng.Shuffle(len(all), func(i, k int) { all[i], all[k] = all[k], all[i] })
+		for _, name := range []string{"defer", "cost", "random"} {
+			r, err := g.run(&s, name, 3, slices.Clone(all))
+			require.NoError(t, err)
+			fmt.Fprintf(&b, "%s, %s:", s.Name, name)
+			for _, side := range [][]outcome{r.measured, r.simulated} {
+				joules := 0.0
+				for _, o := range side {
+					joules += o.joules
+				}
+				cloud, late := share(side, func(o *outcome) bool { return o.cloud }), share(side, func(o *outcome) bool { return o.late })
+				fmt.Fprintf(&b, " %d took %.6g, cloud %.4g late %.4g joules %.6g;", len(side), mean(side), cloud, late, joules)
+			}
+			for _, p := range r.parts {
+				fmt.Fprintf(&b, " part %d %.6g %.6g", p.n, p.measured, p.simulated)
+			}
+			b.WriteByte('\n')
+		}
+		_, err := g.run(&s, "luck", 3, slices.Clone(all))
+		require.Error(t, err)
+	}
+	golden.Require(t, "runs.golden", b.String())
+}
+
+// A run of loads becomes tasks of the simulator: by hand.
+func TestTheTasksOfALoadByHand(t *testing.T) {
+	begin := time.Now().Add(-time.Minute)
+	after := func(s float64) time.Time { return begin.Add(time.Duration(s * 1e9)) }
+	r := &runner{
+		all: []string{"a", "b", "c", "d"}, bytes: map[string]float64{"a": 10, "b": 20, "c": 30, "d": 40},
+		tasks: map[string]*answered{"a": {sent: begin, done: after(0.5), right: true}, "b": {sent: after(1), done: after(3), cloud: true}, "c": {sent: after(4), done: after(5), cloud: true, right: true}, "d": {sent: after(6)}},
+	}
+	p := r.lived(2, map[string]passed{"a": {7, after(0.1).UnixNano()}, "b": {8, after(1.25).UnixNano()}, "c": {9, after(3.5).UnixNano()}, "d": {}})
+	require.Equal(t, []any{3, 2, 1}, []any{p.answered, p.right, p.not})
+	require.InDelta(t, 54, p.all[3].took, 1, "until now")
+	p.all[3].took = 0
+	require.Equal(t, []lived{
+		{place: 0, probe: true, bytes: 10, took: 0.5},
+		{place: 1, probe: true, at: 1, cloud: true, bytes: 20, took: 2, wire: 8, before: 0.25},
+		{place: 2, at: 4, cloud: true, bytes: 30, took: 1, wire: 9},
+		{place: 3, at: 6, bytes: 40},
+	}, p.all, "on the link before it was sent is a clock's rounding")
+	p.all[3].took = 9
+	require.InDelta(t, 0.5, p.late(time.Second), 1e-12)
+}
+
+// Every bound of the settings is accepted, and what is beyond it is not.
+func TestTheBoundsOfTheSettings(t *testing.T) {
+	for _, c := range []struct {
+		flag   string
+		bounds [4]float64 // below, lowest, highest, above
+		check  func(v float64) error
+	}{
+		{"-rounds", [4]float64{0, 1, 100, 101}, func(v float64) error { c := DefaultConfig(); c.Rounds = int(v); return c.Validate() }},
+		{"-tasks", [4]float64{9, 10, 100_000, 100_001}, func(v float64) error { c := DefaultConfig(); c.Tasks = int(v); return c.Validate() }},
+		{"-link", [4]float64{4999, 5e3, 1e8, 1.01e8}, func(v float64) error { c := DefaultConfig(); c.Rate = v; return c.Validate() }},
+		{"-load", [4]float64{0.04, 0.05, 0.95, 0.96}, func(v float64) error { c := DefaultConfig(); c.Load = v; return c.Validate() }},
+		{"-loads", [4]float64{0.04, 0.05, 20, 21}, func(v float64) error { c := DefaultLoadConfig(); c.Loads = []float64{v}; return c.Validate() }},
+		{"-duration", [4]float64{0.9, 1, 86400, 86401}, func(v float64) error {
+			c := DefaultLoadConfig()
+			c.Duration = time.Duration(v * 1e9)
+			return c.Validate()
+		}},
+		{"-work", [4]float64{0.0009, 0.001, 1, 1.1}, func(v float64) error {
+			c := DefaultLoadConfig()
+			c.Work = time.Duration(v * 1e9)
+			return c.Validate()
+		}},
+		{"-deadline", [4]float64{0.0009, 0.001, 60, 61}, func(v float64) error {
+			c := DefaultLoadConfig()
+			c.Deadline = time.Duration(v * 1e9)
+			return c.Validate()
+		}},
+		{"-probes", [4]float64{2, 3, 1000, 1001}, func(v float64) error { c := DefaultLoadConfig(); c.Probes = int(v); return c.Validate() }},
+		{"-devices", [4]float64{0, 1, 10_000, 10_001}, func(v float64) error {
+			c := LiveConfig{Settings: Settings(), Policies: []string{"cost"}, Rounds: 1, Tasks: 10, Probes: 3, Devices: int(v)}
+			return c.Validate()
+		}},
+	} {
+		for i, v := range c.bounds {
+			if err := c.check(v); i == 0 || i == 3 {
+				require.ErrorContains(t, err, c.flag+" ", "%v", v)
+			} else {
+				require.NoError(t, err, "%s %v", c.flag, v)
+			}
+		}
+	}
 }
