@@ -53,11 +53,16 @@ func againstVerb(ctx context.Context, args []string) error {
 	if err := printTwin(r, *asJSON); err != nil {
 		return err
 	}
-	if both := r.Ways[0]; !(math.Abs(both.Off) <= *bound) {
-		return fmt.Errorf("the simulator is off by %+.1f %%, more than %.1f %%; 95 %% interval over the rounds %+.1f … %+.1f %%: if that is wide, the machine "+
-			"is too busy to measure", 100*both.Off, 100**bound, 100*both.OffCI95[0], 100*both.OffCI95[1])
+	return agrees(&r.Ways[0], *bound)
+}
+
+// agrees returns an error if the simulator is off by more than the bound.
+func agrees(both *twin.Way, bound float64) error {
+	if math.Abs(both.Off) <= bound {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("the simulator is off by %+.1f %%, more than %.1f %%; 95 %% interval over the rounds %+.1f … %+.1f %%: if that is wide, the machine "+
+		"is too busy to measure", 100*both.Off, 100*bound, 100*both.OffCI95[0], 100*both.OffCI95[1])
 }
 
 // logIn creates the folder of a run and opens the run's log in it. done closes the log, and removes the folder if dir was empty.

@@ -67,15 +67,16 @@ func (f *gatewayFlags) prepared() (*sim.World, error) {
 // prepare joins the recordings of the folder, if any, with synthetic ones, and varies them all.
 func (f *gatewayFlags) prepare() (*sim.World, error) {
 	set, err := recordings("", "")
-	if err == nil && f.data != "" {
-		var recorded *trace.Set
-		if recorded, err = recordings(f.data, f.part); err == nil {
-			recorded.Add(set)
-			set = recorded
-		}
-	}
 	if err != nil {
 		return nil, err
+	}
+	if f.data != "" {
+		recorded, err := recordings(f.data, f.part)
+		if err != nil {
+			return nil, err
+		}
+		recorded.Add(set)
+		set = recorded
 	}
 	c := sim.DefaultConfig()
 	c.Tasks, c.Cost.Tail = lessTask, f.tail

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -139,6 +140,14 @@ func TestTheMeasuresOfReplay(t *testing.T) {
 	require.InDeltaMapValues(t, map[string]float64{"cost": 1.5 + 0.2 + 0.05 + 1, "time": 9, "miss": 1, "bytes": 300, "joules": 4}, measured(), 1e-12)
 	r.Deadline, r.Outcome.Time = 0, 2
 	require.InDelta(t, 3/policy.DefaultConfig().CostPatience+0.2+0.05, recordCost(&r), 1e-12, "no deadline, no miss")
+}
+
+// The simulator may be off by the bound, in both directions.
+func TestTheSimulatorAgreesWithinTheBound(t *testing.T) {
+	for off, fine := range map[float64]bool{0: true, 0.1: true, -0.1: true, 0.11: false, -0.11: false, math.NaN(): false} {
+		require.Equal(t, fine, agrees(&twin.Way{Off: off}, 0.1) == nil, off)
+	}
+	require.ErrorContains(t, agrees(&twin.Way{Off: -0.2, OffCI95: [2]float64{-0.3, 0.05}}, 0.1), "off by -20.0 %, more than 10.0 %; 95 % interval over the rounds -30.0 … +5.0 %")
 }
 
 // The settings of a tail that make no sense are rejected, and its bounds are not.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math"
 	"os"
@@ -167,4 +168,11 @@ func TestARuleOfTheSearchKeepsItsBounds(t *testing.T) {
 			*f.At = bound
 		}
 	}
+}
+
+// An interrupted training says how far it got.
+func TestAnInterruptedTraining(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	require.ErrorContains(t, trainVerb(ctx, []string{"-env", "cartpole", "-steps", "1024", "-episodes", "0"}), "interrupted after 512 of 1024 steps")
 }

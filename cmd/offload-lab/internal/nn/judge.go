@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 
 	"app-offload/functions/models"
@@ -56,6 +57,9 @@ func (f Figure) percent() string {
 // Judge prints the accuracy of all shipped models in a folder: of each variant alone, and of the edge's answers with the hardest examples answered by
 // the cloud.
 func Judge(ctx context.Context, w io.Writer, t Trial) error {
+	if t.Only != "" && !slices.ContainsFunc(Models(), func(m Model) bool { return m.Name == t.Only }) {
+		return fmt.Errorf("no model has the name %q", t.Only)
+	}
 	cfg := models.DefaultConfig()
 	cfg.Dir = t.Dir
 	look, err := models.LookAt(cfg)
