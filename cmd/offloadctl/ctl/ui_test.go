@@ -143,6 +143,7 @@ func TestUIRefuses(t *testing.T) {
 		code, body, header := o.ask("GET", path)
 		require.Equal(t, http.StatusUnauthorized, code, path)
 		require.Equal(t, "no-store", header.Get("Cache-Control"))
+		require.Equal(t, "nosniff", header.Get("X-Content-Type-Options"))
 		require.Contains(t, body, "open the address printed by offloadctl ui")
 	}
 	o.admit()
