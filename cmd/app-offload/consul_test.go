@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/edgexfoundry/app-functions-sdk-go/v3/pkg/interfaces"
+	bootstrap "github.com/edgexfoundry/go-mod-bootstrap/v3/bootstrap/interfaces"
 	"github.com/edgexfoundry/go-mod-configuration/v3/configuration"
 	"github.com/edgexfoundry/go-mod-configuration/v3/pkg/types"
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/clients/logger"
@@ -112,6 +114,36 @@ type startingSDK struct {
 	interfaces.ApplicationService
 	ctx   context.Context
 	calls []string
+}
+
+func (s *startingSDK) SecretProvider() bootstrap.SecretProvider { return secretCalls{sdk: s} }
+
+// secretCalls records the secrets that are watched.
+type secretCalls struct {
+	bootstrap.SecretProvider
+	sdk *startingSDK
+}
+
+func (c secretCalls) RegisterSecretUpdatedCallback(name string, _ func(string)) error {
+	c.sdk.calls = append(c.sdk.calls, name)
+	return nil
+}
+
+// Every secret in use is watched.
+func TestSecretsAreWatched(t *testing.T) {
+	for _, row := range [][]string{{"keys", "broker"}, {"", "broker"}, {"keys", ""}, {"", ""}} {
+		a := &app{sdk: &startingSDK{}, custom: newCustomConfig()}
+		a.custom.Offload.KeySecret, a.custom.Offload.Export.SecretName = row[0], row[1]
+		require.NoError(t, a.watchSecrets())
+		require.Equal(t, slices.DeleteFunc(row, func(name string) bool { return name == "" }), append([]string{}, a.sdk.(*startingSDK).calls...))
+	}
+}
+
+// Text of a request is quoted, and cut beyond a length.
+func TestQuotedTextIsBounded(t *testing.T) {
+	text := strings.Repeat("x", 100)
+	require.Equal(t, `"`+text+`"`, quoted(text))
+	require.Equal(t, `"`+text+`…"`, quoted(text+"y"))
 }
 
 func (s *startingSDK) AppContext() context.Context         { return s.ctx }

@@ -241,6 +241,15 @@ func TestScrape(t *testing.T) {
 	require.Equal(t, http.StatusOK, rec.Code)
 	require.Contains(t, rec.Body.String(), `app_offload_decisions_total{class="vibration",policy="cost",target="cloud"} 6`)
 	require.Contains(t, rec.Body.String(), "\napp_offload_tasks_balance 0\n")
+
+	h, err = metricsHandler(func() status.Status {
+		return status.Status{Events: status.EventCounts{Quarantined: map[string]uint64{"\xff": 1}}}
+	})
+	require.NoError(t, err)
+	rec = httptest.NewRecorder()
+	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	require.Equal(t, http.StatusOK, rec.Code)
+	require.Contains(t, rec.Body.String(), "\napp_offload_tasks_balance 0\n", "beside a metric that cannot be written")
 }
 
 // Grafana's dashboard uses only existing metrics, and shows the account.

@@ -84,6 +84,13 @@ func TestAFailedSubscriptionEndsItsClientAndReaders(t *testing.T) {
 		require.Equal(t, []string{"client", "x", "y"}, c.ended)
 		require.Nil(t, b.client)
 	}
+	b.client, c.ended = c, nil
+	b.replace(&client{}) // of an earlier failure
+	require.Same(t, c, b.client)
+	b.replace(c)
+	b.leaving.Wait()
+	require.Nil(t, b.client)
+	require.Equal(t, []string{"client"}, c.ended)
 }
 
 // Each problem of the bus is logged once, and again when it returns after a time without one.

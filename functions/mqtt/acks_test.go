@@ -127,6 +127,21 @@ func TestAbandonedMessagesAndEndedSessionsAreNotAcknowledged(t *testing.T) {
 	ids, _ := c.acked(t)
 	require.Equal(t, []uint16{1, 5}, ids)
 	require.True(t, a.Stop(t.Context()))
+
+	b := NewAcks(func(_ int, acked bool) { outcome <- acked }) // whose second message waits for the first
+	b.Start()
+	b.Renew(s)
+	expect(b, message(s, 6), 6)
+	b.Done(expect(b, message(s, 7), 7))
+	require.Eventually(t, func() bool { return len(b.wake) == 0 }, time.Minute, time.Millisecond)
+	b.Renew(next)
+	select {
+	case acked := <-outcome:
+		require.False(t, acked)
+	case <-time.After(time.Minute):
+		require.Fail(t, "a message of an ended session waits")
+	}
+	require.True(t, b.Stop(t.Context()))
 }
 
 // A stop waits for acknowledgements no longer than its context, and a broker that takes none loses its connection.

@@ -20,6 +20,9 @@ func TestIncompleteSecrets(t *testing.T) {
 	for _, half := range []Credentials{{Username: "edge", ClientCert: []byte("x")}, {Username: "edge", ClientKey: []byte("x")}} { // beyond the mode's
 		require.ErrorContains(t, login(AuthUsernamePassword, half), "do not make a pair")
 	}
+	for _, half := range []Credentials{{ClientCert: []byte("x")}, {ClientKey: []byte("x")}} {
+		require.ErrorContains(t, login(AuthClientCert, half), "it lacks clientcert or clientkey")
+	}
 	require.NoError(t, login(AuthUsernamePassword, Credentials{Username: "edge"}))
 	require.NoError(t, Auth{}.err(), "without an AuthMode no secret is read")
 }

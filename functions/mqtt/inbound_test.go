@@ -111,12 +111,16 @@ func TestPublishesAreReadPastPaho(t *testing.T) {
 // A read with room for more than the rest of a packet takes none of the PUBLISH behind it.
 func TestAReadEndsWithItsPacket(t *testing.T) {
 	raw := slices.Concat(connack, publishOf("t", 1, 7, 3, 'x'), []byte{pingResponse, 0})
-	got := 0
-	c := newInbound(stream{Reader: bytes.NewReader(raw)}, 64, 0, nil, func(batch []Message) { got += len(batch) })
+	var got []Message
+	c := newInbound(stream{Reader: bytes.NewReader(raw)}, 64, 0, nil, func(batch []Message) {
+		require.Len(t, batch, 1)
+		require.Equal(t, "xxx", string(batch[0].Payload))
+		got = batch
+	})
 	read, err := io.ReadAll(c)
 	require.NoError(t, err)
 	require.Equal(t, slices.Concat(connack, []byte{pingResponse, 0}), read)
-	require.Equal(t, 1, got)
+	require.Equal(t, make([]Message, 1), got, "what was passed on is not kept")
 
 	c = newInbound(stream{Reader: bytes.NewReader(raw)}, 64, 0, nil, func([]Message) {})
 	read = nil

@@ -101,6 +101,7 @@ func TestAKeeperReplacesItsSession(t *testing.T) {
 		require.True(t, s.Alive())
 		require.NoError(t, s.Cause())
 		require.Same(t, s, k.Session())
+		require.Equal(t, n > 0, s.Remembered)
 		end(s)
 		select {
 		case <-s.Lost():
@@ -130,6 +131,18 @@ func TestAKeeperReplacesItsSession(t *testing.T) {
 	cancel()
 	_, err = k.Await(ctx)
 	require.ErrorIs(t, err, context.Canceled)
+
+	other := &Keeper{Options: k.Options}
+	old, err := Dial(t.Context(), k.Options)
+	require.NoError(t, err)
+	defer old.End(ErrStopped, 0)
+	other.Renew() // while it is dialled
+	other.set(old)
+	select {
+	case <-old.Lost():
+	case <-time.After(time.Minute):
+		require.Fail(t, "a session with old secrets stays")
+	}
 }
 
 // Each failed attempt is reported, and attempts end with the context.

@@ -155,6 +155,7 @@ func TestWhatWasTamperedWithIsNamed(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("3:%s", short.Last.Hash), short.Head())
 	require.False(t, Has(cut, b.Head()))
 	require.True(t, Has(cut, "0"))
+	require.False(t, Has(cut, "2:"+short.Last.Hash), "of another number")
 }
 
 // The key's holder can sign; wrong sums are still detected.
