@@ -146,7 +146,11 @@ func TestFiltersKeepTypeAndText(t *testing.T) {
 		require.NoError(t, w.process(taskOf("d", 0, task.Reading{Resource: "x", Type: tc.typ, Value: []byte(tc.text), Units: "V"})))
 		require.Len(t, bus.results, 1, tc.text)
 		require.Equal(t, tc.want, value(bus.results[0], "x_deadband"))
-		require.Equal(t, "V", bus.results[0].Event.Readings[0].Units)
+		typ := tc.typ
+		if typ.IsArray() && !typ.IsInteger() {
+			typ = task.Float64Array
+		}
+		require.Equal(t, []string{"V", typ.String()}, []string{bus.results[0].Event.Readings[0].Units, bus.results[0].Event.Readings[0].ValueType})
 		accepted(t, bus.results[0])
 	}
 }

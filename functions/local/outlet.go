@@ -51,7 +51,7 @@ func (b *buffer) add(v number) {
 // send passes the values on as a sample with the properties of in.
 func (b *buffer) send(in *sample, out *outlet) {
 	next := *in
-	if next.ranks = nil; len(b.ranks) > 0 {
+	if len(b.ranks) > 0 {
 		next.ranks = b.ranks
 	}
 	out.pass(&next, b.values)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -306,5 +307,42 @@ func TestChunksAreOneReadingOfAClockSetBack(t *testing.T) {
 			require.NoError(t, w.process(scalar("d", "x", time.Duration(i)*time.Second, 1)))
 		}
 		require.LessOrEqual(t, count(w.p.Counts()), int64(4*maxStray), "%s: it continues with the new time", operators)
+	}
+}
+
+// The same values give the same sample, whatever their type.
+func TestASampleDependsOnItsValuesOnly(t *testing.T) {
+	quantiles := func(typ task.ValueType) string {
+		bus := &recorder{}
+		w := still(t, class("summary window=1s late=0s samples=16 percentiles=10,50,90"), bus)
+		for i := range 300 {
+			at := time.Duration(i) * 10 * time.Millisecond
+			require.NoError(t, w.process(taskOf("d", at, task.Reading{Resource: "x", Type: typ, Value: fmt.Append(nil, i*i%1009)})))
+		}
+		w.finish()
+		text := ""
+		for _, r := range bus.results {
+			text += fmt.Sprint(value(r, "x_p10"), " ", value(r, "x_p50"), " ", value(r, "x_p90"), "; ")
+		}
+		return text
+	}
+	want := quantiles(task.Float64)
+	require.Equal(t, want, quantiles(task.Int32))
+	require.Equal(t, "49 512 961; 269 663 882; 70 508 960; ", want)
+}
+
+// A window that is closed releases its memory immediately.
+func TestAClosedWindowReleasesItsMemory(t *testing.T) {
+	for _, typ := range []task.ValueType{task.Float64Array, task.Int32Array} {
+		w := still(t, class("summary window=1s late=0s"), &recorder{})
+		free := w.budget.free
+		reading := func(at time.Duration, n int) {
+			value := "[" + strings.Repeat("1, ", n-1) + "1]"
+			require.NoError(t, w.process(taskOf("d", at, task.Reading{Resource: "x", Type: typ, Value: []byte(value)})))
+		}
+		reading(0, 200)
+		require.Less(t, w.budget.free, free)
+		reading(time.Second, 1)
+		require.Equal(t, free, w.budget.free)
 	}
 }

@@ -92,11 +92,9 @@ func (w *worker) arm() {
 		return
 	}
 	w.armed = next
-	if next == 0 {
-		w.timer.Stop()
-		return
+	if next != 0 {
+		w.timer.Reset(max(time.Duration(next-w.p.now()), 0).Truncate(grain) + grain)
 	}
-	w.timer.Reset(max(time.Duration(next-w.p.now()), 0).Truncate(grain) + grain)
 }
 
 // do processes one task and reports its end.

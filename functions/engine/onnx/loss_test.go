@@ -73,3 +73,15 @@ func TestMaxUnpoolTakesPadsIntoAccount(t *testing.T) {
 	require.Equal(t, []int{1, 1, (2-1)*2 + 3 - 1, (2-1)*1 + 3 - 1}, y.Shape)
 	require.Equal(t, []float32{1, 0, 2, 0, 0, 0, 0, 3, 0, 0, 0, 4}, y.F32)
 }
+
+// The classes are the second axis: each position of the axes after it has a target of its own.
+func TestALossHasATargetForEachPosition(t *testing.T) {
+	labels := wholeBytes("labels", []int64{0, 1, 0, 1, 1, 0}, 2, 3)
+	p, err := Load(single("NegativeLogLikelihoodLoss", []int64{2, 2, 3}, [][]byte{labels}, []string{"labels"}, nil), Limits{})
+	require.NoError(t, err)
+	s, err := p.NewSession()
+	require.NoError(t, err)
+	copy(s.Inputs()[0].F32, []float32{-1, -2, -3, -4, -5, -6, -10, -20, -30, -40, -50, -60})
+	require.NoError(t, s.Run())
+	require.Equal(t, []float32{(1 + 5 + 3 + 40 + 50 + 30) / 6.}, s.Outputs()[0].F32)
+}
