@@ -105,7 +105,7 @@ func TestTrainingIsReproducible(t *testing.T) {
 
 // Both files give the network's outputs: float up to rounding, int8 up to its steps.
 func TestFilesAgreeWithTheNetwork(t *testing.T) {
-	for name, net := range map[string]*Net{"picture": small(3), "short": New(6, 8, 1, 4, Conv(3, 3, 3, 2, 2), Dense(3, false)), "signal": New(1, 16, 1, 5, Dense(6, true), Dense(16, false))} {
+	for name, net := range map[string]*Net{"picture": small(3), "short": New(6, 8, 1, 4, Conv(3, 3, 3, 2, 2), Dense(3, false)), "pool": New(6, 8, 1, 6, Conv(2, 3, 3, 1, 1), MaxPool(2, 2), Dense(3, false)), "signal": New(1, 16, 1, 5, Dense(6, true), Dense(16, false))} {
 		set := blobs(9, 200)
 		for i := range set.Inputs {
 			set.Inputs[i] = set.Inputs[i][:net.H*net.W]
