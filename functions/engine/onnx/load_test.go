@@ -251,34 +251,6 @@ func TestConstantsShareTheLimit(t *testing.T) {
 	require.NotContains(t, fmt.Sprint(err), "tensor")
 }
 
-// The limit is for constants and all their prepared forms together.
-func TestPreparedConstantsShareTheLimit(t *testing.T) {
-	var graph, opset, model writer
-	graph.bytes(1, nodeBytes("MatMul", []string{"x", "v"}, "h"))
-	graph.bytes(1, nodeBytes("MatMul", []string{"h", "w"}, "y"))
-	graph.bytes(5, constantBytes("v", make([]float32, 100), 10, 10))
-	graph.bytes(5, constantBytes("w", make([]float32, 100), 10, 10))
-	graph.bytes(11, portBytes("x", 1, 10))
-	graph.bytes(12, portBytes("y"))
-	opset.number(2, 17)
-	model.bytes(8, opset)
-	model.bytes(7, graph)
-	for limit, want := range map[int64]string{1 << 20: "", 1599: "prepared weights take"} {
-		p, err := Load(model, Limits{MaxBytes: limit})
-		if err == nil {
-			var s engine.Session
-			if s, err = p.NewSession(); err == nil {
-				err = s.Run()
-			}
-		}
-		if want == "" {
-			require.NoError(t, err)
-		} else {
-			require.ErrorContains(t, err, want)
-		}
-	}
-}
-
 // A tensor with lists of several types uses the list of its own type.
 func TestATensorTakesTheListOfItsType(t *testing.T) {
 	raw := writer(constantBytes("w", []float32{1, 2}, 2))
