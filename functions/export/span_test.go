@@ -168,6 +168,15 @@ func TestTheWindowMeasuresNothingFromBeforeItsConnection(t *testing.T) {
 	})
 }
 
+// The delay is the shortest of a connection: a queue at the consumer does not count.
+func TestTheDelayIsTheShortest(t *testing.T) {
+	s, now := span{}, time.Unix(1000, 0)
+	for _, d := range []time.Duration{300, 0, 100, 200} {
+		s.confirmed(now.Add(-d*time.Millisecond), now)
+	}
+	require.Equal(t, 0.1, s.delay)
+}
+
 // A measurement is as bursty as its longest gap, wherever that is in it.
 func TestABurstMayBeginAMeasurement(t *testing.T) {
 	s, now := span{}, time.Unix(1000, 0)

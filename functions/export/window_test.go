@@ -320,18 +320,23 @@ func TestASilentConsumerCostsOneBatchNowAndThen(t *testing.T) {
 		for i := range uint64(4) {
 			w.add(load(i*10+1, i*10+10))
 		}
-		published, warnings := 0, 0
+		published, warnings, connections := 0, 0, 0
 		for range 24 * 60 * 6 { // a day in steps of ten seconds
 			attempts, what := flow(w)
 			published += len(what)
 			ack(w, attempts...)
 			time.Sleep(10 * time.Second)
-			if w.tick(time.Now()).silent {
+			v := w.tick(time.Now())
+			if v.silent {
 				warnings++
+			}
+			if v.anew {
+				connections++
 			}
 			require.False(t, w.room(w.unacked(), 1<<20))
 		}
 		require.Equal(t, 1, warnings)
+		require.Greater(t, connections, 24*5, "each repetition may need a new one")
 		require.Less(t, published, 4+24*6+30, "one batch in ten minutes, not the window over and over")
 		require.True(t, w.settled(time.Now(), false), "waiting at a stop is of no use")
 		require.Empty(t, w.asides, "silence is no reason to give anything up")
