@@ -111,10 +111,10 @@ func (m *Model) Make(ctx context.Context, seed uint64, version models.Version, p
 
 // threshold is the reconstruction error exceeded by one healthy sample of two hundred.
 func threshold(net *Net, healthy *Set) float64 {
-	run, list := net.Runner(), make([]float64, 0, len(healthy.Inputs))
+	p, list := net.newPass(), make([]float64, 0, len(healthy.Inputs))
 	slope := make([]float32, net.Outputs())
 	for _, x := range healthy.Inputs {
-		list = append(list, squares(slope, run.Run(x), x))
+		list = append(list, squares(slope, net.forward(p, x), x))
 	}
 	slices.Sort(list)
 	return list[len(list)*199/200]
@@ -123,12 +123,12 @@ func threshold(net *Net, healthy *Set) float64 {
 // temperature is the divisor of the logits that calibrates the confidence: the one with the lowest cross entropy.
 func temperature(net *Net, apart *Set) float64 {
 	best, least := 1.0, 0.0
-	run := net.Runner()
+	p := net.newPass()
 	slope, scaled := make([]float32, net.Outputs()), make([]float32, net.Outputs())
 	for t := 0.3; t < 3; t *= 1.03 {
 		sum := 0.0
 		for i, x := range apart.Inputs {
-			for j, v := range run.Run(x) {
+			for j, v := range net.forward(p, x) {
 				scaled[j] = v / float32(t)
 			}
 			sum += entropy(slope, scaled, apart.Labels[i], 0)

@@ -207,15 +207,3 @@ func (t *trainer) update(w []float32, a *adam, share float64, samples int, decay
 		w[i] = w[i]*shrink - step*a.mean[i]/(float32(math.Sqrt(float64(a.square[i])))+1e-8)
 	}
 }
-
-// Runner computes outputs; it must be used by one goroutine at a time.
-type Runner struct {
-	net *Net
-	p   *pass
-}
-
-// Runner allocates the memory of a run.
-func (n *Net) Runner() *Runner { return &Runner{n, n.newPass()} }
-
-// Run returns the outputs of one sample; they are valid until the next run.
-func (r *Runner) Run(x []float32) []float32 { return r.net.forward(r.p, x) }

@@ -149,14 +149,8 @@ func (e *Env) step() (over bool) {
 	return false
 }
 
-// Size is the length of an observation.
-func (e *Env) Size() int { return score.NumFeatures }
-
 // Situation returns the current task with its state, estimate and features.
 func (e *Env) Situation() *Situation { return &e.seen }
-
-// Episode returns the current episode including its future: for the lab's oracle, never for a policy.
-func (e *Env) Episode() *Episode { return e.episode }
 
 // Bind binds job i to a path at time now, which must not be before its arrival or earlier calls. It is for running plans: it is not a step and leaves
 // the situation unchanged.

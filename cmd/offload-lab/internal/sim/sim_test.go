@@ -9,6 +9,7 @@ import (
 	"app-offload/cmd/offload-lab/internal/trace"
 	"app-offload/functions/decision"
 	"app-offload/functions/policy"
+	"app-offload/functions/score"
 )
 
 func world(t testing.TB, edits ...func(*Config)) *World {
@@ -115,9 +116,9 @@ func TestEqualSeedsGiveEqualBits(t *testing.T) {
 		}
 	}
 	one.Reset(5)
-	require.NotEqual(t, one.Episode().Jobs, w.Draw(6).Jobs)
+	require.NotEqual(t, one.episode.Jobs, w.Draw(6).Jobs)
 	one.Step(Cloud)
-	require.Equal(t, w.Draw(5).Jobs, one.Episode().Jobs)
+	require.Equal(t, w.Draw(5).Jobs, one.episode.Jobs)
 }
 
 // The contract: an observation of the promised size within [0,1], a reward of −J, and an end by truncation after the last
@@ -127,12 +128,12 @@ func TestEnvKeepsItsContract(t *testing.T) {
 	e := env(t, w)
 	obs := e.Reset(9)
 	for i := range w.Config.Tasks {
-		require.Len(t, obs, e.Size())
+		require.Len(t, obs, score.NumFeatures)
 		for _, v := range obs {
 			require.True(t, v >= 0 && v <= 1)
 		}
 		s := e.Situation()
-		require.InEpsilon(t, e.Episode().Jobs[i].Mcycles, s.Estimate.Cycles, 1e-9, "the service's own model knows the work")
+		require.InEpsilon(t, e.episode.Jobs[i].Mcycles, s.Estimate.Cycles, 1e-9, "the service's own model knows the work")
 		require.LessOrEqual(t, s.Task.Complexity, 100.0)
 		var reward float64
 		var terminated, truncated bool
@@ -198,7 +199,7 @@ func TestTheWorldIsTheSameAtEveryScale(t *testing.T) {
 		other := env(t, world(t, func(c *Config) { c.Scale = scale }))
 		one.Reset(3)
 		other.Reset(3)
-		for i := range one.Episode().Jobs {
+		for i := range one.episode.Jobs {
 			_, _, _, _, want := one.Step(i % NumActions)
 			_, _, _, _, have := other.Step(i % NumActions)
 			require.InEpsilon(t, want.Cost, have.Cost, 1e-6)
