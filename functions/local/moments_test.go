@@ -135,3 +135,10 @@ func TestTheSampleBudgetHolds(t *testing.T) {
 	require.LessOrEqual(t, total, 1000+len(all)*minSamples*8)
 	require.GreaterOrEqual(t, b.free, 0)
 }
+
+// A mean between two neighbouring numbers is rounded; the distances to it are not.
+func TestDistancesAreToTheExactMean(t *testing.T) {
+	var m moments
+	m.add([]float64{1e16, 1e16 + 2, 1e16 + 2})
+	require.InDelta(t, math.Sqrt(8.0/9), m.stddev(), 1e-12)
+}

@@ -24,7 +24,8 @@ func (p *Processor) ReadsAllBut(t *task.Task, resource string) bool {
 	defer glances.Put(g)
 	g.rules = p.rules.Load()
 	g.event = eventOf(t)
-	read := len(t.Holes) > 0 && t.Class.Operators != ""
+	frame := len(t.Holes) > 0 && t.Class.Operators != ""
+	read := frame && t.Cut == nil
 	alone := t.Of == 1 && onlyBlobs(t.Readings)
 	for i := range t.Readings {
 		r := &t.Readings[i]
@@ -42,11 +43,13 @@ func (p *Processor) ReadsAllBut(t *task.Task, resource string) bool {
 	}
 	for i := range t.Cut {
 		r := &t.Cut[i]
-		class := g.rules.classOf(&g.event, t, r.Resource)
-		if !class.DropUnread && !g.rules.readsType(class, r.Resource, r.Type, false) {
-			return false
-		}
-		if r.Type == task.Blob && p.turnAway(g.rules, key{class.Name, t.Device, r.Resource}) {
+		switch class := g.rules.classOf(&g.event, t, r.Resource); {
+		case g.rules.readsType(class, r.Resource, r.Type, false):
+			if r.Type == task.Blob && p.turnAway(g.rules, key{class.Name, t.Device, r.Resource}) {
+				return false
+			}
+			read = read || frame
+		case !class.DropUnread:
 			return false
 		}
 	}
