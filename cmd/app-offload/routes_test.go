@@ -221,6 +221,7 @@ func TestOtherSitesGetNoAnswer(t *testing.T) {
 		{"localhost:59740", "null", false},
 		{"", "", true}, // a probe by HTTP/1.0; no browser leaves the name out
 		{"", "http://evil.example", false},
+		{"", "null", false},
 	} {
 		for _, r := range routes() {
 			req := httptest.NewRequest(r.method, "http://x"+strings.ReplaceAll(r.path, ":id", "1")+"?nonsense=1", nil)

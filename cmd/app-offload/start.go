@@ -62,9 +62,7 @@ func open(opening chan<- struct{}) *app {
 	a, err := newApp(edgex)
 	if err != nil {
 		edgex.LoggingClient().Errorf("%s cannot start: %v", serviceKey, err)
-		if registry := edgex.RegistryClient(); registry != nil {
-			_ = registry.Unregister() // otherwise it would stay there as critical
-		}
+		leave(edgex.RegistryClient())
 		return nil
 	}
 	return a
@@ -90,14 +88,19 @@ func stopEarly(s os.Signal, opening <-chan struct{}, made <-chan *app) int {
 		return 1
 	}
 	err := a.service.Stop()
-	if registry := a.sdk.RegistryClient(); registry != nil {
-		_ = registry.Unregister()
-	}
+	leave(a.sdk.RegistryClient())
 	if err != nil {
 		log.Errorf("stopping during startup failed: error=%q", err)
 		return 1
 	}
 	return 0
+}
+
+// leave removes the service from its registry, nil without one, where it would otherwise stay as critical.
+func leave(registry interface{ Unregister() error }) {
+	if registry != nil {
+		_ = registry.Unregister()
+	}
 }
 
 // unregister removes the service from Consul where the SDK registered it and then failed: the SDK returns no client for that. With the secure store

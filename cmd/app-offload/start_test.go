@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,6 +98,30 @@ func TestAHangUpIsAnOrderlyStop(t *testing.T) {
 	e.await("done", func() bool { return e.counts().Local == 1 })
 	require.NoError(t, e.cmd.Process.Signal(syscall.SIGHUP))
 	require.NoError(t, e.cmd.Wait(), e.log.String())
+}
+
+// entry is a registration that counts its ends.
+type entry int
+
+func (e *entry) Unregister() error { *e++; return nil }
+
+// A start that fails leaves no registration behind: neither one of the SDK's client, nor one of which the SDK returned no client.
+func TestAFailedStartLeavesTheRegistry(t *testing.T) {
+	leave(nil)
+	var one entry
+	leave(&one)
+	require.EqualValues(t, 1, one)
+
+	asked := make(chan string, 2)
+	consul := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Method + " " + r.RequestURI }))
+	defer consul.Close()
+	insecure := func(name string) (string, bool) { return "false", name == "EDGEX_SECURITY_SECRET_STORE" }
+	unregister([]string{"-cp=consul." + consul.URL}, insecure) // it does not register
+	unregister([]string{"-r", "-cp=consul." + consul.URL, "-sk=a/b"}, insecure)
+	require.Equal(t, "PUT /v1/agent/service/deregister/a%2Fb", <-asked)
+	require.Empty(t, asked)
+	consul.Close()
+	unregister([]string{"-r", "-cp=consul." + consul.URL}, insecure) // Consul is away
 }
 
 func TestRegistryOf(t *testing.T) {
