@@ -46,22 +46,20 @@ func (s *Service) results() local.Publisher {
 	return s.forward.Named(s.kinship.Sign(s.forward))
 }
 
-// keepResult stores the task of a result in the spool and returns when it is durable. The account counts it as one more task. No decision is made for
-// it.
-func (p *Pipeline) keepResult(t *task.Task) error {
+// keepResult stores the task of a result in the spool, and calls done once it is durable. The account counts it as one more task. No decision is made
+// for it.
+func (p *Pipeline) keepResult(t *task.Task, done func(error)) error {
 	r := record(&job{}, t, t.Append(make([]byte, 0, t.Size()+recordOverhead)))
 	r.Score = float32(t.Score)
 	p.ledger.Enter(1)
-	durable := make(chan error, 1)
 	err := p.offer([]spool.Record{r}, func(err error) {
 		if err == nil {
 			p.ledger.Spooled(1)
+		} else {
+			p.ledger.Leave(1)
 		}
-		durable <- err
+		done(err)
 	})
-	if err == nil {
-		err = <-durable
-	}
 	if err != nil {
 		p.ledger.Leave(1)
 	}

@@ -52,3 +52,29 @@ func TestResultsLeaveAsTasksOfTheirOwn(t *testing.T) {
 	require.Len(t, pub.results, 2, "on the bus as well")
 	require.Equal(t, got[0].EventID, pub.results[0].Event.Id)
 }
+
+// Results of different events share commits: a worker does not wait for the disk before it computes the next event.
+func TestResultsShareCommits(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t, nil, "edge")
+	c.Local.Operators, c.Local.Workers = "burn each=0s", 1
+	class := c.Writable.Classes["default"]
+	class.Results = task.ResultsCloud
+	c.Writable.Classes = map[string]task.ClassConfig{"default": class}
+	s := open(t, c, &bin{})
+	s.Start()
+	const events = 200
+	all := make([]*task.Event, events)
+	for i := range all {
+		all[i] = event("pump-1", i+1)
+	}
+	done := make(chan error, events)
+	s.Submit(all, func(_ int, err error) { done <- err })
+	for range events {
+		require.NoError(t, <-done)
+	}
+	require.EqualValues(t, events, s.Status().Results.Sent, "durable before their events are done")
+	require.Less(t, s.spool.Stats().Commits, uint64(events/4))
+	require.NoError(t, s.Stop())
+	require.Zero(t, s.Status().Counts.Balance)
+}

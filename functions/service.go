@@ -279,7 +279,7 @@ func (s *Service) openLocal() (err error) {
 	s.host.SetQueue(s.local.Queue)
 	s.life.onStop("local processing", func(ctx context.Context) error {
 		defer cancel()
-		return s.local.Close(ctx)
+		return errors.Join(s.local.Close(ctx), s.drain(ctx)) // the last results may still be on their way to the disk
 	})
 	if err := s.openDeliveries(); err != nil {
 		return err

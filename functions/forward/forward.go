@@ -1,7 +1,8 @@
 // Package forward sends results of local work to the cloud as tasks, for classes that ask for it with Results.
 //
 // A result of class X becomes a task of class X-results, with the settings of that class if it exists, else with priority and TTL of X. It is durable
-// in the spool before Publish returns, so a result is not lost once its source event was acknowledged. Its ids follow from its content and its source
+// in the spool before the task of its source event ends, so a result is not lost once that event was acknowledged. Results of many tasks share a
+// commit: Publish does not wait for it if the result has an Ending. Its ids follow from its content and its source
 // event: if a crash causes the source event to be computed again, the cloud recognises the second result as the first. The tag originEventId names
 // its source event, whose correlation id it shares. Such a task is only sent: the node does not compute on it, so it causes no results.
 //
@@ -32,12 +33,15 @@ const suffix = "-results"
 // ErrTooLarge reports a result that fits no message.
 var ErrTooLarge = errors.New("the result is too large for a message")
 
+// Store stores a task, and calls done once it is durable or the disk has failed. It returns an error, and does not call done, if there is no room.
+type Store func(t *task.Task, done func(error)) error
+
 // Forwarder publishes results and sends them, as their class says. Its fields are set before the first call.
 type Forwarder struct {
 	Bus   local.Publisher               // publishes on the bus
 	Class func(name string) *task.Class // nil for a removed class
-	Store func(*task.Task) error        // returns once the task is durable
-	Now   func() int64                  // wall time in ns
+	Store Store
+	Now   func() int64 // wall time in ns
 
 	mu                   sync.Mutex
 	sent, large, refused int64
@@ -58,7 +62,7 @@ func (f *Forwarder) Counts() Counts {
 
 // sends returns the class of a result to be sent, else nil, and whether the result is also published on the bus.
 func (f *Forwarder) sends(r *local.Result) (class *task.Class, bus bool) {
-	if class = f.Class(r.Class); class == nil || class.Results == "" || class.Results == task.ResultsBus {
+	if class = f.Class(r.Class); class == nil || !class.SendsResults() {
 		return nil, true
 	}
 	return class, class.Results == task.ResultsBoth
@@ -103,7 +107,7 @@ func name(r *local.Result) {
 // Publish sends and publishes a result, already named and tagged, as its class says.
 func (f *Forwarder) Publish(r local.Result) error {
 	class, bus := f.sends(&r)
-	if class != nil && !f.send(class, &r) {
+	if class != nil && !f.send(class, &r, bus) {
 		bus = true
 	}
 	if !bus {
@@ -112,12 +116,39 @@ func (f *Forwarder) Publish(r local.Result) error {
 	return f.Bus.Publish(r)
 }
 
-// send stores a result in the spool, and reports whether it is durable.
-func (f *Forwarder) send(class *task.Class, r *local.Result) bool {
+// send gives a result to the spool, and reports whether it is, or becomes, durable there. If the disk fails later, a result that is not on the bus
+// anyway is published there.
+func (f *Forwarder) send(class *task.Class, r *local.Result, onBus bool) bool {
 	t, err := f.task(class, r)
-	if err == nil {
-		err = f.Store(t)
+	if err == nil && r.Ending == nil {
+		durable := make(chan error, 1)
+		if err = f.Store(t, func(err error) { durable <- err }); err == nil {
+			err = <-durable
+		}
+	} else if err == nil {
+		result := *r
+		r.Ending.Delay()
+		err = f.Store(t, func(err error) { go f.stored(result, err, onBus) })
+		if err == nil {
+			return true
+		}
+		r.Ending.Done(nil)
 	}
+	f.count(err)
+	return err == nil
+}
+
+// stored ends the delay of the result's task.
+func (f *Forwarder) stored(r local.Result, err error, onBus bool) {
+	f.count(err)
+	if err != nil && !onBus {
+		r.Ending.Done(f.Bus.Publish(r))
+		return
+	}
+	r.Ending.Done(nil)
+}
+
+func (f *Forwarder) count(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -128,7 +159,6 @@ func (f *Forwarder) send(class *task.Class, r *local.Result) bool {
 	default:
 		f.refused++
 	}
-	return err == nil
 }
 
 // task returns the task of a result. The event's JSON is always the same, so the cloud recognises a repetition.

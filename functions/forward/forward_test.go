@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"testing"
+	"testing/synctest"
 
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
 	"github.com/stretchr/testify/require"
@@ -34,9 +35,10 @@ func summary(value string) local.Result {
 func forwarder(results string, stored *[]*task.Task, full error) (*Forwarder, local.Publisher, *bin) {
 	b := &bin{}
 	classes := map[string]*task.Class{"c": {Name: "c", Priority: 7, OnFull: "local", Results: results, Largest: 2000}}
-	f := &Forwarder{Bus: b, Class: func(name string) *task.Class { return classes[name] }, Now: func() int64 { return 5 }, Store: func(t *task.Task) error {
+	f := &Forwarder{Bus: b, Class: func(name string) *task.Class { return classes[name] }, Now: func() int64 { return 5 }, Store: func(t *task.Task, done func(error)) error {
 		if full == nil {
 			*stored = append(*stored, t)
+			done(nil)
 		}
 		return full
 	}}
@@ -79,6 +81,55 @@ func TestResultsGoWhereTheirClassSays(t *testing.T) {
 	require.NoError(t, p.Publish(large))
 	require.Equal(t, map[string]int64{"large": 1, "refused": 0}, f.Counts().Unsent)
 }
+
+// A result of a task does not wait for the disk, its task does. If the disk fails, a result that only the cloud should have goes to the bus.
+func TestTheTaskWaitsForTheDisk(t *testing.T) {
+	for _, c := range []struct {
+		results             string
+		full, disk, bus     error
+		onBus, sent         int
+		reported, published error
+	}{
+		{results: task.ResultsBoth, onBus: 1, sent: 1},
+		{results: task.ResultsCloud, sent: 1},
+		{results: task.ResultsBoth, disk: errors.New("disk"), onBus: 1},
+		{results: task.ResultsCloud, disk: errors.New("disk"), onBus: 1},
+		{results: task.ResultsCloud, disk: errors.New("disk"), bus: errAway, onBus: 1, reported: errAway},
+		{results: task.ResultsCloud, full: errors.New("full"), onBus: 1},
+		{results: task.ResultsCloud, full: errors.New("full"), bus: errAway, onBus: 1, published: errAway},
+		{results: task.ResultsBoth, bus: errAway, onBus: 1, sent: 1, published: errAway},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f, p, b := forwarder(c.results, nil, nil)
+			b.err = c.bus
+			var durable func(error)
+			f.Store = func(_ *task.Task, done func(error)) error {
+				durable = done
+				return c.full
+			}
+			reports := 0
+			r := summary("1.5")
+			r.Ending = local.NewEnding(func(err error) {
+				reports++
+				require.Equal(t, c.reported, err)
+			})
+			require.Equal(t, c.published, p.Publish(r))
+			require.Zero(t, reports)
+			r.Ending.Done(nil) // the worker is done with the task
+			if c.full == nil {
+				require.Zero(t, reports, "the result is not durable yet")
+				durable(c.disk)
+			}
+			synctest.Wait()
+			require.Equal(t, 1, reports)
+			require.Len(t, b.results, c.onBus)
+			require.EqualValues(t, c.sent, f.Counts().Sent)
+			require.EqualValues(t, 1-c.sent, f.Counts().Unsent["refused"])
+		})
+	}
+}
+
+var errAway = errors.New("no bus")
 
 // The task has a class of its own, names its source event, and is the same when it is created again.
 func TestAResultMadeAgainIsTheSameTask(t *testing.T) {

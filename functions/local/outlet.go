@@ -146,7 +146,7 @@ func (d *draft) result() Result {
 	return Result{
 		Event: d.event, Profile: e.profile, Device: e.device, Source: d.event.SourceName,
 		Class: e.class, Operator: d.out.c.operators[len(d.out.c.operators)-1],
-		CorrelationID: string(e.lastCID), Hop: e.hop + 1,
+		CorrelationID: string(e.lastCID), Hop: e.hop + 1, Ending: d.out.w.ending,
 	}
 }
 
@@ -161,7 +161,13 @@ func (d *draft) send() {
 }
 
 // hold publishes immediately or once the bus accepts the result: its tasks were reported long before.
-func (d *draft) hold() { d.out.w.hold(d.result()) }
+func (d *draft) hold() {
+	r := d.result()
+	if r.Ending == nil {
+		r.Ending = NewEnding(func(error) {})
+	}
+	d.out.w.hold(r)
+}
 
 // number adds a value of a reading with its exact type.
 func (d *draft) number(suffix string, v number, units string) {

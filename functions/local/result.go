@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/common"
 	"github.com/edgexfoundry/go-mod-core-contracts/v3/dtos"
@@ -26,11 +27,46 @@ type Result struct {
 
 	CorrelationID string // of the latest event, as in its envelope; "" without one
 	Hop           int    // number of app-offloads in the chain of computation: 1 for a result of device data
+
+	Ending *Ending // delays the report of the task; nil if the publisher must have the result before it returns
 }
 
 // Publisher publishes results. The workers call it concurrently. It blocks until the bus has the result or the attempt failed. The error
 // wraps ErrAway if the bus accepts no results at all.
 type Publisher interface{ Publish(Result) error }
+
+// Ending is the end of a task, which a publisher delays until the task's results are durable while the worker continues with the next task. It is
+// safe for concurrent use.
+type Ending struct {
+	report func(error)
+	mu     sync.Mutex
+	open   int
+	err    error
+}
+
+// NewEnding returns the end of a task, which calls report once: after Done was called once more often than Delay, with the first error.
+func NewEnding(report func(error)) *Ending { return &Ending{report: report, open: 1} }
+
+// Delay delays the report until one more call of Done.
+func (e *Ending) Delay() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.open++
+}
+
+// Done ends one delay, or the task itself. An error fails the task.
+func (e *Ending) Done(err error) {
+	e.mu.Lock()
+	e.open--
+	if e.err == nil {
+		e.err = err
+	}
+	over := e.open == 0
+	e.mu.Unlock()
+	if over {
+		e.report(e.err)
+	}
+}
 
 // ErrAway means that the MessageBus is unavailable, so no result can be published at present.
 var ErrAway = errors.New("the MessageBus is unavailable")

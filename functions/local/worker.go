@@ -37,6 +37,7 @@ type worker struct {
 	head head // the current task
 
 	stay      bool          // the current task must be done locally
+	ending    *Ending       // of the current task if its class sends its results, else nil
 	well      bool          // the previous publication succeeded
 	published time.Duration // time spent on publishing the results of the current task
 
@@ -106,6 +107,9 @@ func (w *worker) do(j job) {
 		w.refresh()
 		began := time.Now()
 		w.head.begin(j.cost, w.p.now())
+		if c := j.task.Class; c != nil && c.SendsResults() {
+			w.ending = NewEnding(func(err error) { w.report(j, err) })
+		}
 		w.published, w.stay = 0, j.stay
 		err = w.process(j.task)
 		took := time.Since(began) - w.published
@@ -120,11 +124,20 @@ func (w *worker) do(j job) {
 		}
 		w.stay = false
 	}
+	w.p.tasks.Add(-1)
+	w.p.cycles.Add(-j.cost)
+	if e := w.ending; e != nil {
+		w.ending = nil
+		e.Done(err)
+		return
+	}
+	w.report(j, err)
+}
+
+func (w *worker) report(j job, err error) {
 	if err != nil {
 		w.p.counts.failed.Add(1)
 	}
-	w.p.tasks.Add(-1)
-	w.p.cycles.Add(-j.cost)
 	j.done(j.index, err)
 }
 

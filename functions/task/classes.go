@@ -341,6 +341,9 @@ const (
 	OverloadDrop   = "drop"
 )
 
+// SendsResults reports whether results of the class leave as tasks of their own.
+func (c *Class) SendsResults() bool { return c.Results == ResultsCloud || c.Results == ResultsBoth }
+
 // Sheds reports whether tasks of the class may be dropped, or reduced, while both paths are overloaded.
 func (c *Class) Sheds() bool { return c.Overload != "" && c.Overload != OverloadKeep }
 
