@@ -23,7 +23,7 @@ func TestEveryFigureOfAScoreByHand(t *testing.T) {
 	shed := func(value int, s Shed) (all [10]Shed) { all[value] = s; return all }
 	rounds := []round{
 		{scale: 1, best: 2, plan: 1, bound: 0.5, load: 0.2, exact: true, tallies: []tally{{}, {cost: 3, joules: 8, bytes: 100, missed: 1, cloud: 2, took: []float64{4, 1}, shed: shed(2, Shed{tasks: 2})}}},
-		{scale: 1, best: 4, plan: 2, bound: 1.5, load: 0.9, exact: false, tallies: []tally{{}, {cost: 10, joules: 4, bytes: 500, missed: 2, cloud: 1, took: []float64{2, 13}, shed: shed(5, Shed{tasks: 2, Reduced: 1})}}},
+		{scale: 1, best: 4, plan: 2, bound: 1.5, load: 0.9, exact: false, tallies: []tally{{}, {cost: 10, joules: 4, bytes: 500, missed: 2, cloud: 1, took: []float64{2, 13}, shed: shed(5, Shed{tasks: 1, Reduced: 1})}}},
 		{scale: 2, best: 1, plan: 1, bound: 0.5, load: 1. / 3, exact: true, tallies: []tally{{}, {cost: 2, gone: 1, took: []float64{23}, shed: shed(2, Shed{tasks: 2, Gone: 1})}}},
 		{scale: 1, best: 2, plan: 2, bound: 1, load: 0.4, exact: true, tallies: []tally{{}, {cost: 2, took: []float64{13, 1}, shed: shed(2, Shed{tasks: 2})}}},
 	}
@@ -43,7 +43,7 @@ func TestEveryFigureOfAScoreByHand(t *testing.T) {
 			{Load: "mid", Episodes: 2, Cost: 1, Plan: 0.75, Bound: 0.375, InTime: 0.5},
 			{Load: "heavy", Episodes: 1, Cost: 5, Plan: 1, Bound: 0.75},
 		},
-		Shed: []Shed{{Value: 2, Gone: 1.0 / 6, tasks: 6}, {Value: 5, Reduced: 0.5, tasks: 2}},
+		Shed: []Shed{{Value: 2, Gone: 1.0 / 6, tasks: 6}, {Value: 5, Reduced: 1, tasks: 1}},
 	}, s)
 	for i := range rounds { // without plans and an optimum
 		rounds[i].plan, rounds[i].bound, rounds[i].best, rounds[i].tallies[1].shed = 0, 0, 0, [10]Shed{}
@@ -67,6 +67,8 @@ func TestAQuantileIsTheSmallestValueThatTheShareIsNotAbove(t *testing.T) {
 
 func TestTheIntervalByHand(t *testing.T) {
 	require.Equal(t, 2.5, mean([]float64{1, 4, 2, 3}))
+	require.Zero(t, mean(nil))
+	require.Zero(t, quantile(nil, 0.5))
 	require.Zero(t, halfWidth([]float64{3}), "one episode has no width")
 	// Two values: the standard error is half their distance.
 	require.InDelta(t, student95(1)*1.5, halfWidth([]float64{1, 4}), 1e-12)

@@ -328,6 +328,7 @@ func TestMirror(t *testing.T) {
 func TestSoftmaxOfLargeNumbers(t *testing.T) {
 	for _, shift := range []float32{-1e4, 0, 1e4} {
 		require.InDeltaSlice(t, []float64{1 / (1 + math.E + math.E*math.E), math.E / (1 + math.E + math.E*math.E), math.E * math.E / (1 + math.E + math.E*math.E)}, Softmax([]float32{shift, shift + 1, shift + 2}), 1e-12)
+		require.InDeltaSlice(t, []float64{math.E / (1 + math.E), 1 / (1 + math.E)}, Softmax([]float32{shift + 1, shift}), 1e-12)
 	}
 }
 

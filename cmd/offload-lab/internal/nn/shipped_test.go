@@ -113,6 +113,7 @@ func TestShippedModelsAreAccurate(t *testing.T) {
 	require.NotContains(t, out.String(), "NaN", "also of faults of which there are none")
 	require.ErrorIs(t, Judge(t.Context(), &out, Trial{Dir: t.TempDir(), Seeds: 1, Samples: 1}), models.ErrUnknown)
 	require.ErrorIs(t, Judge(t.Context(), &out, Trial{Dir: "/nonexistent"}), fs.ErrNotExist)
+	require.ErrorContains(t, Judge(t.Context(), &out, Trial{Dir: shipped, Only: "wisdom"}), "wisdom")
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS(shipped)))
 	path := dir + "/bearing.cloud.1.0.0/" + models.ManifestFile

@@ -208,6 +208,7 @@ func TestLearnsAndRepeats(t *testing.T) {
 		mean += r / 20
 	}
 	require.Greater(t, mean, 19.0, "of 20")
+	require.Len(t, Evaluate(first.Actor(), &corridor{}, 3, 5), 3)
 
 	other := corridorConfig()
 	other.Seed++

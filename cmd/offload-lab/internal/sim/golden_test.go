@@ -80,7 +80,8 @@ func TestEveryWorldGoesAsItAlwaysWent(t *testing.T) {
 		for _, name := range []string{"cost", "bandit", "defer"} {
 			p, err := policy.New(name, policy.DefaultConfig())
 			require.NoError(t, err)
-			sums(s.Name, w, w.Draw(uint64(i)), p)
+			e := w.Draw(uint64(i))
+			sums(s.Name+", "+e.Name, w, e, p)
 		}
 	}
 

@@ -1,8 +1,11 @@
 package twin
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"app-offload/cmd/internal/golden"
+	"app-offload/cmd/offload-lab/internal/feed"
 	"app-offload/functions/config"
+	"app-offload/functions/decision"
 	"app-offload/functions/host"
 	"app-offload/functions/policy"
 	"app-offload/functions/score"
@@ -257,5 +262,61 @@ func TestTheBoundsOfTheSettings(t *testing.T) {
 				require.NoError(t, err, "%s %v", c.flag, v)
 			}
 		}
+	}
+}
+
+// The service's decision log becomes tasks of the simulator, by hand. Other events, and tasks without an outcome, are no tasks of the run.
+func TestTheDecisionLogOfARunByHand(t *testing.T) {
+	entry := func(id string, at float64, change func(*decision.Entry)) []byte {
+		e := decision.Entry{
+			ID: 1, Policy: "random", EventID: id, Time: int64(at * 1e9), Waited: 500 * time.Millisecond, Size: 1000, Deadline: 2 * time.Second,
+			Decision: decision.Decision{Target: decision.Cloud, Propensity: 1, Reason: decision.BoundCloud}, Outcome: decision.Outcome{Known: true, Time: 1.5, Energy: 3, Met: true},
+		}
+		change(&e)
+		line, err := decision.AppendRecord(nil, &e)
+		require.NoError(t, err)
+		return line
+	}
+	log := slices.Concat(
+		entry("foreign", 1, func(*decision.Entry) {}),
+		entry("a", 10, func(e *decision.Entry) { e.State.Link.Up = true }),
+		entry("b", 12, func(e *decision.Entry) {
+			e.Decision.Target, e.Decision.Reason, e.Waited = decision.Local, decision.Drawn, 0
+		}),
+		entry("b", 12, func(e *decision.Entry) { e.Outcome.Known = false }),
+		entry("c", 13, func(e *decision.Entry) { e.Outcome.Failed = true }),
+	)
+	name := filepath.Join(t.TempDir(), "decisions.jsonl")
+	require.NoError(t, os.WriteFile(name, log, 0o600))
+	tasks := []sent{{id: "b", profile: bothProfile, round: 1}, {id: "a", profile: cloudProfile}}
+	got, err := readLog(name, tasks, map[string]passed{"a": {bytes: 700, entered: 9_750_000_000}, "b": {bytes: 1, entered: 12_500_000_000}})
+	require.NoError(t, err)
+	require.Equal(t, []lived{
+		{place: 1, probe: true, cloud: true, bytes: 1000, wire: 700, before: 0.25, took: 2, waited: 0.5, parked: true, joules: 3, deadline: 2},
+		{place: 0, round: 1, at: 2.5, bytes: 1000, took: 1.5, down: true, joules: 3, deadline: 2},
+	}, got)
+	_, err = readLog(name, append(tasks, sent{id: "c"}), nil)
+	require.ErrorContains(t, err, "returned 2 tasks; 3 were sent")
+	require.NoError(t, os.WriteFile(name, []byte("{\n"), 0o600))
+	_, err = readLog(name, tasks, nil)
+	require.ErrorContains(t, err, name)
+	_, err = readLog(name+"x", tasks, nil)
+	require.ErrorContains(t, err, "reading the decision log")
+}
+
+// A task is an event of its device and profile with that many numbers.
+func TestATaskIsAnEvent(t *testing.T) {
+	for device, want := range map[string]string{"": "twin", "d7": "d7"} {
+		envelope, topic, err := event(sent{id: "5d2a9a4e-9c0b-4c55-8d7a-6f6f3f9a1c2b", profile: cloudProfile, values: 3, device: device}, rand.New(rand.NewPCG(1, 2)))
+		require.NoError(t, err)
+		require.Equal(t, "events/device/device-twin/"+cloudProfile+"/"+want+"/wave", topic)
+		var e struct{ Payload []byte }
+		require.NoError(t, json.Unmarshal(envelope, &e))
+		var request struct{ Event feed.Event }
+		require.NoError(t, json.Unmarshal(e.Payload, &request))
+		require.Equal(t, []string{"5d2a9a4e-9c0b-4c55-8d7a-6f6f3f9a1c2b", want, cloudProfile, "wave"}, []string{request.Event.ID, request.Event.Device, request.Event.Profile, request.Event.Source})
+		var values []float64
+		require.NoError(t, json.Unmarshal([]byte(request.Event.Readings[0].Value), &values))
+		require.Len(t, values, 3)
 	}
 }
