@@ -32,6 +32,8 @@ func TestAddresses(t *testing.T) {
 		require.NotContains(t, err.Error(), "u:p")
 		require.NotContains(t, Redacted(text), "u:p")
 	}
+	require.Equal(t, "tcp://u:xxxxx@a", Redacted(" tcp://u:p@a"))
+	require.Equal(t, "(hidden)", Redacted("tcp://u:p@%zz"))
 }
 
 // Each scheme has its port, and uses TLS or a web socket accordingly.

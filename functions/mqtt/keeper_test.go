@@ -241,6 +241,29 @@ func TestADialThatFailsLeavesNoSession(t *testing.T) {
 		require.Error(t, err, name)
 		require.ErrorContains(t, err, c.want, name)
 	}
+
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer other.Close()
+	at, err := ParseAddress("tcp://" + other.Addr().String())
+	require.NoError(t, err)
+	late, giveUp := context.WithCancel(t.Context())
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		c, err := other.Accept()
+		if err == nil {
+			_, _ = packets.ReadPacket(c)
+			accepted <- c
+		}
+		giveUp() // after the CONNECT, to which there is no answer
+	}()
+	_, err = Dial(late, Options{Brokers: []Address{at}, ClientID: "x", ConnectTimeout: time.Hour, Stall: time.Minute, KeepAlive: time.Minute, PingTimeout: time.Minute})
+	require.ErrorIs(t, err, context.Canceled)
+	c := <-accepted
+	defer c.Close()
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Minute)))
+	_, err = io.Copy(io.Discard, c)
+	require.NoError(t, err, "the connection is closed")
 }
 
 // A subscription without an answer is an error.
