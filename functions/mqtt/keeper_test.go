@@ -162,7 +162,7 @@ func TestAKeeperTriesAgain(t *testing.T) {
 
 // Published messages arrive, refused topics are named in order, and unsubscribed topics are no longer received.
 func TestASessionSubscribes(t *testing.T) {
-	_, at := startChoosy(t)
+	server, at := startChoosy(t)
 	k, _ := keep(t, at)
 	s, err := k.Await(t.Context())
 	require.NoError(t, err)
@@ -185,6 +185,7 @@ func TestASessionSubscribes(t *testing.T) {
 	publish("b", "three")
 	got := func() []string { k.mu.Lock(); defer k.mu.Unlock(); return append([]string(nil), k.got...) }
 	require.Eventually(t, func() bool { return len(got()) == 2 }, time.Minute, time.Millisecond)
+	require.Empty(t, server.Topics.Messages("#"), "nothing is retained")
 	require.NoError(t, s.Unsubscribe(t.Context(), "a"))
 	publish("a", "four")
 	publish("b", "five")
