@@ -116,22 +116,27 @@ func (f *Forwarder) Publish(r local.Result) error {
 	return f.Bus.Publish(r)
 }
 
-// send gives a result to the spool, and reports whether it is, or becomes, durable there. If the disk fails later, a result that is not on the bus
-// anyway is published there.
+// send gives a result to the spool, and reports whether it is, or becomes, durable there: false for a result that is tried again, as only the bus lacks
+// it. If the disk fails later, a result that is not on the bus anyway is published there.
 func (f *Forwarder) send(class *task.Class, r *local.Result, onBus bool) bool {
+	if r.Ending != nil && !r.Ending.Delay(r.Event.Id) {
+		return false
+	}
 	t, err := f.task(class, r)
-	if err == nil && r.Ending == nil {
+	switch {
+	case err != nil:
+	case r.Ending != nil:
+		result := *r
+		if err = f.Store(t, func(err error) { go f.stored(result, err, onBus) }); err == nil {
+			return true
+		}
+	default:
 		durable := make(chan error, 1)
 		if err = f.Store(t, func(err error) { durable <- err }); err == nil {
 			err = <-durable
 		}
-	} else if err == nil {
-		result := *r
-		r.Ending.Delay()
-		err = f.Store(t, func(err error) { go f.stored(result, err, onBus) })
-		if err == nil {
-			return true
-		}
+	}
+	if r.Ending != nil {
 		r.Ending.Done(nil)
 	}
 	f.count(err)

@@ -131,6 +131,34 @@ func TestTheTaskWaitsForTheDisk(t *testing.T) {
 
 var errAway = errors.New("no bus")
 
+// A result that the bus did not accept is tried again there, not stored again: the bus may be away for hours, and each copy would go to the cloud.
+func TestARetryIsForTheBusOnly(t *testing.T) {
+	for _, c := range []struct {
+		results string
+		full    error
+		stored  int
+	}{{task.ResultsBoth, nil, 1}, {task.ResultsBoth, errors.New("full"), 0}, {task.ResultsCloud, errors.New("full"), 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			var stored []*task.Task
+			f, p, b := forwarder(c.results, &stored, c.full)
+			b.err = errAway
+			r := summary("1.5")
+			r.Ending = local.NewEnding(func(err error) { require.NoError(t, err) })
+			for range 3 {
+				require.Equal(t, errAway, p.Publish(r))
+			}
+			b.err = nil
+			require.NoError(t, p.Publish(r))
+			r.Ending.Done(nil)
+			synctest.Wait()
+			require.Len(t, stored, c.stored)
+			require.Len(t, b.results, 4)
+			require.EqualValues(t, c.stored, f.Counts().Sent)
+			require.EqualValues(t, 1-c.stored, f.Counts().Unsent["refused"])
+		})
+	}
+}
+
 // The task has a class of its own, names its source event, and is the same when it is created again.
 func TestAResultMadeAgainIsTheSameTask(t *testing.T) {
 	var stored []*task.Task

@@ -14,7 +14,7 @@ type delaying struct{ ends []*Ending }
 
 func (d *delaying) Publish(r Result) error {
 	if r.Ending != nil {
-		r.Ending.Delay()
+		r.Ending.Delay(r.Event.Id)
 	}
 	d.ends = append(d.ends, r.Ending)
 	return nil

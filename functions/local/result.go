@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,17 +42,24 @@ type Ending struct {
 	report func(error)
 	mu     sync.Mutex
 	open   int
+	ids    []string // of the results that delay it, or did
 	err    error
 }
 
 // NewEnding returns the end of a task, which calls report once: after Done was called once more often than Delay, with the first error.
 func NewEnding(report func(error)) *Ending { return &Ending{report: report, open: 1} }
 
-// Delay delays the report until one more call of Done.
-func (e *Ending) Delay() {
+// Delay delays the report until one more call of Done, because of the result with this id. It returns false, and delays nothing, if that result was
+// published before and is now tried again.
+func (e *Ending) Delay(id string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if slices.Contains(e.ids, id) {
+		return false
+	}
 	e.open++
+	e.ids = append(e.ids, id)
+	return true
 }
 
 // Done ends one delay, or the task itself. An error fails the task.
