@@ -139,15 +139,16 @@ func TestWhatIsCountedOfAModel(t *testing.T) {
 		want   ClassStats
 		tags   []string // provisional, of each answer
 	}{
-		"sure":              {"", true, nil, []string{sure, sure}, []string{"", ""}, ClassStats{Final: 2}, []string{"false", "false"}},
-		"no rule":           {"", true, nil, []string{unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
-		"hard":              {"margin threshold=0.2", true, nil, []string{sure, unsure}, []string{"", "is hard"}, ClassStats{Final: 1, Provisional: 1, HardHour: 1, HardDay: 1}, []string{"false", "true"}},
-		"hard by its label": {"threshold threshold=0.6", true, nil, []string{sure, unsure}, []string{"", "is hard"}, ClassStats{Final: 1, Provisional: 1, HardHour: 1, HardDay: 1}, []string{"false", "true"}},
-		"over the budget":   {"margin threshold=0.2 hourly=1", true, nil, []string{unsure, unsure}, []string{"is hard", ""}, ClassStats{Final: 1, Provisional: 1, OverBudget: 1, HardHour: 1, HardDay: 1}, []string{"true", "false"}},
-		"no link":           {"margin threshold=0.2", false, nil, []string{unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
-		"it must stay":      {"margin threshold=0.2", true, nil, []string{"!" + unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
-		"unreadable":        {"", true, nil, []string{bad, sure}, []string{"bearing", ""}, ClassStats{Failed: 1, Final: 1, BadInput: "-"}, []string{"false"}},
-		"no bus":            {"", true, errors.New("the bus is away"), []string{sure}, []string{"the bus is away"}, ClassStats{Failed: 1, Problem: "-"}, nil},
+		"sure":                     {"", true, nil, []string{sure, sure}, []string{"", ""}, ClassStats{Final: 2}, []string{"false", "false"}},
+		"no rule":                  {"", true, nil, []string{unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
+		"hard":                     {"margin threshold=0.2", true, nil, []string{sure, unsure}, []string{"", "is hard"}, ClassStats{Final: 1, Provisional: 1, HardHour: 1, HardDay: 1}, []string{"false", "true"}},
+		"hard by its label":        {"threshold threshold=0.6", true, nil, []string{sure, unsure}, []string{"", "is hard"}, ClassStats{Final: 1, Provisional: 1, HardHour: 1, HardDay: 1}, []string{"false", "true"}},
+		"over the budget":          {"margin threshold=0.2 hourly=1", true, nil, []string{unsure, unsure}, []string{"is hard", ""}, ClassStats{Final: 1, Provisional: 1, OverBudget: 1, HardHour: 1, HardDay: 1}, []string{"true", "false"}},
+		"no link":                  {"margin threshold=0.2", false, nil, []string{unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
+		"it must stay":             {"margin threshold=0.2", true, nil, []string{"!" + unsure}, []string{""}, ClassStats{Final: 1}, []string{"false"}},
+		"unreadable":               {"", true, nil, []string{bad, sure}, []string{"bearing", ""}, ClassStats{Failed: 1, Final: 1, BadInput: "-"}, []string{"false"}},
+		"no bus, and it must stay": {"", true, errors.New("the bus is broken"), []string{"!" + sure}, []string{"the bus is broken"}, ClassStats{Failed: 1, Problem: "-"}, nil},
+		"no bus":                   {"", true, errors.New("the bus is away"), []string{sure}, []string{"the bus is away"}, ClassStats{Failed: 1, Problem: "-"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := openRoom(t, func(_ *Config, class *task.ClassConfig) { class.Hard = c.hard })
@@ -242,6 +243,22 @@ func TestWhatAModelReads(t *testing.T) {
 	require.Contains(t, other.Stats().Classes[0].Problem, "unknown model")
 	plain := openRoom(t, func(c *Config, class *task.ClassConfig) { c.Directory, class.Model = "", "" })
 	require.Nil(t, plain.Stats(), "neither models nor a folder")
+	require.False(t, plain.ModelsFull())
+	unused := openRoom(t, func(_ *Config, class *task.ClassConfig) { class.Model = "" })
+	require.Equal(t, "bearing", unused.Stats().Models[0].Name, "a folder without a class for it")
+
+	var names, sorted []string
+	works := map[string]*work{}
+	for i := range 20 {
+		name := fmt.Sprintf("class %02d", i)
+		works[name] = &work{class: name, known: &known{}, drift: &drift{}}
+		sorted = append(sorted, name)
+	}
+	off.works.Store(&works)
+	for _, c := range off.Stats().Classes {
+		names = append(names, c.Class)
+	}
+	require.Equal(t, sorted, names)
 }
 
 // A rule that judges before a run lets every eighth task run: otherwise nothing would show that the device has become easy.
@@ -329,6 +346,8 @@ func TestAFullPool(t *testing.T) {
 	require.ErrorIs(t, b.process(t, local.Item{Task: b.task("pump", sure)})[0], local.ErrBusy)
 	require.False(t, b.Offer(local.Item{Task: b.task("pump", sure)}, func(int, error) { t.Error("it was not taken") }))
 	require.EqualValues(t, 1, b.Stats().Classes[0].Busy)
+	require.True(t, b.ModelsFull())
+	require.Equal(t, 2, b.Stats().Tasks)
 	waited := make(chan error, 1)
 	go func() { waited <- b.process(t, local.Item{Task: b.task("pump", sure), Stay: true})[0] }()
 	close(gate)
