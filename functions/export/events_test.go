@@ -314,6 +314,8 @@ func TestWhyARecordWillNeverCome(t *testing.T) {
 	reason, last := x.fate(2, 4)
 	require.Equal(t, "unknown", reason)
 	require.EqualValues(t, 3, last, "from 4 on they may be there")
+	reason, _ = x.known(2, 4)
+	require.Empty(t, reason, "the consumer has not asked for it")
 	reason, last = x.fate(4, 4)
 	require.Empty(t, reason)
 	require.EqualValues(t, int64(1)<<40, last)
