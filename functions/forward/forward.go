@@ -2,9 +2,9 @@
 //
 // A result of class X becomes a task of class X-results, with the settings of that class if it exists, else with priority and TTL of X. It is durable
 // in the spool before the task of its source event ends, so a result is not lost once that event was acknowledged. Results of many tasks share a
-// commit: Publish does not wait for it if the result has an Ending. Its ids follow from its content and its source
-// event: if a crash causes the source event to be computed again, the cloud recognises the second result as the first. The tag originEventId names
-// its source event, whose correlation id it shares. Such a task is only sent: the node does not compute on it, so it causes no results.
+// commit: Publish does not wait for it. The tasks of a window may have ended before its result. The ids
+// of a result follow from its content and its source event: if a crash causes the source event to be computed again, the cloud recognises the second
+// result as the first. The tag originEventId names its source event, whose correlation id it shares. Such a task is only sent: the node does not compute on it, so it causes no results.
 //
 // A result that the spool rejects is published on the bus in any case, and counted. Publish is safe for concurrent use.
 package forward
@@ -119,27 +119,18 @@ func (f *Forwarder) Publish(r local.Result) error {
 // send gives a result to the spool, and reports whether it is, or becomes, durable there: false for a result that is tried again, as only the bus lacks
 // it. If the disk fails later, a result that is not on the bus anyway is published there.
 func (f *Forwarder) send(class *task.Class, r *local.Result, onBus bool) bool {
-	if r.Ending != nil && !r.Ending.Delay(r.Event.Id) {
+	if !r.Ending.Delay(r.Event.Id) {
 		return false
 	}
 	t, err := f.task(class, r)
-	switch {
-	case err != nil:
-	case r.Ending != nil:
+	if err == nil {
 		result := *r
-		if err = f.Store(t, func(err error) { go f.stored(result, err, onBus) }); err == nil {
-			return true
-		}
-	default:
-		durable := make(chan error, 1)
-		if err = f.Store(t, func(err error) { durable <- err }); err == nil {
-			err = <-durable
-		}
+		err = f.Store(t, func(err error) { go f.stored(result, err, onBus) })
 	}
-	if r.Ending != nil {
+	if err != nil {
 		r.Ending.Done(nil)
+		f.count(err)
 	}
-	f.count(err)
 	return err == nil
 }
 

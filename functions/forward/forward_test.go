@@ -32,6 +32,16 @@ func summary(value string) local.Result {
 	return local.Result{Event: e, Profile: "P", Device: "pump-1", Source: "R_summary", Class: "c", CorrelationID: "c-1", Hop: 1}
 }
 
+// publish returns once the result is durable.
+func publish(t *testing.T, p local.Publisher, r local.Result) error {
+	ended := make(chan error, 1)
+	r.Ending = local.NewEnding(func(err error) { ended <- err })
+	err := p.Publish(r)
+	r.Ending.Done(nil)
+	require.NoError(t, <-ended)
+	return err
+}
+
 func forwarder(results string, stored *[]*task.Task, full error) (*Forwarder, local.Publisher, *bin) {
 	b := &bin{}
 	classes := map[string]*task.Class{"c": {Name: "c", Priority: 7, OnFull: "local", Results: results, Largest: 2000}}
@@ -61,7 +71,7 @@ func TestResultsGoWhereTheirClassSays(t *testing.T) {
 	} {
 		var stored []*task.Task
 		f, p, b := forwarder(c.results, &stored, c.full)
-		require.NoError(t, p.Publish(summary("1.5")))
+		require.NoError(t, publish(t, p, summary("1.5")))
 		require.Len(t, stored, c.sent, c.results)
 		require.Len(t, b.results, c.onBus, c.results)
 		require.EqualValues(t, c.sent, f.Counts().Sent)
@@ -71,14 +81,14 @@ func TestResultsGoWhereTheirClassSays(t *testing.T) {
 	}
 	f, p, b := forwarder(task.ResultsBoth, new([]*task.Task), nil)
 	b.err = errors.New("no bus")
-	require.ErrorIs(t, p.Publish(summary("1.5")), b.err, "so that it is tried again")
+	require.ErrorIs(t, publish(t, p, summary("1.5")), b.err, "so that it is tried again")
 	other := summary("1.5")
 	other.Class = "gone"
 	b.err = nil
-	require.NoError(t, p.Publish(other))
+	require.NoError(t, publish(t, p, other))
 	require.EqualValues(t, 1, f.Counts().Sent)
 	large := summary(string(make([]byte, 3000)))
-	require.NoError(t, p.Publish(large))
+	require.NoError(t, publish(t, p, large))
 	require.Equal(t, map[string]int64{"large": 1, "refused": 0}, f.Counts().Unsent)
 }
 
@@ -164,15 +174,15 @@ func TestAResultMadeAgainIsTheSameTask(t *testing.T) {
 	var stored []*task.Task
 	_, p, b := forwarder(task.ResultsBoth, &stored, nil)
 	for range 2 {
-		require.NoError(t, p.Publish(summary("1.5"))) // with other random ids each time
+		require.NoError(t, publish(t, p, summary("1.5"))) // with other random ids each time
 	}
-	require.NoError(t, p.Publish(summary("1.6")))
+	require.NoError(t, publish(t, p, summary("1.6")))
 	require.Equal(t, stored[0], stored[1])
 	require.NotEqual(t, stored[0].EventID, stored[2].EventID)
 	require.Equal(t, b.results[0].Event.Id, stored[0].EventID, "as on the bus")
 	provisional := summary("1.5")
 	provisional.Event.Tags["provisional"] = "true"
-	require.NoError(t, p.Publish(provisional))
+	require.NoError(t, publish(t, p, provisional))
 	require.NotEqual(t, stored[0].EventID, stored[3].EventID)
 	one := stored[0]
 	require.Equal(t, []any{"c-results", 7, "refuse", "c-1", Policy, "pump-1", "R_summary"},
@@ -190,7 +200,7 @@ func TestAResultThatCannotBeEncoded(t *testing.T) {
 	f, p, b := forwarder(task.ResultsCloud, &stored, nil)
 	r := summary("1")
 	r.Event.Tags["nan"] = math.NaN()
-	require.NoError(t, p.Publish(r))
+	require.NoError(t, publish(t, p, r))
 	require.Empty(t, stored)
 	require.Len(t, b.results, 1)
 	require.EqualValues(t, 1, f.Counts().Unsent["refused"])

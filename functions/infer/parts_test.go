@@ -193,6 +193,33 @@ func TestAnAnswerHasItsTriesOnceTheBusIsBack(t *testing.T) {
 	})
 }
 
+// An answer that is sent to the cloud is sent once, however often the bus does not take it, and its task waits until it is durable.
+func TestAnAnswerIsSentOnceAndDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent []local.Result
+		tries := 0
+		r := &Room{deps: Deps{Publisher: publishes(func(one local.Result) error {
+			if one.Ending.Delay(one.Event.Id) {
+				sent = append(sent, one)
+			}
+			if tries++; tries < publishTries {
+				return errors.New("broken pipe")
+			}
+			return nil
+		})}, ctx: t.Context()}
+		disk, ended := errors.New("disk"), make(chan error, 1)
+		go func() {
+			ended <- r.Publish(answer.Of(&task.Task{Device: "d", Of: 1}, 1, answer.Local, models.Answer{Model: "m", Values: []float64{1}}), false)
+		}()
+		time.Sleep(time.Minute)
+		require.Equal(t, publishTries, tries)
+		require.Len(t, sent, 1)
+		require.Empty(t, ended)
+		sent[0].Ending.Done(disk)
+		require.ErrorIs(t, <-ended, disk)
+	})
+}
+
 type publishes func(local.Result) error
 
 func (f publishes) Publish(r local.Result) error { return f(r) }

@@ -375,9 +375,10 @@ const (
 	publishPause = 100 * time.Millisecond
 )
 
-// Publish publishes an answer of a local model. With wait it blocks while the bus is unavailable, until StopWaiting or Shut.
+// Publish publishes an answer of a local model, and returns once it is durable where its class sends it. With wait it blocks while the bus is unavailable, until StopWaiting or Shut.
 func (r *Room) Publish(a *answer.Answer, wait bool) error {
-	result := local.Answered(a)
+	result, durable := local.Answered(a), make(chan error, 1)
+	result.Ending = local.NewEnding(func(err error) { durable <- err })
 	err := r.deps.Publisher.Publish(result)
 	for n := 1; err != nil; n++ {
 		var unwait <-chan struct{}
@@ -389,7 +390,8 @@ func (r *Room) Publish(a *answer.Answer, wait bool) error {
 		}
 		err = r.deps.Publisher.Publish(result)
 	}
-	if err != nil {
+	result.Ending.Done(err)
+	if err = <-durable; err != nil {
 		return &local.PublishError{Device: result.Device, Source: result.Source, Err: err}
 	}
 	return nil

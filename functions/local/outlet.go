@@ -146,7 +146,7 @@ func (d *draft) result() Result {
 	return Result{
 		Event: d.event, Profile: e.profile, Device: e.device, Source: d.event.SourceName,
 		Class: e.class, Operator: d.out.c.operators[len(d.out.c.operators)-1],
-		CorrelationID: string(e.lastCID), Hop: e.hop + 1, Ending: d.out.w.ending,
+		CorrelationID: string(e.lastCID), Hop: e.hop + 1, Ending: d.out.w.taskEnd(),
 	}
 }
 
@@ -161,13 +161,7 @@ func (d *draft) send() {
 }
 
 // hold publishes immediately or once the bus accepts the result: its tasks were reported long before.
-func (d *draft) hold() {
-	r := d.result()
-	if r.Ending == nil {
-		r.Ending = NewEnding(func(error) {})
-	}
-	d.out.w.hold(r)
-}
+func (d *draft) hold() { d.out.w.hold(d.result()) }
 
 // number adds a value of a reading with its exact type.
 func (d *draft) number(suffix string, v number, units string) {
@@ -221,6 +215,8 @@ func (w *worker) hold(r Result) {
 			return
 		}
 		q.since = w.p.now() + retryEvery
+	} else {
+		r.Ending = NewEnding(func(error) {}) // the task will be over
 	}
 	q.results = append(q.results, r)
 	w.p.counts.pending.Add(1)
@@ -268,7 +264,7 @@ func (w *worker) publish(r Result) error {
 }
 
 // waits reports whether the current task waits for the end of a failure: the bus is unavailable, and the task must stay local.
-func (w *worker) waits(err error) bool { return w.stay && errors.Is(err, ErrAway) }
+func (w *worker) waits(err error) bool { return w.job.stay && errors.Is(err, ErrAway) }
 
 // pause waits before a retry, and reports false if the processor aborts, or if a task that waits for the bus may no longer do so.
 func (w *worker) pause(waits bool) bool {

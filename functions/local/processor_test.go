@@ -532,7 +532,7 @@ func TestResultsNameTheirOrigin(t *testing.T) {
 	for i, r := range bus.results {
 		hops = append(hops, r.Hop)
 		require.Equal(t, Result{Event: r.Event, Profile: "Sensor", Device: "d", Source: "x_" + r.Operator, Class: "default", Operator: r.Operator, CorrelationID: fmt.Sprint("c", min(i, 2)), Hop: r.Hop, Ending: r.Ending}, r)
-		require.Equal(t, r.Operator == "summary", r.Ending != nil, "a window delays no task")
+		require.NotNil(t, r.Ending)
 	}
 	require.Equal(t, []int{1, 3, 3, 3}, hops)
 	require.Equal(t, "summary", bus.results[3].Operator)

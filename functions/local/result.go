@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +28,7 @@ type Result struct {
 	CorrelationID string // of the latest event, as in its envelope; "" without one
 	Hop           int    // number of app-offloads in the chain of computation: 1 for a result of device data
 
-	Ending *Ending // delays the report of the task; nil if the publisher must have the result before it returns
+	Ending *Ending // of the task; a publisher that sends the result delays it until the result is durable
 }
 
 // Publisher publishes results. The workers call it concurrently. It blocks until the bus has the result or the attempt failed. The error
@@ -42,23 +41,25 @@ type Ending struct {
 	report func(error)
 	mu     sync.Mutex
 	open   int
-	ids    []string // of the results that delay it, or did
+	ids    map[string]bool // of the results that delay it, or did
 	err    error
 }
 
 // NewEnding returns the end of a task, which calls report once: after Done was called once more often than Delay, with the first error.
-func NewEnding(report func(error)) *Ending { return &Ending{report: report, open: 1} }
+func NewEnding(report func(error)) *Ending {
+	return &Ending{report: report, open: 1, ids: map[string]bool{}}
+}
 
 // Delay delays the report until one more call of Done, because of the result with this id. It returns false, and delays nothing, if that result was
-// published before and is now tried again.
+// published before and is now tried again, or the task is over.
 func (e *Ending) Delay(id string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if slices.Contains(e.ids, id) {
+	if e.open == 0 || e.ids[id] {
 		return false
 	}
 	e.open++
-	e.ids = append(e.ids, id)
+	e.ids[id] = true
 	return true
 }
 

@@ -2,6 +2,7 @@ package local
 
 import (
 	"container/list"
+	"errors"
 	"fmt"
 	"math"
 	"sync/atomic"
@@ -36,8 +37,8 @@ type worker struct {
 
 	head head // the current task
 
-	stay      bool          // the current task must be done locally
-	ending    *Ending       // of the current task if its class sends its results, else nil
+	job       job           // the current task, none between tasks
+	ending    *Ending       // of the current task, nil before its first result
 	well      bool          // the previous publication succeeded
 	published time.Duration // time spent on publishing the results of the current task
 
@@ -107,10 +108,7 @@ func (w *worker) do(j job) {
 		w.refresh()
 		began := time.Now()
 		w.head.begin(j.cost, w.p.now())
-		if c := j.task.Class; c != nil && c.SendsResults() {
-			w.ending = NewEnding(func(err error) { w.report(j, err) })
-		}
-		w.published, w.stay = 0, j.stay
+		w.published, w.job = 0, j
 		err = w.process(j.task)
 		took := time.Since(began) - w.published
 		w.head.end(took)
@@ -119,10 +117,7 @@ func (w *worker) do(j job) {
 		}
 		w.p.observe(j.task, took.Seconds())
 		w.p.counts.tasks.Add(1)
-		if w.waits(err) {
-			err = fmt.Errorf("%w: %w", ErrClosed, err)
-		}
-		w.stay = false
+		w.job = job{}
 	}
 	w.p.tasks.Add(-1)
 	w.p.cycles.Add(-j.cost)
@@ -134,7 +129,22 @@ func (w *worker) do(j job) {
 	w.report(j, err)
 }
 
+// taskEnd returns the end of the current task. Between tasks, it is that of none.
+func (w *worker) taskEnd() *Ending {
+	if w.job.task == nil {
+		return NewEnding(func(error) {})
+	}
+	if w.ending == nil {
+		j := w.job
+		w.ending = NewEnding(func(err error) { w.report(j, err) })
+	}
+	return w.ending
+}
+
 func (w *worker) report(j job, err error) {
+	if j.stay && errors.Is(err, ErrAway) {
+		err = fmt.Errorf("%w: %w", ErrClosed, err) // its sender keeps it
+	}
 	if err != nil {
 		w.p.counts.failed.Add(1)
 	}
