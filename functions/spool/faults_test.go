@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -344,10 +345,10 @@ func TestSequencesThatACrashBurnsAreSkipped(t *testing.T) {
 	require.Equal(t, last+4, s.Stats().Next)
 }
 
-// A disk that rejects the state is a problem until it accepts one, whatever else succeeds meanwhile.
+// A disk that rejects the state is a problem until it accepts one, whatever else succeeds meanwhile. The problem is told once.
 func TestAProblemLastsUntilItsOwnWorkSucceeds(t *testing.T) {
-	fs := &faultFS{FS: osFS{}}
-	s := open(t, t.TempDir(), DefaultConfig(), WithFS(fs))
+	fs, told := &faultFS{FS: osFS{}}, atomic.Int32{}
+	s := open(t, t.TempDir(), DefaultConfig(), WithFS(fs), WithProblems(func(error) { told.Add(1) }))
 	require.NoError(t, put(s, rec(3, "c", 100, 1)))
 	fs.set(func(op, name string, _ int) (int, error) {
 		if op == "write" && strings.HasPrefix(name, "state-") {
@@ -363,6 +364,7 @@ func TestAProblemLastsUntilItsOwnWorkSucceeds(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 		require.True(t, problem(), "nothing that wrote the state succeeded")
 	}
+	require.EqualValues(t, 1, told.Load())
 	fs.set(func(string, string, int) (int, error) { return 0, nil })
 	require.Eventually(t, func() bool { return !problem() }, 30*time.Second, time.Millisecond)
 }

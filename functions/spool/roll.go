@@ -244,9 +244,6 @@ func (s *Spool) bury() error {
 	for _, d := range dead {
 		errs = append(errs, s.dispose(d.g))
 	}
-	if len(dead) > 0 {
-		s.signal()
-	}
 	return errors.Join(errs...)
 }
 

@@ -76,6 +76,9 @@ func TestSparesMakeWayForALargeRecord(t *testing.T) {
 	st := balanced(t, s)
 	require.EqualValues(t, 4, st.Held)
 	require.LessOrEqual(t, st.DiskBytes, st.Quota)
+	for _, g := range s.lanes[1].segs {
+		require.Equal(t, g.end, g.size, "neither too small nor too large")
+	}
 }
 
 // Segments without records are buried before the next regular state if they pile up, or if the next segment has no spare.

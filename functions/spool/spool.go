@@ -145,7 +145,7 @@ func (s *Spool) Close() error {
 	return s.shut()
 }
 
-// Wait returns a channel that signals that there may be new records to take, or room again. It holds at most one signal, so it is for one reader.
+// Wait returns a channel that signals that there may be new records to take. It holds at most one signal, so it is for one reader.
 func (s *Spool) Wait() <-chan struct{} { return s.wake }
 
 func (s *Spool) signal() {

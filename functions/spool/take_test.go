@@ -285,6 +285,33 @@ func TestWeakSyncNeverReusesSequences(t *testing.T) {
 	}
 }
 
+// A missing segment is reported if it had records. After a crash with the weaker policies, an interrupted start may have removed a segment that no
+// commit had reached.
+func TestAMissingSegmentIsReported(t *testing.T) {
+	missing := "spool segment " + segmentName(1, 1) + " is missing; its records are counted as quarantined"
+	for policy, want := range map[string][]string{SyncAlways: {missing}, SyncInterval: nil, SyncNone: nil} {
+		cfg := DefaultConfig()
+		cfg.Sync, cfg.SyncInterval = policy, "1h"
+		disk := crashFS{vfs.NewCrashableMem(), func() {}}
+		s, err := Open("/spool", cfg, WithFS(disk), small(16<<20, 64<<10, 1<<20))
+		require.NoError(t, err)
+		require.NoError(t, put(s, rec(1, "c", 100, 1)))
+		_, err = s.roll(&Record{Lane: 2, Seq: 2}, 100)
+		require.NoError(t, err)
+		require.NoError(t, s.Checkpoint())
+		after := crashFS{disk.CrashClone(vfs.CrashCloneCfg{}), func() {}}
+		require.NoError(t, s.Close())
+		require.NoError(t, after.Remove("/spool/"+segmentName(1, 1)))
+		require.NoError(t, after.Remove("/spool/"+segmentName(2, 2)))
+		var told []string
+		s, err = Open("/spool", cfg, WithFS(after), small(16<<20, 64<<10, 1<<20), WithProblems(func(err error) { told = append(told, err.Error()) }))
+		require.NoError(t, err)
+		require.Equal(t, want, told, policy)
+		balanced(t, s)
+		require.NoError(t, s.Close())
+	}
+}
+
 // A take does not search the taken part of a segment again: its cost does not depend on earlier takes.
 func TestATakeBeginsWhereTheLastOneEnded(t *testing.T) {
 	s := open(t, t.TempDir(), DefaultConfig(), small(64<<20, 16<<20, 16<<20))
