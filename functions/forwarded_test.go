@@ -1,6 +1,7 @@
 package functions
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -53,28 +54,62 @@ func TestResultsLeaveAsTasksOfTheirOwn(t *testing.T) {
 	require.Equal(t, got[0].EventID, pub.results[0].Event.Id)
 }
 
-// Results of different events share commits: a worker does not wait for the disk before it computes the next event.
+// Results of different events share commits: neither a worker nor a model waits for the disk before it computes the next event.
 func TestResultsShareCommits(t *testing.T) {
 	t.Parallel()
-	c := testConfig(t, nil, "edge")
-	c.Local.Operators, c.Local.Workers = "burn each=0s", 1
-	class := c.Writable.Classes["default"]
-	class.Results = task.ResultsCloud
-	c.Writable.Classes = map[string]task.ClassConfig{"default": class}
-	s := open(t, c, &bin{})
-	s.Start()
-	const events = 200
-	all := make([]*task.Event, events)
-	for i := range all {
-		all[i] = event("pump-1", i+1)
+	for name, model := range map[string]bool{"operators": false, "model": true} {
+		t.Run(name, func(t *testing.T) {
+			c := modelConfig(t, nil, "edge")
+			c.Models.Pool.Workers, c.Models.Pool.QueueTasks, c.Local.Workers = 1, 1000, 1
+			class := c.Writable.Classes["bearing"]
+			class.Results = task.ResultsCloud
+			if !model {
+				class.Model, class.Operators = "", "burn each=0s"
+			}
+			c.Writable.Classes["bearing"] = class
+			s := open(t, c, &bin{})
+			s.Start()
+			const events = 200
+			all := make([]*task.Event, events)
+			for i := range all {
+				all[i] = event("pump-1", i+1)
+				if all[i].Profile = "Bearing"; model {
+					all[i] = bearing("pump-1", i+1, sure)
+				}
+			}
+			done := make(chan error, events)
+			s.Submit(all, func(_ int, err error) { done <- err })
+			for range events {
+				require.NoError(t, <-done)
+			}
+			require.EqualValues(t, events, s.Status().Results.Sent, "durable before their events are done")
+			require.Less(t, s.spool.Stats().Commits, uint64(events/4))
+			require.NoError(t, s.Stop())
+			require.Zero(t, s.Status().Counts.Balance)
+		})
 	}
-	done := make(chan error, events)
-	s.Submit(all, func(_ int, err error) { done <- err })
-	for range events {
-		require.NoError(t, <-done)
+}
+
+// A result that the bus rejects leaves for the cloud once, not once per attempt at the bus.
+func TestARejectedResultIsSentOnce(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*task.ClassConfig){
+		"model":     func(*task.ClassConfig) {},
+		"operators": func(c *task.ClassConfig) { c.Model, c.Operators = "", "deadband band=0.01" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := modelConfig(t, nil, "edge")
+			class := c.Writable.Classes["bearing"]
+			class.Results = task.ResultsBoth
+			change(&class)
+			c.Writable.Classes["bearing"] = class
+			bus := &bin{err: errors.New("broken pipe")}
+			s := open(t, c, bus)
+			require.NoError(t, submitOne(t, s, bearing("pump", 1, sure)))
+			require.Greater(t, len(bus.all()), 1, "it is tried again")
+			st := s.Status()
+			require.EqualValues(t, 1, st.Results.Sent)
+			require.EqualValues(t, 2, st.Counts.Spooled, "the result, and the event, which is not done locally")
+		})
 	}
-	require.EqualValues(t, events, s.Status().Results.Sent, "durable before their events are done")
-	require.Less(t, s.spool.Stats().Commits, uint64(events/4))
-	require.NoError(t, s.Stop())
-	require.Zero(t, s.Status().Counts.Balance)
 }

@@ -383,15 +383,17 @@ func (p *Pipeline) finishFirst(j *job) {
 	p.amend(&j.Case, decision.Local, decision.SpoolFull)
 	final := *j.first
 	final.Provisional = false
-	switch err := p.local.Publish(&final, false); {
-	case err == nil:
-		p.act(j, finish, nil)
-	case errors.Is(err, local.ErrAway):
-		p.refuseTrack(j, err)
-	default:
-		p.logDropped(j.Task, err)
-		p.drop(j, ReasonFailed)
-	}
+	p.local.Publish(&final, false, func(err error) {
+		switch {
+		case err == nil:
+			p.act(j, finish, nil)
+		case errors.Is(err, local.ErrAway):
+			p.refuseTrack(j, err)
+		default:
+			p.logDropped(j.Task, err)
+			p.drop(j, ReasonFailed)
+		}
+	})
 }
 
 // drop drops a task that can be neither processed nor stored, now or later. It counts as accepted, so that its event is not redelivered forever.

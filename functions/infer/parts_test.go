@@ -145,7 +145,7 @@ func TestAnAnswerIsOfferedAgain(t *testing.T) {
 			}
 			began := time.Now()
 			var failed *local.PublishError
-			require.ErrorAs(t, r.Publish(answer.Of(&task.Task{Device: "d", Of: 1}, 1, answer.Local, models.Answer{Model: "m", Values: []float64{1}}), true), &failed)
+			r.Publish(answer.Of(&task.Task{Device: "d", Of: 1}, 1, answer.Local, models.Answer{Model: "m", Values: []float64{1}}), true, func(err error) { require.ErrorAs(t, err, &failed) })
 			require.ErrorIs(t, failed, b.err)
 			require.Equal(t, tries, b.tries)
 			require.Equal(t, time.Duration(tries-1)*publishPause, time.Since(began))
@@ -188,12 +188,12 @@ func TestAnAnswerHasItsTriesOnceTheBusIsBack(t *testing.T) {
 		})}}
 		r.ctx, r.cancel = context.WithCancel(t.Context())
 		defer r.cancel()
-		require.NoError(t, r.Publish(answer.Of(&task.Task{Device: "d", Of: 1}, 1, answer.Local, models.Answer{Model: "m", Values: []float64{1}}), true))
+		r.Publish(answer.Of(&task.Task{Device: "d", Of: 1}, 1, answer.Local, models.Answer{Model: "m", Values: []float64{1}}), true, func(err error) { require.NoError(t, err) })
 		require.Empty(t, script)
 	})
 }
 
-// An answer that is sent to the cloud is sent once, however often the bus does not take it, and its task waits until it is durable.
+// An answer that is sent to the cloud is sent once, however often the bus does not take it. Its task waits until it is durable, the model does not.
 func TestAnAnswerIsSentOnceAndDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent []local.Result
@@ -208,10 +208,7 @@ func TestAnAnswerIsSentOnceAndDurable(t *testing.T) {
 			return nil
 		})}, ctx: t.Context()}
 		disk, ended := errors.New("disk"), make(chan error, 1)
-		go func() {
-			ended <- r.Publish(answer.Of(&task.Task{Device: "d", Of: 1}, 1, answer.Local, models.Answer{Model: "m", Values: []float64{1}}), false)
-		}()
-		time.Sleep(time.Minute)
+		r.Publish(answer.Of(&task.Task{Device: "d", Of: 1}, 1, answer.Local, models.Answer{Model: "m", Values: []float64{1}}), false, func(err error) { ended <- err })
 		require.Equal(t, publishTries, tries)
 		require.Len(t, sent, 1)
 		require.Empty(t, ended)
@@ -361,7 +358,7 @@ func TestHowARunEnds(t *testing.T) {
 		if c.ends {
 			b.cancel()
 		}
-		a, err := b.compute(w, &local.Item{Task: b.task("pump", sure)})
+		a, _, err := b.compute(w, &local.Item{Task: b.task("pump", sure)})
 		if c.want == "" {
 			require.NoError(t, err, name)
 			require.Equal(t, "ok", a.Label)
@@ -414,7 +411,7 @@ func TestANewVersionIsTried(t *testing.T) {
 			}
 			for range fewestPairs {
 				one := b.task("pump", sure)
-				a, err := b.compute(w, &local.Item{Task: one})
+				a, _, err := b.compute(w, &local.Item{Task: one})
 				require.NoError(t, err)
 				b.try(w, one, a)
 			}

@@ -375,10 +375,16 @@ const (
 	publishPause = 100 * time.Millisecond
 )
 
-// Publish publishes an answer of a local model, and returns once it is durable where its class sends it. With wait it blocks while the bus is unavailable, until StopWaiting or Shut.
-func (r *Room) Publish(a *answer.Answer, wait bool) error {
-	result, durable := local.Answered(a), make(chan error, 1)
-	result.Ending = local.NewEnding(func(err error) { durable <- err })
+// Publish publishes an answer of a local model, and calls done once it is on the bus and, if its class sends its results, durable. With wait it blocks
+// while the bus is unavailable, until StopWaiting or Shut. It does not wait for the disk.
+func (r *Room) Publish(a *answer.Answer, wait bool, done func(error)) {
+	result := local.Answered(a)
+	result.Ending = local.NewEnding(func(err error) {
+		if err != nil {
+			err = &local.PublishError{Device: result.Device, Source: result.Source, Err: err}
+		}
+		done(err)
+	})
 	err := r.deps.Publisher.Publish(result)
 	for n := 1; err != nil; n++ {
 		var unwait <-chan struct{}
@@ -391,10 +397,6 @@ func (r *Room) Publish(a *answer.Answer, wait bool) error {
 		err = r.deps.Publisher.Publish(result)
 	}
 	result.Ending.Done(err)
-	if err = <-durable; err != nil {
-		return &local.PublishError{Device: result.Device, Source: result.Source, Err: err}
-	}
-	return nil
 }
 
 // pause waits before the next attempt, and reports false if the room is closing or the wait has been ended.

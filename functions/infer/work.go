@@ -102,20 +102,22 @@ func (r *Room) begin(c *task.Class) (*work, error) {
 	return w, nil
 }
 
-// serve computes a task, reports its end, and then lets a canary compute the same task.
+// serve computes a task, reports its end once its answer is published or durable, and lets a canary compute the same task.
 func (r *Room) serve(w *work, it *local.Item, done func(error)) {
-	a, err := r.compute(w, it)
-	done(err)
-	if a != nil {
-		r.try(w, it.Task, a)
+	a, one, err := r.compute(w, it)
+	if err != nil {
+		done(err)
+		return
 	}
+	r.Publish(one, it.Stay, func(err error) { done(r.end(w, it, one, err)) })
+	r.try(w, it.Task, a)
 }
 
-// compute runs the model on a task and publishes the answer. The answer is nil on failure. A nil error means a final answer.
-func (r *Room) compute(w *work, it *local.Item) (*models.Answer, error) {
+// compute runs the model on a task. It returns the output of the model and the answer to publish.
+func (r *Room) compute(w *work, it *local.Item) (*models.Answer, *answer.Answer, error) {
 	a, err := r.run(w, it.Task)
 	if err != nil {
-		return nil, r.failed(w, it, err)
+		return nil, nil, r.failed(w, it, err)
 	}
 	w.speed.add(a.Took.Seconds())
 	if it.Took != nil {
@@ -129,19 +131,24 @@ func (r *Room) compute(w *work, it *local.Item) (*models.Answer, error) {
 	one.Provisional = w.isHard(it.Task, &a) && !it.Stay && r.deps.LinkUp() && w.spend()
 	if err := one.Validate(); err != nil {
 		w.failed(err)
-		return nil, fmt.Errorf("the answer of model %s: %w", w.model, err)
+		return nil, nil, fmt.Errorf("the answer of model %s: %w", w.model, err)
 	}
-	if err := r.Publish(one, it.Stay); err != nil {
-		return nil, r.failed(w, it, err)
+	return &a, one, nil
+}
+
+// end counts the end of a task whose answer was published or not, and returns the error to report: nil for a final answer.
+func (r *Room) end(w *work, it *local.Item, one *answer.Answer, err error) error {
+	if err != nil {
+		return r.failed(w, it, err)
 	}
 	w.note(nil)
 	w.answered(it.Task, r.deps.Clock.Since(it.Task.Received))
 	if one.Provisional {
 		w.counts.provisional.Add(1)
-		return &a, &HardError{one}
+		return &HardError{one}
 	}
 	w.counts.final.Add(1)
-	return &a, nil
+	return nil
 }
 
 // failed counts a task without an answer and returns the error to report. After the room was closed, or a wait for the bus was ended, the failure is

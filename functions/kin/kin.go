@@ -5,6 +5,7 @@ package kin
 import (
 	"bytes"
 	"hash/maphash"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -286,13 +287,13 @@ type signer struct {
 	next local.Publisher
 }
 
-// Publish may be called again for the same result.
+// Publish may be called again for the same result. It does not change the caller's tags, from which the result's id may follow.
 func (s signer) Publish(r local.Result) error {
-	if r.Event.Tags == nil {
-		r.Event.Tags = map[string]any{}
-	}
-	r.Event.Tags[task.TagNode], r.Event.Tags[task.TagService] = s.kin.node, s.kin.service
-	r.Event.Tags[task.TagHop] = strconv.Itoa(min(r.Hop, task.MaxHop))
+	tags := make(map[string]any, len(r.Event.Tags)+3)
+	maps.Copy(tags, r.Event.Tags)
+	tags[task.TagNode], tags[task.TagService] = s.kin.node, s.kin.service
+	tags[task.TagHop] = strconv.Itoa(min(r.Hop, task.MaxHop))
+	r.Event.Tags = tags
 	hashes, names := []uint64{maphash.String(s.kin.seed, r.Event.Id)}, []string(nil)
 	for i := range r.Event.Readings {
 		name := r.Event.Readings[i].ResourceName

@@ -118,8 +118,10 @@ func TestAResultThatIsTriedAgainIsRememberedOnce(t *testing.T) {
 	for n := range 2 {
 		published := dtos.NewEvent("P", "d", "R_max")
 		require.NoError(t, published.AddSimpleReading("R_max", "Float64", 5.0))
+		published.Tags = map[string]any{"class": "default"}
 		for range 3 {
 			require.NoError(t, k.Sign(nowhere{}).Publish(local.Result{Event: published, Hop: 1}))
+			require.Len(t, published.Tags, 1, "the id follows from the tags: it is the same next time")
 		}
 		require.Len(t, k.latest, 2*(n+1), "the id and the reading")
 		require.EqualValues(t, n+1, k.serial)
