@@ -52,6 +52,17 @@ func byClass(cfg *config.Config, edit func(*task.ClassConfig)) {
 	cfg.Writable.Classes["default"] = class
 }
 
+// Only tasks that stay make local work late: the governor does not raise the frequency for a task that leaves.
+func TestOnlyTasksThatStayMakeLocalWorkLate(t *testing.T) {
+	for policy, late := range map[string]bool{"cloud": false, "edge": true} {
+		n := overloaded(t, policy, func(c *config.Config) {
+			byClass(c, func(k *task.ClassConfig) { k.Deadline = "1ms" })
+		})
+		n.put(event("one", 1))
+		require.Equal(t, late, n.feedback.Lateness() > 0, policy)
+	}
+}
+
 // Under every policy, tasks for which both paths lack time are dropped, counted with a reason and shown, and the account balances at each look and
 // after a restart.
 func TestOverloadIsDroppedAndCounted(t *testing.T) {

@@ -64,11 +64,11 @@ func (j *job) Free() bool {
 
 // casesOf returns the cases of jobs. The slice is valid until the next call.
 func (r *run) casesOf(jobs []*job) []*decide.Case {
-	r.cases = r.cases[:0]
+	cases := r.cases[:0]
 	for _, j := range jobs {
-		r.cases = append(r.cases, &j.Case)
+		cases = append(cases, &j.Case)
 	}
-	return r.cases
+	return cases
 }
 
 // follows reports whether an earlier task of the job's device and class was refused in this run.
