@@ -185,20 +185,25 @@ func (f *creditsFlags) settleAll(ctx context.Context, std streams) (err error) {
 		s.publish = s.inBackground(publish)
 		defer s.background.Wait()
 	}
+	return s.run(ctx, std.out)
+}
+
+// run settles once and prints the ledger, or settles until ctx ends.
+func (s *settler) run(ctx context.Context, out io.Writer) error {
 	for {
 		err := s.settle(ctx)
 		switch {
-		case f.every <= 0 && s.book == nil:
+		case s.every <= 0 && s.book == nil:
 			return err
-		case f.every <= 0:
-			return errors.Join(err, printBook(std.out, s.book))
+		case s.every <= 0:
+			return errors.Join(err, printBook(out, s.book))
 		case err != nil && ctx.Err() == nil:
 			s.log.Error("settling failed, retrying", "error", err)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(f.every):
+		case <-time.After(s.every):
 		}
 	}
 }

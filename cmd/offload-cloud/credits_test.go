@@ -157,13 +157,16 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 		r.send(t, batchTopic, edge.Batch(t, uint64(2+i), uint64(2+i)))
 		r.receipt(t)
 		disk.full, disk.stuck = true, i > 0 // the second time, even the half line cannot be removed
-		require.ErrorIs(t, s.settle(t.Context()), syscall.ENOSPC)
+		out := &buffer{}
+		require.ErrorIs(t, s.run(t.Context(), out), syscall.ENOSPC)
+		require.Empty(t, out.String())
 		if i == 2 { // the third time, the file is unreadable
 			require.NoError(t, os.Rename(f.ledger, at("away")))
 			require.ErrorIs(t, s.settle(t.Context()), fs.ErrNotExist)
 			require.NoError(t, os.Rename(at("away"), f.ledger))
 		}
-		require.NoError(t, s.settle(t.Context()))
+		require.NoError(t, s.run(t.Context(), out))
+		require.Contains(t, out.String(), fmt.Sprintf("verified, last settlement %d:", 2+i))
 		raw, err := os.ReadFile(f.ledger)
 		require.NoError(t, err)
 		book, err := credit.Read(raw, key.Public().(ed25519.PublicKey))
@@ -178,7 +181,10 @@ func TestAnAccountOutlivesFaults(t *testing.T) {
 	require.NoError(t, os.WriteFile(f.ledger, nil, 0o600))
 	require.ErrorContains(t, s.settle(t.Context()), "was removed, moved or replaced")
 	require.NoError(t, os.Rename(at("away"), f.ledger))
-	require.NoError(t, s.settle(t.Context()))
+	s.publish = func(context.Context, []*seal.Note) error { return errors.New("no broker") }
+	out := &buffer{}
+	require.ErrorContains(t, s.run(t.Context(), out), "no broker")
+	require.Contains(t, out.String(), "verified, last settlement 5:")
 	require.NoError(t, file.Close())
 	require.NoError(t, db.Close())
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -155,7 +156,7 @@ func dropDead(ctx context.Context, db *store.Store, args []string, out io.Writer
 		return errors.New("drop needs the ids, or the word all")
 	}
 	var drop []int64
-	if args[0] == "all" && len(args) == 1 {
+	if slices.Equal(args, []string{"all"}) {
 		err := eachLetter(ctx, db, false, func(l *store.Letter) error {
 			drop = append(drop, l.ID)
 			return nil

@@ -88,7 +88,7 @@ func TestWhatVerbsShow(t *testing.T) {
 	var all strings.Builder
 	for _, args := range []string{
 		"stats", "stats -json", "dead list", "jobs list", "events", "events -node n2", "events -after 1 -limit 2", "dead retry", "dead retry 2 3", "jobs retry 2 77", "jobs retry",
-		"dead drop 1 77", "dead drop all", "dead list", "stats",
+		"dead drop 77", "dead drop 1 77", "dead drop all", "dead list", "stats",
 	} {
 		out, errs := &buffer{}, &buffer{}
 		args := strings.Fields(args)
