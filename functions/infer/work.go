@@ -89,17 +89,15 @@ func (r *Room) begin(c *task.Class) (*work, error) {
 		}
 	}
 	spec, err := hard.ParseRule(c.Hard)
-	if err != nil || spec == nil {
+	if spec == nil {
 		return w, err
 	}
 	w.rule = &rule{text: c.Hard, budget: hard.NewBudget(spec.Hourly, spec.Daily, r.deps.Clock)}
-	if w.filter, err = hard.New(spec.Filter); err != nil {
-		return w, err
-	}
+	w.filter, err = hard.New(spec.Filter)
 	if spec.Mode == hard.BeforeRun {
 		w.judge = &judge{}
 	}
-	return w, nil
+	return w, err
 }
 
 // serve computes a task, reports its end once its answer is published or durable, and lets a canary compute the same task.

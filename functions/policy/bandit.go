@@ -76,7 +76,7 @@ func (b *bandit) Name() string { return banditInfo.Name }
 
 // Decide decides as cost does on corrected predictions, except for the draws of forced exploration.
 func (b *bandit) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
-	b.cost.tempo.decided(t, s, b.cost.patience)
+	b.cost.tempo.note(t, s, b.cost.patience)
 	return b.DecideAgain(t, e, s)
 }
 

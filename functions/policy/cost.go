@@ -32,7 +32,7 @@ type cost struct {
 	kappa, joules, patience float64
 	doubt, tail, caution    float64
 	edge, link              shadow
-	tempo                   *tempo // nil scales no prices
+	tempo                   *tempo // nil in a cost that does not decide
 }
 
 // shadow is the cost to other tasks of a second of a server.
@@ -68,7 +68,7 @@ func (k *cost) Name() string { return costInfo.Name }
 
 // Decide scores local/(local + cloud) of the costs: above a half the cloud is cheaper.
 func (k *cost) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
-	k.tempo.decided(t, s, k.patience)
+	k.tempo.note(t, s, k.patience)
 	return k.DecideAgain(t, e, s)
 }
 

@@ -61,7 +61,7 @@ func (p *deferring) Room() Room {
 
 // Decide takes the target with the lower cost, including the prices of both servers' time.
 func (p *deferring) Decide(t *task.Task, e *score.Estimate, s *host.State) decision.Decision {
-	p.tempo.decided(t, s, p.cost.patience)
+	p.tempo.note(t, s, p.cost.patience)
 	return p.DecideAgain(t, e, s)
 }
 

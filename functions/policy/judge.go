@@ -43,7 +43,7 @@ func (j *Judge) Actual(e *decision.Entry) (cost float64, missed bool) {
 	} else {
 		cost += j.k.stall(&e.State)
 	}
-	return cost, e.Deadline > 0 && bounded(took) > deadline
+	return cost, bounded(took) > deadline
 }
 
 // Worst is the largest cost that a single decision is assumed to have: all of lateness, money except for the price of bytes, memory, and ten times

@@ -61,16 +61,9 @@ func (p *tempo) copy() *tempo {
 	return own
 }
 
-// decided counts a task that the tempo's own policy decides. It does nothing on a nil tempo.
-func (p *tempo) decided(t *task.Task, s *host.State, patience float64) {
-	if p != nil {
-		p.note(t, s, patience)
-	}
-}
-
 // arrived counts a task that another policy decides: it fills the same queues.
 func (p *tempo) arrived(t *task.Task, s *host.State, patience float64) {
-	if p != nil && p.used.Load() {
+	if p.used.Load() {
 		p.note(t, s, patience)
 	}
 }
@@ -81,12 +74,9 @@ type beat struct {
 	rush  float64 // factor on the cost of a usual second to other tasks
 }
 
-// beat returns the beat of a usual node for a nil tempo. The cost of a busy second to other tasks is between independent of their number, where they
-// can take the other server, and in proportion to it, where they must wait: the square root was measured best over all worlds.
+// beat returns the beat at a time, that of a usual node until the tempo is known. The cost of a busy second to other tasks is between independent of
+// their number, where they can take the other server, and in proportion to it, where they must wait: the square root was measured best over all worlds.
 func (p *tempo) beat(now int64) beat {
-	if p == nil {
-		return beat{1, 1}
-	}
 	at := p.now(now)
 	if !at.known {
 		return beat{1, 1}

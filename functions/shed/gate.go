@@ -139,7 +139,7 @@ type Turn struct {
 	Line policy.Line // of parked tasks; tasks of this turn that may be parked are added
 }
 
-// Servers are the numbers of servers that share the local work.
+// Servers are the numbers of servers that share the local work; 0 means one.
 type Servers struct {
 	Operators int // goroutines that run operators
 	Models    int // models that compute at the same time

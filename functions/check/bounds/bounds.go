@@ -58,7 +58,7 @@ func each(v reflect.Value, prefix string, valid func() bool, add func(string)) {
 // span searches below and above an accepted value. If that is 0, and 0 has a special meaning, it starts from another value.
 func span[N int64 | float64 | time.Duration](accepts func(N) bool, from, least, most N, text func(N) string) string {
 	zero := ""
-	if from == 0 && !accepts(tiny[N]()) && !accepts(-tiny[N]()) {
+	if !accepts(tiny[N]()) && !accepts(-tiny[N]()) {
 		for n := N(1); n < most/10 && from == 0; n *= 2 {
 			if accepts(n) {
 				zero, from, least = "0 or ", n, tiny[N]()

@@ -32,8 +32,6 @@ func resize(c *call) {
 	from, in := x.F32, c.shape(x.Shape...)
 	flip := 0
 	mode := c.string("mode", "nearest")
-	outside := c.floats(5, engine.Product(shape))
-	clear(outside)
 	for axis := range n {
 		if shape[axis] == in[axis] && scales[axis] == 1 && c.string("coordinate_transformation_mode", "") != "tf_crop_and_resize" {
 			continue

@@ -46,7 +46,7 @@ func (e *Env) giveUp(r *decide.Rules, c *decide.Case) bool {
 		return false
 	}
 	s := &e.seen
-	turn := e.gate.Turn(e.sheds, e.model, &s.State, shed.Servers{Operators: 1, Models: 1})
+	turn := e.gate.Turn(e.sheds, e.model, &s.State, shed.Servers{})
 	turn.Line = e.line.Clone()
 	v := turn.Judge(c.Task, &c.Decision, r.MayWait(c), func(*task.Class) bool { return true })
 	gone := v.Apply(c.Task, &c.Decision)
