@@ -157,6 +157,13 @@ func TestSplitUsesTheClassOfEachReading(t *testing.T) {
 	require.Len(t, tasks, 3, "A fits its class, B does not fit its own")
 	require.Same(t, whole, tasks[0].Class)
 	require.Same(t, fine, tasks[1].Class)
+	ev = newEvent().add("A", Int8Array, "[1, 2, 3]").add("B", Int8Array, "[1, 2, 3]").tags(`{"alarm":true}`).event()
+	for _, tag := range [][2]string{{"", "alarm"}, {"alarm", ""}} { // either marks the event
+		whole.Critical.Tag, fine.Critical.Tag = tag[0], tag[1]
+		for _, have := range Split(ev, classOf, nil) {
+			require.True(t, have.Critical, "%q: chunk %d", tag, have.Chunk)
+		}
+	}
 }
 
 func TestSplitCritical(t *testing.T) {
@@ -294,8 +301,10 @@ func TestElementsOutsideWithOneBound(t *testing.T) {
 func TestCapacity(t *testing.T) {
 	ev := newEvent().add("V", Int8Array, "[1,2,3,4]").binary("I", noise(3*kib)).event()
 	before := string(ev.Raw)
-	for _, have := range Split(ev, always(class(t, ClassConfig{ChunkSize: 1})), nil)[1:] {
+	for _, have := range Split(ev, always(class(t, ClassConfig{ChunkSize: 1})), nil) { // the frame has no spare memory either
 		require.Equal(t, len(have.Data), cap(have.Data))
+		require.Equal(t, len(have.Readings), cap(have.Readings))
+		require.Equal(t, len(have.Cut), cap(have.Cut))
 		_ = append(have.Data, 'x')
 	}
 	require.Equal(t, before, string(ev.Raw))

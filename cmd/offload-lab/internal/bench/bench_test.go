@@ -228,13 +228,16 @@ func TestRatiosAreHeld(t *testing.T) {
 
 // Each form of an event is valid EdgeX JSON with the expected values.
 func TestEventsHaveTheirForm(t *testing.T) {
-	for _, m := range []maker{{}, {readings: 5}, {size: 4096}} {
+	for _, m := range []maker{{}, {readings: 5}, {size: 4096}, {readings: 3, size: 4096}} {
 		var e struct{ Payload []byte }
 		require.NoError(t, json.Unmarshal(m.make(7, time.Now()), &e))
 		var r floorRequest
 		require.NoError(t, json.Unmarshal(e.Payload, &r))
 		require.Equal(t, 7, numberOf(r.Event.ID))
 		require.Len(t, r.Event.Readings, max(m.readings, 1))
+		for i, one := range r.Event.Readings[1:] { // numbers with names of their own
+			require.Equal(t, [2]string{source + fmt.Sprint(i+1), "2.070000e+01"}, [2]string{one.Resource, one.Value})
+		}
 		require.Equal(t, source, r.Event.Readings[0].Resource)
 		if m.size > 0 {
 			require.Len(t, r.Event.Readings[0].Value, m.size)
