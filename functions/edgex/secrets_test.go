@@ -93,6 +93,22 @@ func TestTheSettingsOfTheSDK(t *testing.T) {
 	require.Error(t, err)
 }
 
+// The intake connects with the bus's settings. It trusts any certificate only if the SDK's option says so.
+func TestTheIntakeTakesTheSettingsOfTheBus(t *testing.T) {
+	bus := BusConfig{
+		Protocol: "ssl", Host: "broker", Port: 8883, AuthMode: "CACert", BaseTopicPrefix: "base", SubscribeTopics: "events/#", ServiceKey: "app",
+		Optional: map[string]string{"ClientId": "c"},
+	}
+	for option, skips := range map[string]bool{"": false, "false": false, "true": true} {
+		bus.Optional["SkipCertVerify"] = option
+		have := intakeBus(bus, vault{})
+		have.Credentials = nil
+		require.Equal(t, intake.Bus{
+			URL: "ssl://broker:8883", Topics: []string{"base/events/#"}, ClientID: bus.ClientID() + "-intake", AuthMode: "cacert", SkipCertVerify: skips,
+		}, have)
+	}
+}
+
 // A bus that the service cannot read from is rejected at the start.
 func TestATriggerNeedsABus(t *testing.T) {
 	_, err := NewTrigger(nil, BusConfig{Disabled: true}, nil, nil)

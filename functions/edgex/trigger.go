@@ -45,12 +45,17 @@ func NewTrigger(s *functions.Service, bus BusConfig, secrets keys.Secrets, log f
 		return t, nil
 	}
 	var err error
-	t.source, err = s.MQTTSource(intake.Bus{
+	t.source, err = s.MQTTSource(intakeBus(bus, secrets))
+	return t, err
+}
+
+// intakeBus returns the settings of an MQTT bus for the intake.
+func intakeBus(bus BusConfig, secrets keys.Secrets) intake.Bus {
+	return intake.Bus{
 		URL: fmt.Sprintf("%s://%s:%d", bus.Protocol, bus.Host, bus.Port), Topics: bus.Topics(), ClientID: bus.ClientID() + "-intake",
 		AuthMode: strings.ToLower(bus.AuthMode), SkipCertVerify: bus.Optional["SkipCertVerify"] == "true",
 		Credentials: credentialsOf(bus, secrets),
-	})
-	return t, err
+	}
 }
 
 func credentialsOf(bus BusConfig, secrets keys.Secrets) func() (intake.Credentials, error) {

@@ -374,6 +374,19 @@ func TestHowARunEnds(t *testing.T) {
 	require.ErrorContains(t, err, "panicked", "a canary's panic is its failure")
 }
 
+// A run that the end of the service cuts off says nothing about a canary.
+func TestACanaryIsNotJudgedAtAStop(t *testing.T) {
+	b := openRoom(t, nil)
+	modeltest.Put(t, b.cfg.Directory, "bearing", "2", modeltest.Two(t, 0))
+	require.NoError(t, b.Store().Scan(t.Context()))
+	w, one := b.work(b.class), b.task("pump", sure)
+	a, _, err := b.compute(w, &local.Item{Task: one})
+	require.NoError(t, err)
+	b.cancel()
+	b.try(w, one, a)
+	require.Empty(t, b.Stats().Canaries)
+}
+
 // A class without a model has no known speed.
 func TestAClassWithoutAModel(t *testing.T) {
 	b := openRoom(t, nil)

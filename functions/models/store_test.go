@@ -365,6 +365,19 @@ func TestABrokenFileIsTriedAgainLater(t *testing.T) {
 	require.Empty(t, status(t, s, "m").Problem)
 }
 
+// A version is installed beside one that cannot be loaded, and then put in force.
+func TestAnInstallBesideABrokenVersion(t *testing.T) {
+	dir := t.TempDir()
+	bad := describe(t, "m", "1", made(t, 4, 1))
+	overwrite(t, put(t, dir, bad, made(t, 4, 1))+"/"+bad.File, 10)
+	s := open(t, dir)
+	require.Empty(t, status(t, s, "m").Version)
+	file := made(t, 4, 2)
+	require.NoError(t, os.WriteFile(dir+"/.in", file, 0o600))
+	require.NoError(t, s.Install(t.Context(), text(t, describe(t, "m", "2", file)), nil, ".in", false))
+	require.InDelta(t, 2, value(t, s, "m"), 0)
+}
+
 // An install does not replace the folder of another model.
 func TestAnInstallKeepsAForeignFolder(t *testing.T) {
 	dir := t.TempDir()

@@ -197,6 +197,14 @@ func TestWhatIsNoMQTTEndsTheConnection(t *testing.T) {
 	}
 }
 
+// The smallest PUBLISH has neither topic nor payload.
+func TestTheSmallestPublish(t *testing.T) {
+	_, got, err := readAll(t, strings.NewReader("\x30\x02\x00\x00"), 100, nil)
+	require.ErrorIs(t, err, io.EOF)
+	require.Len(t, got, 1)
+	require.Empty(t, got[0].Topic)
+}
+
 func TestTheReportedTopicIsBounded(t *testing.T) {
 	var over Oversized
 	_, got, err := readAll(t, bytes.NewReader(publishOf(strings.Repeat("t", 65535), 1, 7, 100, 'x')), 100, func(o Oversized) { over = o })

@@ -702,6 +702,24 @@ func TestTheTypeOfQuantisedNumbers(t *testing.T) {
 	require.Equal(t, []int8{-3, 127}, apply(t, "QuantizeLinear", map[string]any{"output_dtype": 3}, 1, x, scale)[0].I8)
 }
 
+// Axes are resized one after the other: all together give what a Resize of each one gives.
+func TestEveryAxisIsResized(t *testing.T) {
+	scales := []float64{2, 1.5, 3, 1, 0.6, 2}
+	x := drawn(rand.New(rand.NewPCG(1, 2)), engine.Float32, 2, 2, 2, 3, 5, 2)
+	resized := func(x *engine.Tensor, scales []float64) *engine.Tensor {
+		return apply(t, "Resize", map[string]any{"mode": "linear"}, 1, x, nil, given(engine.Float32, []int{len(scales)}, scales...))[0]
+	}
+	want := x
+	for axis := range scales {
+		one := []float64{1, 1, 1, 1, 1, 1}
+		one[axis] = scales[axis]
+		want = resized(want, one)
+	}
+	have := resized(x, scales)
+	require.Equal(t, want.Shape, have.Shape)
+	require.Equal(t, want.F32, have.F32)
+}
+
 // The length of a resized axis is that of ONNX's shape inference, which multiplies in float32.
 func TestTheLengthOfAResizedAxis(t *testing.T) {
 	for scale, want := range map[float32]int{0.7: 7, 0.69: 6, 1.3: 13, 0.1: 1, 2: 20} {
