@@ -297,7 +297,7 @@ func (s *span) measure(under, most int, now time.Time) {
 	switch {
 	case s.filling:
 		s.filling = false
-	case s.before > 0 && rate < spanGain*s.before:
+	case rate < spanGain*s.before: // before is 0 outside of a trial
 		s.least, s.before = s.kept, 0
 		s.rest = min(max(2*s.rest, leastRest), mostRest)
 		s.until = now.Add(s.rest)

@@ -193,6 +193,20 @@ func TestABurstMayBeginAMeasurement(t *testing.T) {
 	require.Positive(t, s.before, "a larger window is tried")
 }
 
+// A trial is judged by its rate: a window of twice the size stays if it is exactly spanGain times as fast.
+func TestALargerWindowStaysIfItIsFasterByTheFactor(t *testing.T) {
+	for batches, size := range map[int]int{14: 16, 15: 32, 16: 32} {
+		s, now := span{least: 32, kept: 16, before: 100}, time.Unix(1000, 0)
+		s.resume(now)
+		for range batches {
+			s.confirmed(now, now.Add(spanMeasure))
+		}
+		s.measure(1, 256, now.Add(spanMeasure))
+		require.Equal(t, size, s.least, "%d batches", batches)
+		require.Zero(t, s.before)
+	}
+}
+
 // A failed trial has no lasting effect: if the rate falls later, so does the window.
 func TestAFailedTrialDoesNotKeepTheWindowWide(t *testing.T) {
 	s, now, trials := span{}, time.Unix(1000, 0), 0

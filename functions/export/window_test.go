@@ -128,7 +128,13 @@ func TestPubackConfirmsOnlyWhereConfigured(t *testing.T) {
 		w.add(load(1, 3))
 		attempts, _ := flow(w)
 		require.Empty(t, ack(w, attempts...))
+		w.warned = true
+		require.True(t, w.settled(time.Now(), false), "the consumer is silent")
+		w.warned = false
+		time.Sleep(leastLate)
 		require.False(t, w.settled(time.Now(), false))
+		time.Sleep(time.Nanosecond)
+		require.True(t, w.settled(time.Now(), false), "a receipt is late")
 		require.Len(t, w.receipt(safe(1, 3), time.Now()), 3)
 		require.True(t, w.settled(time.Now(), false))
 	})
@@ -339,6 +345,11 @@ func TestASilentConsumerCostsOneBatchNowAndThen(t *testing.T) {
 		require.Greater(t, connections, 24*5, "each repetition may need a new one")
 		require.Less(t, published, 4+24*6+30, "one batch in ten minutes, not the window over and over")
 		require.True(t, w.settled(time.Now(), false), "waiting at a stop is of no use")
+		w.add(load(41, 41))
+		again := w.publish(w.entries[4], time.Now())
+		require.False(t, w.settled(time.Now(), false), "the broker still acknowledges")
+		ack(w, again)
+		require.True(t, w.settled(time.Now(), false))
 		require.Empty(t, w.asides, "silence is no reason to give anything up")
 
 		// The consumer is back: its receipts confirm batches, and the others are published again once, in order.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -20,6 +21,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
@@ -260,6 +263,40 @@ func TestAClusterThatIsNotReachedIsNamed(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, lines) }()
 	require.ErrorIs(t, <-ended, context.Canceled)
 	n.Close()
+}
+
+// Close waits for the message that is being delivered: its acknowledgement still reaches the server.
+func TestClosingWaitsForTheMessageBeingDelivered(t *testing.T) {
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	require.NoError(t, err)
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	conn, err := nats.Connect(s.ClientURL())
+	require.NoError(t, err)
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	require.NoError(t, err)
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: mqttStream, Subjects: []string{mqttPrefix + ">"}})
+	require.NoError(t, err)
+	_, err = js.Publish(t.Context(), mqttPrefix+"offload.v1.n1.batch.default", nil)
+	require.NoError(t, err)
+
+	n, begun := NewNATS(NATSConfig{URLs: s.ClientURL(), Durable: "d", Log: slog.New(slog.DiscardHandler)}), make(chan struct{})
+	require.NoError(t, n.Start(t.Context(), func(m *Message) bool {
+		close(begun)
+		for begin := time.Now(); !n.conn.IsClosed() && time.Since(begin) < 200*time.Millisecond; { // Close does not close it before the end of this
+			runtime.Gosched()
+		}
+		m.Ack()
+		return true
+	}))
+	<-begun
+	n.Close()
+	consumer, err := js.Consumer(t.Context(), mqttStream, "d")
+	require.NoError(t, err)
+	info, err := consumer.Info(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, info.NumAckPending)
 }
 
 // Posts share a connection: the responses are read completely.
