@@ -53,13 +53,15 @@ func TestTasksEndOnceTheirResultsAreDurable(t *testing.T) {
 	require.Equal(t, []error{disk, nil}, reported[:2])
 	require.ErrorIs(t, reported[2], ErrClosed)
 	require.EqualValues(t, 2, w.p.counts.failed.Load())
+	require.False(t, pub.ends[0].Delay("late"), "the task is over")
 }
 
 // A window's result that waits behind others for the bus delays no task: the task that closed the window was reported before the result is tried.
 func TestAHeldResultDelaysNoTaskThatWasReported(t *testing.T) {
-	pub := &recorder{failing: true}
+	pub, sent := &recorder{failing: true}, 0
 	w := still(t, class("summary window=1s late=0s"), publisherFunc(func(r Result) error {
 		if r.Ending.Delay(r.Event.Id) {
+			sent++
 			defer r.Ending.Done(nil)
 		}
 		return pub.Publish(r)
@@ -75,6 +77,7 @@ func TestAHeldResultDelaysNoTaskThatWasReported(t *testing.T) {
 	pub.fail(false)
 	w.retry(0)
 	require.Len(t, pub.results, 3)
+	require.Equal(t, 3, sent, "each once")
 	require.Equal(t, []int{1, 1, 1, 1}, reports)
 }
 
