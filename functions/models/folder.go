@@ -309,11 +309,10 @@ func (s *Store) place(m *Manifest, manifest, signature []byte, file string) erro
 func (s *Store) prune(name string, before, came Version) {
 	s.mu.Lock()
 	var old []Version
-	if m := s.models[name]; m != nil && m.now != nil {
-		for _, v := range m.versions {
-			if v.Version != m.now.Version && v.Version != before && v.Version != came {
-				old = append(old, v.Version)
-			}
+	m := s.models[name]
+	for _, v := range m.versions {
+		if v.Version != m.now.Version && v.Version != before && v.Version != came {
+			old = append(old, v.Version)
 		}
 	}
 	s.mu.Unlock()
