@@ -748,7 +748,7 @@ func TestTheQuarantineKeepsWhatHasTheSameName(t *testing.T) {
 	dir := t.TempDir()
 	s := newSpool(dir, DefaultConfig(), []Option{small(4<<20, 64<<10, 0)})
 	kept := map[string]string{}
-	for _, content := range []string{"one", "two", "three", "two"} {
+	for _, content := range []string{"one", "two", "three", "two", "thr"} {
 		name := s.keep(Damage{File: segmentName(1, 1), Offset: 1024}, []byte(content))
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
@@ -756,6 +756,7 @@ func TestTheQuarantineKeepsWhatHasTheSameName(t *testing.T) {
 	}
 	require.Equal(t, map[string]string{
 		"quarantine/1-0000000000000001.seg-1024.bad": "one", "quarantine/1-0000000000000001.seg-1024-2.bad": "two", "quarantine/1-0000000000000001.seg-1024-3.bad": "three",
+		"quarantine/1-0000000000000001.seg-1024-4.bad": "thr",
 	}, kept)
 	var size int64
 	for name := range kept {
@@ -764,6 +765,12 @@ func TestTheQuarantineKeepsWhatHasTheSameName(t *testing.T) {
 		size += st.Size()
 	}
 	require.Equal(t, size, s.kept, "counted once")
+	st, err := os.Stat(filepath.Join(dir, "quarantine/1-0000000000000001.seg-1024.bad"))
+	require.NoError(t, err)
+	for _, lacking := range []int64{1, 0} { // bytes, for a file of the same size
+		s.limits.quarantine = s.kept + st.Size() - lacking
+		require.Equal(t, lacking == 0, s.keep(Damage{File: segmentName(1, 1), Offset: 1024}, []byte("six")) != "", lacking)
+	}
 	for n := range 3 {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, segmentName(1, 1)), bytes.Repeat([]byte{byte(n + 1)}, 2048), 0o600))
 		s := open(t, dir, DefaultConfig(), small(4<<20, 64<<10, 0))
