@@ -2,6 +2,9 @@ package edgex
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +25,8 @@ type reader struct {
 	wanted  []string // filters, as configured
 	topics  []string // subscribed to: they cover all wanted topics, each message once, and possibly more
 
+	pingEvery, pingTime time.Duration // interval and time limit of pings
+
 	cancel    context.CancelFunc // ends the reading
 	giveUp    context.CancelFunc // ends the wait for room for messages already read
 	in        chan receive.Message
@@ -32,7 +37,10 @@ type reader struct {
 }
 
 func newReader(s *functions.Service, bus *Bus, topics []string, log functions.Logger) *reader {
-	return &reader{service: s, log: log, bus: bus, wanted: topics, topics: intake.Flat(topics), problem: "not connected to the MessageBus yet"}
+	return &reader{
+		service: s, log: log, bus: bus, wanted: topics, topics: intake.Flat(topics), problem: "not connected to the MessageBus yet",
+		pingEvery: 5 * time.Second, pingTime: 3 * time.Second,
+	}
 }
 
 func (r *reader) Problem() string {
@@ -91,7 +99,8 @@ func wait(ctx context.Context, d time.Duration) {
 // the subscription when it arrives.
 const settled = 200 * time.Millisecond
 
-// listen subscribes, and returns an error of the subscription, or nil at the end of ctx.
+// listen subscribes, and returns an error of the subscription, or nil at the end of ctx. It reports a bus that hangs, and keeps the subscription: the
+// bus may have taken messages, which it delivers once it continues.
 func (r *reader) listen(ctx context.Context, channels []types.TopicChannel) error {
 	client, err := r.bus.connected()
 	if err != nil {
@@ -101,11 +110,14 @@ func (r *reader) listen(ctx context.Context, channels []types.TopicChannel) erro
 	if err := client.Subscribe(channels, errs); err != nil {
 		return err
 	}
-	well := time.After(settled)
+	well, ping := time.After(settled), time.NewTicker(r.pingEvery)
+	defer ping.Stop()
 	for {
 		select {
 		case <-well:
 			r.report("")
+		case <-ping.C:
+			r.report(r.ping(ctx))
 		case err := <-errs:
 			if !isBadMessage(err) {
 				return err
@@ -115,6 +127,28 @@ func (r *reader) listen(ctx context.Context, channels []types.TopicChannel) erro
 			return nil
 		}
 	}
+}
+
+// ping returns the problem of a Redis that does not answer, "" otherwise: its client does not notice a server that hangs or that has vanished without
+// closing the connection. Any bytes are an answer, also a refusal, and so is the end of the connection; a subscription reports a server that has ended.
+func (r *reader) ping(parent context.Context) string {
+	if !strings.EqualFold(r.bus.cfg.Type, "redis") {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(parent, r.pingTime)
+	defer cancel()
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(r.bus.cfg.Host, strconv.Itoa(r.bus.cfg.Port)))
+	if err == nil {
+		end := context.AfterFunc(ctx, func() { _ = c.Close() })
+		_, _ = c.Write([]byte("PING\r\n"))
+		_, _ = c.Read(make([]byte, 1))
+		end()
+		_ = c.Close()
+	}
+	if ctx.Err() == nil || parent.Err() != nil {
+		return ""
+	}
+	return fmt.Sprintf("Redis does not answer a ping within %s", r.pingTime)
 }
 
 // isBadMessage reports whether the error is about one message, after which the client continues to read. The error has no type.

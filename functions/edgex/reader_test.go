@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -89,6 +91,28 @@ func TestReaderOutlivesItsBus(t *testing.T) {
 	}
 	require.NoError(t, device.Close())
 	require.NoError(t, reader.Stop(t.Context()))
+}
+
+// A Redis that hangs is a problem until it answers again. The subscription stays, and brings what Redis took meanwhile.
+func TestReaderReportsAHangingBus(t *testing.T) {
+	r := newRedis(t)
+	r.begin()
+	s := open(t, testConfig(t, "cloud"))
+	reader := newReader(s, NewBus(r.config(), "intake", noSecrets{}), []string{"edgex/events/#"}, testLog{t})
+	reader.pingEvery, reader.pingTime = 2*settled, settled
+	s.StartSource(t.Context(), reader)
+	eventually(t, 30*time.Second, "reading", func() bool { return reader.Problem() == "" })
+	require.NoError(t, r.cmd.Process.Signal(syscall.SIGSTOP))
+	defer func() { _ = r.cmd.Process.Signal(syscall.SIGCONT) }()
+	eventually(t, 30*time.Second, "the problem", func() bool { return strings.Contains(reader.Problem(), "Redis does not answer") })
+	c, err := net.Dial("tcp", r.config().Host+":"+strconv.Itoa(r.port))
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Write([]byte("PUBLISH edgex.events.device.x rubbish\r\n"))
+	require.NoError(t, err)
+	require.NoError(t, r.cmd.Process.Signal(syscall.SIGCONT))
+	eventually(t, 30*time.Second, "well again", func() bool { return reader.Problem() == "" })
+	eventually(t, 30*time.Second, "the message", func() bool { return s.Status().Events.Quarantined["malformed"] == 1 })
 }
 
 // A message that is not an envelope affects no other message: it is counted, and the reader stays ready.
