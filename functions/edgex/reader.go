@@ -107,13 +107,18 @@ func (r *reader) listen(ctx context.Context, channels []types.TopicChannel) erro
 		return err
 	}
 	errs := make(chan error, 8*len(channels)) // errors of an abandoned subscription stay unread
-	if err := client.Subscribe(channels, errs); err != nil {
-		return err
-	}
-	well, ping := time.After(settled), time.NewTicker(r.pingEvery)
+	subscribed := make(chan error, 1)
+	go func() { subscribed <- client.Subscribe(channels, errs) }() // waits for a Redis that hangs without a limit; closing the client ends it
+	var well <-chan time.Time
+	ping := time.NewTicker(r.pingEvery)
 	defer ping.Stop()
 	for {
 		select {
+		case err := <-subscribed:
+			if err != nil {
+				return err
+			}
+			well = time.After(settled)
 		case <-well:
 			r.report("")
 		case <-ping.C:

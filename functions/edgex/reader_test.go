@@ -115,6 +115,25 @@ func TestReaderReportsAHangingBus(t *testing.T) {
 	eventually(t, 30*time.Second, "the message", func() bool { return s.Status().Events.Quarantined["malformed"] == 1 })
 }
 
+// A Redis that hangs before the subscription holds up no stop, and is subscribed to once it continues.
+func TestReaderStartsWhileItsBusHangs(t *testing.T) {
+	r := newRedis(t)
+	r.begin()
+	require.NoError(t, r.cmd.Process.Signal(syscall.SIGSTOP))
+	begin := func() *reader {
+		reader := newReader(open(t, testConfig(t, "cloud")), NewBus(r.config(), "intake", noSecrets{}), []string{"edgex/events/#"}, testLog{t})
+		reader.pingEvery, reader.pingTime = 2*settled, settled
+		reader.Start(t.Context())
+		eventually(t, 30*time.Second, "the problem", func() bool { return strings.Contains(reader.Problem(), "Redis does not answer") })
+		return reader
+	}
+	require.NoError(t, begin().Stop(t.Context()))
+	later := begin()
+	require.NoError(t, r.cmd.Process.Signal(syscall.SIGCONT))
+	eventually(t, 30*time.Second, "subscribed", func() bool { return later.Problem() == "" })
+	require.NoError(t, later.Stop(t.Context()))
+}
+
 // A message that is not an envelope affects no other message: it is counted, and the reader stays ready.
 func TestReaderSetsRubbishAside(t *testing.T) {
 	r := newRedis(t)
