@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -275,13 +276,22 @@ func freeOr(wanted string) (string, error) {
 			return wanted, l.Close()
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("looking for a free port: %w", err)
+	var err error
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", lowestPort+rand.IntN(ports)) // #nosec G404 -- not a secret
+		var l net.Listener
+		if l, err = net.Listen("tcp", address); err == nil {
+			return address, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", fmt.Errorf("looking for a free port: %w", err)
 }
+
+// Ports below those that the system gives to connections, which could take the port before its program listens.
+const (
+	lowestPort = 20000
+	ports      = 12000
+)
 
 // Process is a started program. Its output goes to a log, and its last lines are kept for error messages.
 type Process struct {
