@@ -24,7 +24,7 @@ type pkg struct {
 }
 
 // support lists packages that are used only by tests, or only tested by a whole system.
-var support = []string{"/browsertest", "/pgtest", "/edgetest", "/mosquittotest", "/e2e", "/canary", "/badlink"}
+var support = []string{"/browsertest", "/pgtest", "/edgetest", "/mosquittotest", "/e2e", "/canary", "/badlink", "/freeport"}
 
 func supports(path string) bool {
 	return slices.ContainsFunc(support, func(s string) bool { return strings.Contains(path+"/", s+"/") })

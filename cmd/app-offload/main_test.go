@@ -30,6 +30,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/seal"
 )
 
@@ -163,10 +164,7 @@ func edgeAt(t testing.TB, port string, env []string) *edge {
 
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	_, port, err := net.SplitHostPort(mosquittotest.FreeAddress(t))
 	require.NoError(t, err)
 	return port
 }

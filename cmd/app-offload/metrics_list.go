@@ -212,7 +212,7 @@ func exportMetrics() []metric {
 		{"export_gone_records_total", counter, "Records reported to the consumer as gone.", nil, plain(func(s *status.Status) uint64 { return s.Export.Gone })},
 		{"cloud_answers_total", counter, "Results of the cloud, by outcome.", []string{"outcome"}, byLabel(cloudAnswers)},
 		{"sent_results_total", counter, "Results of local work sent to the cloud as tasks, as their class demands.", nil, plain(func(s *status.Status) int64 { return s.Results.Sent })},
-		{"unsent_results_total", counter, "Results published only on the MessageBus although their class sends them to the cloud, by reason.", []string{"reason"}, byLabel(func(s *status.Status) map[string]int64 { return s.Results.Unsent })},
+		{"unsent_results_total", counter, "Results not sent to the cloud although their class sends them, by reason. They were published on the MessageBus, but for lost ones.", []string{"reason"}, byLabel(func(s *status.Status) map[string]int64 { return s.Results.Unsent })},
 		{"export_confirmed_results_total", counter, "Results confirmed to the cloud.", nil, plain(func(s *status.Status) uint64 { return s.Export.Confirmed })},
 		{"export_results_total", counter, "Results received from the cloud.", nil, plain(func(s *status.Status) uint64 { return s.Export.Results })},
 		{"export_sent_bytes_total", counter, "Message bytes the broker acknowledged.", nil, plain(func(s *status.Status) uint64 { return s.Export.Bytes })},

@@ -28,7 +28,7 @@ type Bus struct {
 	mu      sync.Mutex
 	client  messaging.MessageClient
 	closed  bool
-	leaving sync.WaitGroup // clients that are disconnecting
+	calls   sync.WaitGroup // of clients, which may wait without a limit; Close waits for them for a moment
 }
 
 // NewBus prepares a client; role distinguishes its client id from others of this service on the same broker.
@@ -83,7 +83,7 @@ func (b *Bus) replace(failed messaging.MessageClient) {
 	defer b.mu.Unlock()
 	if b.client == failed && !b.closed {
 		b.client = nil
-		b.leaving.Go(func() { _ = failed.Disconnect() })
+		b.calls.Go(func() { _ = failed.Disconnect() })
 	}
 }
 
@@ -100,7 +100,7 @@ func (b *Bus) Close() error {
 		if client != nil {
 			err = client.Disconnect()
 		}
-		b.leaving.Wait()
+		b.calls.Wait()
 		gone <- err
 	}()
 	select {
@@ -111,16 +111,33 @@ func (b *Bus) Close() error {
 	}
 }
 
+// subscribe subscribes, and sends the result. The client of Redis waits without a limit for a server that hangs, and holds up its own disconnection
+// meanwhile.
+func (b *Bus) subscribe(client messaging.MessageClient, channels []types.TopicChannel, errs chan error) <-chan error {
+	result := make(chan error, 1)
+	b.calls.Go(func() { result <- client.Subscribe(channels, errs) })
+	return result
+}
+
 // abandon drops the current client, whose subscription has failed: the next use makes a new one. It is disconnected before its readers are
-// unsubscribed, so that nothing waits for an unreachable bus.
+// unsubscribed, so that nothing waits for an unreachable bus. As Close, abandon waits only for a moment.
 func (b *Bus) abandon(topics []string) {
 	b.mu.Lock()
 	client := b.client
 	b.client = nil
 	b.mu.Unlock()
-	if client != nil {
+	if client == nil {
+		return
+	}
+	gone := make(chan struct{})
+	b.calls.Go(func() {
+		defer close(gone)
 		_ = client.Disconnect()
 		_ = client.Unsubscribe(topics...) // fails, since it is closed, but has ended the readers by then
+	})
+	select {
+	case <-gone:
+	case <-time.After(farewell):
 	}
 }
 

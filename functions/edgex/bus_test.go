@@ -29,7 +29,24 @@ type hanging struct {
 	err error
 }
 
-func (h *hanging) Disconnect() error { <-h.let; return h.err }
+func (h *hanging) Disconnect() error           { <-h.let; return h.err }
+func (h *hanging) Unsubscribe(...string) error { return h.err }
+
+// So it is where a subscription failed: the reader goes on, and a stop does not wait for it.
+func TestAHangingDisconnectionHoldsUpNoReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		h := &hanging{let: make(chan struct{})}
+		b := NewBus(BusConfig{}, "t", nil)
+		b.client = h
+		b.abandon([]string{"x"})
+		require.Equal(t, farewell, time.Since(began))
+		require.Nil(t, b.client)
+		require.NoError(t, b.Close())
+		close(h.let)
+		synctest.Wait()
+	})
+}
 
 // A hanging disconnection delays Close for a moment only, and leaves no goroutine behind once it ends.
 func TestAHangingDisconnectionLeavesNothingBehind(t *testing.T) {

@@ -88,7 +88,7 @@ func TestAFailedSubscriptionEndsItsClientAndReaders(t *testing.T) {
 	b.replace(&client{}) // of an earlier failure
 	require.Same(t, c, b.client)
 	b.replace(c)
-	b.leaving.Wait()
+	b.calls.Wait()
 	require.Nil(t, b.client)
 	require.Equal(t, []string{"client"}, c.ended)
 }

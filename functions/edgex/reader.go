@@ -107,9 +107,9 @@ func (r *reader) listen(ctx context.Context, channels []types.TopicChannel) erro
 		return err
 	}
 	errs := make(chan error, 8*len(channels)) // errors of an abandoned subscription stay unread
-	subscribed := make(chan error, 1)
-	go func() { subscribed <- client.Subscribe(channels, errs) }() // waits for a Redis that hangs without a limit; closing the client ends it
+	subscribed := r.bus.subscribe(client, channels, errs)
 	var well <-chan time.Time
+	reading := false
 	ping := time.NewTicker(r.pingEvery)
 	defer ping.Stop()
 	for {
@@ -120,9 +120,12 @@ func (r *reader) listen(ctx context.Context, channels []types.TopicChannel) erro
 			}
 			well = time.After(settled)
 		case <-well:
+			reading = true
 			r.report("")
 		case <-ping.C:
-			r.report(r.ping(ctx))
+			if problem := r.ping(ctx); problem != "" || reading {
+				r.report(problem)
+			}
 		case err := <-errs:
 			if !isBadMessage(err) {
 				return err

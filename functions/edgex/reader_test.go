@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/receive"
 )
 
@@ -31,10 +33,11 @@ func newRedis(t *testing.T) *redis {
 		require.Empty(t, os.Getenv("CI"), "CI has to install redis-server")
 		t.Skip("redis-server is not installed")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	_, text, err := net.SplitHostPort(mosquittotest.FreeAddress(t))
 	require.NoError(t, err)
-	defer l.Close()
-	r := &redis{t: t, port: l.Addr().(*net.TCPAddr).Port}
+	port, err := strconv.Atoi(text)
+	require.NoError(t, err)
+	r := &redis{t: t, port: port}
 	t.Cleanup(r.end)
 	return r
 }
@@ -132,6 +135,39 @@ func TestReaderStartsWhileItsBusHangs(t *testing.T) {
 	require.NoError(t, r.cmd.Process.Signal(syscall.SIGCONT))
 	eventually(t, 30*time.Second, "subscribed", func() bool { return later.Problem() == "" })
 	require.NoError(t, later.Stop(t.Context()))
+}
+
+// A Redis that answers pings is not yet one that delivers events: the reader is ready once it is subscribed.
+func TestAnsweredPingsAreNoSubscription(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	var pings atomic.Int64
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				request := make([]byte, 100)
+				for n, err := c.Read(request); err == nil; n, err = c.Read(request) {
+					if string(request[:n]) == "PING\r\n" {
+						_, _ = c.Write([]byte("+PONG\r\n"))
+						pings.Add(1)
+					}
+				}
+			}()
+		}
+	}()
+	cfg := BusConfig{Type: "redis", Protocol: "redis", Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, AuthMode: "none", BaseTopicPrefix: "edgex"}
+	reader := newReader(open(t, testConfig(t, "cloud")), NewBus(cfg, "intake", noSecrets{}), []string{"edgex/events/#"}, testLog{t})
+	reader.pingEvery, reader.pingTime = settled, time.Minute
+	reader.Start(t.Context())
+	eventually(t, time.Minute, "pings", func() bool { return pings.Load() > 3 })
+	require.Equal(t, "not connected to the MessageBus yet", reader.Problem())
+	require.NoError(t, reader.Stop(t.Context()))
 }
 
 // A message that is not an envelope affects no other message: it is counted, and the reader stays ready.

@@ -1,10 +1,11 @@
 // Package forward sends results of local work to the cloud as tasks, for classes that ask for it with Results.
 //
 // A result of class X becomes a task of class X-results, with the settings of that class if it exists, else with priority and TTL of X. It is durable
-// in the spool before the task of its source event ends, so a result is not lost once that event was acknowledged. Results of many tasks share a
-// commit: Publish does not wait for it. The tasks of a window may have ended before its result. The ids
-// of a result follow from its content and its source event: if a crash causes the source event to be computed again, the cloud recognises the second
-// result as the first. The tag originEventId names its source event, whose correlation id it shares. Such a task is only sent: the node does not compute on it, so it causes no results.
+// in the spool before the task of its source event ends, so a result is not lost once that event was acknowledged; the tasks of a window may have
+// ended before its result. Results of many tasks share a commit, and Publish does not wait for it. The ids of a result follow from its content and
+// its source event: if a crash causes the source event to be computed again, the cloud recognises the second result as the first. The tag
+// originEventId names its source event, whose correlation id it shares. Such a task is only sent: the node does not compute on it, so it causes no
+// results.
 //
 // A result that the spool rejects is published on the bus in any case, and counted. Publish is safe for concurrent use.
 package forward
@@ -43,21 +44,22 @@ type Forwarder struct {
 	Store Store
 	Now   func() int64 // wall time in ns
 
-	mu                   sync.Mutex
-	sent, large, refused int64
+	mu                         sync.Mutex
+	sent, large, refused, lost int64
 }
 
 // Counts are sums since the start.
 type Counts struct {
-	Sent   int64            `json:"sent"`   // results sent as tasks
-	Unsent map[string]int64 `json:"unsent"` // results published only on the bus although their class sends them, by reason
+	Sent int64 `json:"sent"` // results sent as tasks
+	// results not sent although their class sends them, by reason; all were published on the bus, except lost ones: the disk and then the bus failed
+	Unsent map[string]int64 `json:"unsent"`
 }
 
 // Counts returns the counters of results whose class sends them.
 func (f *Forwarder) Counts() Counts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return Counts{Sent: f.sent, Unsent: map[string]int64{"large": f.large, "refused": f.refused}}
+	return Counts{Sent: f.sent, Unsent: map[string]int64{"large": f.large, "refused": f.refused, "lost": f.lost}}
 }
 
 // sends returns the class of a result to be sent, else nil, and whether the result is also published on the bus.
@@ -136,13 +138,21 @@ func (f *Forwarder) send(class *task.Class, r *local.Result, onBus bool) bool {
 
 // stored ends the delay of the result's task.
 func (f *Forwarder) stored(r local.Result, err error, onBus bool) {
-	f.count(err)
-	if err != nil && !onBus {
-		r.Ending.Done(f.Bus.Publish(r))
+	if err == nil || onBus {
+		f.count(err)
+		r.Ending.Done(nil)
 		return
 	}
+	if lost := f.Bus.Publish(r); lost != nil { // the result of a window has no task that could fail
+		f.count(errLost)
+		r.Ending.Done(lost)
+		return
+	}
+	f.count(err)
 	r.Ending.Done(nil)
 }
+
+var errLost = errors.New("neither the disk nor the MessageBus accepts the result")
 
 func (f *Forwarder) count(err error) {
 	f.mu.Lock()
@@ -152,6 +162,8 @@ func (f *Forwarder) count(err error) {
 		f.sent++
 	case errors.Is(err, ErrTooLarge):
 		f.large++
+	case errors.Is(err, errLost):
+		f.lost++
 	default:
 		f.refused++
 	}

@@ -76,7 +76,7 @@ func TestResultsGoWhereTheirClassSays(t *testing.T) {
 		require.Len(t, b.results, c.onBus, c.results)
 		require.EqualValues(t, c.sent, f.Counts().Sent)
 		if c.full != nil {
-			require.Equal(t, map[string]int64{"refused": 1, "large": 0}, f.Counts().Unsent)
+			require.Equal(t, map[string]int64{"refused": 1, "large": 0, "lost": 0}, f.Counts().Unsent)
 		}
 	}
 	f, p, b := forwarder(task.ResultsBoth, new([]*task.Task), nil)
@@ -89,7 +89,7 @@ func TestResultsGoWhereTheirClassSays(t *testing.T) {
 	require.EqualValues(t, 1, f.Counts().Sent)
 	large := summary(string(make([]byte, 3000)))
 	require.NoError(t, publish(t, p, large))
-	require.Equal(t, map[string]int64{"large": 1, "refused": 0}, f.Counts().Unsent)
+	require.Equal(t, map[string]int64{"large": 1, "refused": 0, "lost": 0}, f.Counts().Unsent)
 }
 
 // A result of a task does not wait for the disk, its task does. If the disk fails, a result that only the cloud should have goes to the bus.
@@ -134,7 +134,11 @@ func TestTheTaskWaitsForTheDisk(t *testing.T) {
 			require.Equal(t, 1, reports)
 			require.Len(t, b.results, c.onBus)
 			require.EqualValues(t, c.sent, f.Counts().Sent)
-			require.EqualValues(t, 1-c.sent, f.Counts().Unsent["refused"])
+			lost := 0
+			if c.reported != nil {
+				lost = 1
+			}
+			require.Equal(t, map[string]int64{"refused": int64(1 - c.sent - lost), "lost": int64(lost), "large": 0}, f.Counts().Unsent)
 		})
 	}
 }

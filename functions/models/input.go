@@ -392,9 +392,9 @@ func between(i, in, out int) weight {
 	return weight{low: low, high: min(int(floor)+1, in-1), share: at - floor}
 }
 
-// nearest is the rule of tf.image.resize for nearest neighbours.
+// nearest is the rule of tf.image.resize for nearest neighbours. From millions of pixels on, float32 rounds the last position up to in.
 func nearest(i, in, out int) weight {
-	at := int(math.Floor(float64((float32(i) + 0.5) * (float32(in) / float32(out)))))
+	at := min(int(math.Floor(float64((float32(i)+0.5)*(float32(in)/float32(out))))), in-1)
 	return weight{low: at, high: at}
 }
 

@@ -69,6 +69,17 @@ func TestChannelsAreResizedAlike(t *testing.T) {
 	}
 }
 
+// A model may want millions of pixels: the last one is still within the picture.
+func TestTheLastPixelOfAWidePicture(t *testing.T) {
+	for _, rule := range []func(i, in, out int) weight{between, nearest} {
+		for _, out := range []int{6756702, 6771587, 1<<23 - 1} {
+			w := rule(out-1, 1, out)
+			require.Zero(t, w.low, out)
+			require.Zero(t, w.high, out)
+		}
+	}
+}
+
 func TestCrop(t *testing.T) {
 	p := &picture{w: 4, h: 2, depth: 1, data: []float32{0, 1, 2, 3, 4, 5, 6, 7}}
 	require.Equal(t, []float32{1, 2, 5, 6}, p.crop(1, 1).data)

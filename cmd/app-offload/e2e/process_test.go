@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/mqtt/mosquittotest"
 )
 
 // patience is the time limit of every wait: far more than needed on the slowest machine.
@@ -120,10 +122,7 @@ func (p *process) kill() {
 // freePort returns a port without a listener.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	_, port, err := net.SplitHostPort(mosquittotest.FreeAddress(t))
 	require.NoError(t, err)
 	return port
 }

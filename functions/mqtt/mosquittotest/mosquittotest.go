@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"app-offload/functions/freeport"
 )
 
 // Program returns the path of mosquitto, which Debian installs in a directory of root's path. If it is missing the test is skipped, but in CI it
@@ -63,8 +65,7 @@ func Run(t testing.TB, program, conf, address string) *exec.Cmd {
 // FreeAddress returns an unused loopback address.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
+	return address
 }

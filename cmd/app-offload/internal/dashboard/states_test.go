@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -26,6 +25,7 @@ import (
 	"app-offload/functions/clock"
 	"app-offload/functions/config"
 	"app-offload/functions/local"
+	"app-offload/functions/mqtt/mosquittotest"
 	"app-offload/functions/receive"
 	"app-offload/functions/status"
 )
@@ -61,10 +61,7 @@ func (noResults) Publish(local.Result) error { return nil }
 // newNode starts one at a broker of its own, without a consumer.
 func newNode(t *testing.T, change func(*config.Config)) *node {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
+	address := mosquittotest.FreeAddress(t)
 	n := &node{t: t, clock: clock.NewFake(time.Now()), broker: mqtt.New(&mqtt.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})}
 	require.NoError(t, n.broker.AddHook(new(auth.AllowHook), nil))
 	require.NoError(t, n.broker.AddListener(listeners.NewTCP(listeners.Config{ID: "t", Address: address})))
@@ -77,6 +74,7 @@ func newNode(t *testing.T, change func(*config.Config)) *node {
 	if change != nil {
 		change(&cfg)
 	}
+	var err error
 	n.service, err = functions.New(cfg, functions.Deps{Name: "app-offload", Log: quietLog{}, Secrets: noSecrets{}, Publisher: noResults{}, Clock: clock.New(n.clock)})
 	require.NoError(t, err)
 	n.service.Start()

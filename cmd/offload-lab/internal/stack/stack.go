@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +25,8 @@ import (
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"app-offload/functions/freeport"
 )
 
 // Bus is the MessageBus of the service.
@@ -276,22 +277,8 @@ func freeOr(wanted string) (string, error) {
 			return wanted, l.Close()
 		}
 	}
-	var err error
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", lowestPort+rand.IntN(ports)) // #nosec G404 -- not a secret
-		var l net.Listener
-		if l, err = net.Listen("tcp", address); err == nil {
-			return address, l.Close()
-		}
-	}
-	return "", fmt.Errorf("looking for a free port: %w", err)
+	return freeport.Address()
 }
-
-// Ports below those that the system gives to connections, which could take the port before its program listens.
-const (
-	lowestPort = 20000
-	ports      = 12000
-)
 
 // Process is a started program. Its output goes to a log, and its last lines are kept for error messages.
 type Process struct {
