@@ -132,7 +132,8 @@ const maxPacket = 4 << 20
 // quote quotes and truncates text from outside.
 func quote(s string) string { return fmt.Sprintf("%.64q", s) }
 
-// rival handles a connection that the other side closed. worked means that it had been useful until then, or was idle.
+// rival handles a connection that the other side closed. worked means that it had been useful until then, or was idle, and that the broker is still
+// there.
 func (x *Exporter) rival(worked bool, lived time.Duration, cause error) {
 	if !worked {
 		x.rivals.Doubt()

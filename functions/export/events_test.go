@@ -3,7 +3,6 @@ package export
 import (
 	"errors"
 	"fmt"
-	"io"
 	"testing"
 	"time"
 
@@ -176,20 +175,6 @@ func TestTheLowestLimitsOfSeveralConsumersHold(t *testing.T) {
 		x.announced(&seal.Announcement{Limits: low})
 		require.Equal(t, low, x.Stats().Consumer, "a consumer that has subscribed may have replaced the others")
 	})
-}
-
-// A broker that refuses a connection was not taken over by another client: each refusal discounts one connection that it closed.
-func TestARefusedConnectionSpeaksAgainstARival(t *testing.T) {
-	x, _ := idle(t, newShelf(t), nil)
-	for range 3 {
-		x.rival(true, time.Second, io.EOF)
-	}
-	require.Equal(t, 3, x.rivals.Closed())
-	for kind, want := range map[string]int{"credentials": 3, "connect": 2} {
-		before := x.rivals.Closed()
-		x.connected(t.Context(), dialed{err: &kindError{kind, errors.New("refused")}})
-		require.Equal(t, want-3, x.rivals.Closed()-before, kind)
-	}
 }
 
 // The message about a silent consumer names the remedy, by what is known of the consumer.

@@ -334,10 +334,7 @@ func (x *Exporter) connected(ctx context.Context, d dialed) *mqtt.Session {
 		if k, ok := errors.AsType[*kindError](d.err); ok {
 			kind = k.kind
 		}
-		switch kind {
-		case "connect":
-			x.rival(false, 0, d.err)
-		case "subscribe":
+		if kind == "subscribe" {
 			x.holds.set(holdSubscribe, "", d.err.Error())
 		}
 		x.stats.do(func(s *Stats) {

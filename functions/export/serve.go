@@ -99,7 +99,7 @@ func (r *round) finish(replaced bool) {
 	}
 	closed := mqtt.ClosedByPeer(r.s.Cause()) && !replaced
 	if closed && !x.window.suspected() {
-		x.rival(r.acked || !r.published, time.Since(r.began), r.s.Cause())
+		x.rival((r.acked || !r.published) && !r.s.Away(), time.Since(r.began), r.s.Cause())
 	}
 	x.window.lostConnection(closed, time.Now())
 	x.link.Close()

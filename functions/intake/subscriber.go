@@ -256,7 +256,7 @@ func (s *Subscriber) keeper() (*mqtt.Keeper, error) {
 		},
 		Backoff: mqtt.Backoff{Low: time.Second, High: maxBackOff},
 		Up:      s.connected, Down: s.lost,
-		Failed: s.failed,
+		Failed: func(err error) { s.report(fmt.Errorf("connecting: %w", err)) },
 	}, nil
 }
 
@@ -270,17 +270,10 @@ func (s *Subscriber) report(problem error) {
 	}
 }
 
-func (s *Subscriber) failed(err error) {
-	s.mu.Lock()
-	s.rival.Doubt()
-	s.mu.Unlock()
-	s.report(fmt.Errorf("connecting: %w", err))
-}
-
 func (s *Subscriber) lost(session *mqtt.Session, lived time.Duration) {
-	err := session.Cause()
+	err, away := session.Cause(), session.Away()
 	s.mu.Lock()
-	rival := s.counts.Subscribed && s.rival.Lost(lived, err)
+	rival := s.counts.Subscribed && !away && s.rival.Lost(lived, err)
 	s.counts.Subscribed, s.since = false, time.Time{}
 	s.mu.Unlock()
 	s.log.Warnf("lost the connection to the MQTT MessageBus, reconnecting: url=%s error=%q", s.bus.URL, err)

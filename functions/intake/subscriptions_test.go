@@ -123,7 +123,7 @@ func TestAnotherClientWithTheSameIDIsNamed(t *testing.T) {
 	eventually(t, func() bool { return s.log.(*logLines).count(`another client uses ClientID "app-offload"`) == 1 }, "in the log, once")
 }
 
-// A broker that restarts several times also closes connections that worked. That it refuses connections in between shows that there is no other client.
+// A broker that restarts several times also closes connections that worked. That it is away in between shows that there is no other client.
 func TestABrokerThatRestartsIsNoOtherClient(t *testing.T) {
 	program, address := mosquittotest.Program(t), mosquittotest.FreeAddress(t)
 	_, port, _ := strings.Cut(address, ":")
@@ -135,7 +135,7 @@ func TestABrokerThatRestartsIsNoOtherClient(t *testing.T) {
 		eventually(t, func() bool { return s.Counts().Subscribed }, "connected")
 		require.NoError(t, broker.Process.Kill())
 		_ = broker.Wait()
-		eventually(t, func() bool { return s.log.(*logLines).count("cannot connect") == n }, "an attempt was refused")
+		eventually(t, func() bool { return s.log.(*logLines).count("lost the connection") == n }, "noticed")
 		require.Empty(t, s.Rival(), "restart %d", n)
 		broker = mosquittotest.Run(t, program, conf, address)
 	}

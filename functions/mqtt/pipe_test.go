@@ -20,6 +20,8 @@ type wire struct {
 	closed    bool
 }
 
+func (w *wire) RemoteAddr() net.Addr { return &net.TCPAddr{} }
+
 func (w *wire) SetWriteDeadline(at time.Time) error {
 	w.deadlines = append(w.deadlines, at)
 	return nil

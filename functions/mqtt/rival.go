@@ -14,7 +14,7 @@ func ClosedByPeer(err error) bool {
 }
 
 // Rival recognises two clients with one ClientID: a broker closes the older connection whenever the other client connects, and MQTT 3.1.1 reports no
-// reason. The sign is several connections in a row that worked and were closed soon after. The zero Rival is ready. It is not safe for concurrent
+// reason. The sign is several connections in a row that worked and were closed soon after, by a broker that is not Away. The zero Rival is ready. It is not safe for concurrent
 // use.
 type Rival struct {
 	After int // connections; 0 for 3. More where the broker may close connections for other reasons, such as a message it refuses
@@ -34,8 +34,8 @@ func (r *Rival) Lost(lived time.Duration, err error) bool {
 	return r.Suspected(lived)
 }
 
-// Doubt discounts one of the closed connections, as something else closed it: a broker that goes away also refuses to connect, and a balancer or a
-// broker that refuses a message closes connections because of their messages. A rival would do so only by chance.
+// Doubt discounts one of the closed connections, as something else closed another one: a broker that ends, or a balancer or broker that refuses a
+// message. A rival would do so only by chance.
 func (r *Rival) Doubt() { r.closed = max(0, r.closed-1) }
 
 // Suspected reports whether another client is suspected, given the age of the current connection; 0 without a connection.

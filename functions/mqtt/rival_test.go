@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/stretchr/testify/require"
 )
 
@@ -50,4 +52,49 @@ func TestADoubtTakesAClosingBack(t *testing.T) {
 	none := Rival{After: 1}
 	none.Doubt()
 	require.True(t, none.Lost(1, io.EOF), "there was no closing to take back")
+}
+
+// A broker that ends, or a proxy whose broker has ended, differs from one that closes a single connection.
+func TestAway(t *testing.T) {
+	for name, row := range map[string]struct {
+		then func(l net.Listener) // what the broker does then
+		end  error                // of the session by its user, nil for the broker
+		want bool
+	}{
+		"it closes one connection":       {func(l net.Listener) { _, _ = l.Accept() }, nil, false},
+		"it ends":                        {func(l net.Listener) { _ = l.Close() }, nil, true},
+		"a proxy closes each connection": {func(l net.Listener) { c, _ := l.Accept(); _ = c.Close() }, nil, true},
+		"the user ends the session":      {func(l net.Listener) { _ = l.Close() }, ErrStopped, false},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		at, err := ParseAddress("tcp://" + l.Addr().String())
+		require.NoError(t, err)
+		connected := make(chan net.Conn, 1)
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = packets.ReadPacket(c)
+			_ = packets.NewControlPacket(packets.Connack).Write(c)
+			connected <- c
+		}()
+		s, err := Dial(t.Context(), Options{Brokers: []Address{at}, ClientID: "x", Stall: time.Minute, ConnectTimeout: time.Minute, KeepAlive: time.Minute, PingTimeout: time.Minute})
+		require.NoError(t, err)
+		require.False(t, s.Away(), "it lives")
+		c := <-connected
+		if row.end != nil {
+			s.End(row.end, 0)
+		}
+		require.NoError(t, c.Close())
+		<-s.Lost()
+		s.End(ErrStopped, 0) // as the keeper does before it reports the loss
+		done := make(chan struct{})
+		go func() { defer close(done); row.then(l) }()
+		require.Equal(t, row.want, s.Away(), name)
+		_ = l.Close()
+		<-done
+	}
 }

@@ -70,8 +70,9 @@ type Session struct {
 	filters    atomic.Int64 // of the latest SUBSCRIBE
 	publishing sync.Mutex   // one publisher at a time, so that a signal of the pipe belongs to its message
 
-	mu    sync.Mutex
-	pipes []*pipe // all connections opened for this client, to be closed at the end; the last one is in use
+	mu     sync.Mutex
+	pipes  []*pipe // all connections opened for this client, to be closed at the end; the last one is in use
+	remote string  // address of the last one
 }
 
 // ErrStopped is the cause of a session ended by its user.
@@ -148,6 +149,7 @@ func (s *Session) opened(c net.Conn, o Options) net.Conn {
 	}
 	p := newPipe(c, o.Stall)
 	s.mu.Lock()
+	s.remote = c.RemoteAddr().String()
 	if s.Alive() {
 		s.pipes = append(s.pipes, p)
 	} else {
@@ -350,6 +352,31 @@ func (s *Session) Cause() error {
 		return nil
 	}
 	return s.cause
+}
+
+// The time limits of Away: for a connection, and for a broker to close it.
+const (
+	awayDial = 300 * time.Millisecond
+	awayRead = 100 * time.Millisecond
+)
+
+// Away reports whether the peer closed the connection because the broker ends: another connection is refused, or closed before the first packet. It
+// blocks for up to awayDial + awayRead. It is false if the session lives, or ended in another way.
+func (s *Session) Away() bool {
+	if !ClosedByPeer(s.Cause()) {
+		return false
+	}
+	s.mu.Lock()
+	remote := s.remote
+	s.mu.Unlock()
+	c, err := net.DialTimeout("tcp", remote, awayDial)
+	if err != nil {
+		return true
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetReadDeadline(time.Now().Add(awayRead))
+	_, err = c.Read(make([]byte, 1))
+	return ClosedByPeer(err)
 }
 
 // Alive reports whether the session has not ended.

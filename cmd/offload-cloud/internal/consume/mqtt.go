@@ -88,7 +88,11 @@ func (m *MQTT) Start(ctx context.Context, deliver func(*Message) bool) error {
 	}
 	m.keeper.Backoff = mqtt.Backoff{Low: 500 * time.Millisecond, High: 10 * time.Second}
 	m.keeper.Up, m.keeper.Down = m.subscribe, m.lost
-	m.keeper.Failed = m.failed
+	m.keeper.Failed = func(err error) {
+		if m.said.New("connect", "failed") {
+			m.cfg.Log.Error("cannot connect to the broker, still trying", "broker", m.cfg.URL, "error", err)
+		}
+	}
 	m.done.Go(func() { m.keeper.Run(m.ctx) })
 	select {
 	case <-m.ready:
@@ -185,20 +189,13 @@ func (m *MQTT) filter(below string) string {
 	return seal.TopicRoot + below
 }
 
-func (m *MQTT) failed(err error) {
-	m.rival.Doubt()
-	if m.said.New("connect", "failed") {
-		m.cfg.Log.Error("cannot connect to the broker, still trying", "broker", m.cfg.URL, "error", err)
-	}
-}
-
 func (m *MQTT) lost(s *mqtt.Session, lived time.Duration) {
 	worked := m.up.Swap(false)
 	if m.asked.Swap(false) {
 		return
 	}
 	m.cfg.Log.Warn("lost the connection to the broker, reconnecting", "error", s.Cause())
-	if !worked {
+	if !worked || s.Away() {
 		return
 	}
 	if !m.rival.Lost(lived, s.Cause()) {
